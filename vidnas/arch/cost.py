@@ -1,0 +1,169 @@
+"""What a spec costs, layer by layer, from formulas alone: no module is built.
+
+Convention (the papers' "FLOPs"): `macs` are the multiply-adds of conv, linear and matmul for one clip; norms,
+activations, pooling and additions count nothing. `weights` are the weights of those layers, `params` all
+parameters, `activations` the elements that those layers output.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
+from vidnas.arch.spec import ArchSpec, ClipSpec, StreamSpec
+
+HeadPositions = Literal["one", "all"]
+
+
+class LayerCost(NamedTuple):
+    """Cost of one layer for one clip; `params` includes the norm that follows a convolution."""
+
+    name: str
+    macs: int
+    weights: int
+    params: int
+    activations: int
+
+
+class Cost(NamedTuple):
+    """Cost of a network, always with the clip that it holds for."""
+
+    clip: str
+    head_positions: int
+    macs: int
+    weights: int
+    params: int
+    activations: int
+
+    def __str__(self) -> str:
+        return f"{format_macs(self.macs)} @ {self.clip}, {self.params / 1e6:.3f} M params"
+
+
+def format_macs(macs: float) -> str:
+    """`1.963 GMACs`, `48.20 MMACs`."""
+    return f"{macs / 1e9:.3f} GMACs" if macs >= 1e8 else f"{macs / 1e6:.2f} MMACs"
+
+
+def network_cost(spec: ArchSpec, clip: ClipSpec | None = None, head: HeadPositions = "one") -> Cost:
+    """Total cost.
+
+    Args:
+        spec: the network.
+        clip: frames and crop to count at; default the spec's own.
+        head: `one` counts fc1 and fc2 at one position, as the papers print 30-view costs; `all` counts every position
+            that a fixed-size pool leaves at a crop larger than the training one.
+    """
+    layers = layer_costs(spec, clip, head)
+    return Cost(
+        clip=str(clip or spec.clip),
+        head_positions=1 if head == "one" else head_positions(spec, clip or spec.clip),
+        macs=sum(layer.macs for layer in layers),
+        weights=sum(layer.weights for layer in layers),
+        params=sum(layer.params for layer in layers),
+        activations=sum(layer.activations for layer in layers),
+    )
+
+
+def layer_costs(spec: ArchSpec, clip: ClipSpec | None = None, head: HeadPositions = "one") -> list[LayerCost]:
+    """Cost of each layer, named like the module's path in the built network."""
+    clip = clip or spec.clip
+    layers: list[LayerCost] = []
+    pooled = 0
+    for s, stream in enumerate(spec.streams):
+        layers += _stream_layers(f"streams.{s}.", stream, clip)
+        pooled += stream.conv5
+    positions = 1 if head == "one" else head_positions(spec, clip)
+    layers.append(_linear("head.fc1", pooled, spec.head.hidden, positions))
+    if spec.head.num_classes:
+        layers.append(_linear("head.fc2", spec.head.hidden, spec.head.num_classes, positions, bias=True))
+    return layers
+
+
+def final_size(size: int, stream: StreamSpec) -> int:
+    """Side of the last feature map for a crop of `size`."""
+    size = -(-size // 2)
+    for group in stream.groups:
+        size = -(-size // group.stride)
+    return size
+
+
+def head_positions(spec: ArchSpec, clip: ClipSpec) -> int:
+    """How many positions the pool leaves for fc1 and fc2 at this clip."""
+    if spec.head.pool == "global":
+        return 1
+    stream = spec.streams[0]
+    spatial = final_size(clip.size, stream) - final_size(spec.clip.size, stream) + 1
+    temporal = clip.frames - spec.clip.frames + 1
+    return max(temporal, 1) * max(spatial, 1) ** 2
+
+
+def _stream_layers(prefix: str, stream: StreamSpec, clip: ClipSpec) -> Iterator[LayerCost]:
+    frames = clip.frames
+    size = -(-clip.size // 2)
+    stem, kernel = stream.stem, stream.stem.kernel
+    yield _conv(
+        prefix + "stem.spatial",
+        stem.in_channels * stem.channels * kernel.s**2,
+        stem.channels,
+        frames * size**2,
+    )
+    yield _conv(
+        prefix + "stem.temporal",
+        stem.channels * kernel.t,
+        stem.channels,
+        frames * size**2,
+        norm=stem.channels,
+    )
+    channels = stem.channels
+    for unit in stream_units(stream):
+        if isinstance(unit, BlockPlan):
+            out_size = -(-size // unit.stride)
+            yield from _block_layers(prefix, unit, frames * size**2, frames * out_size**2)
+            size, channels = out_size, unit.out_channels
+        else:
+            yield from _glore_layers(prefix, unit, frames * size**2)
+    yield _conv(prefix + "conv5", channels * stream.conv5, stream.conv5, frames * size**2, norm=stream.conv5)
+
+
+def _block_layers(prefix: str, block: BlockPlan, before: int, after: int) -> Iterator[LayerCost]:
+    """`before` and `after` are the positions T * H * W on both sides of the block's stride."""
+    name = prefix + block.name
+    hidden, kernel = block.hidden, block.kernel
+    yield _conv(f"{name}.expand", block.in_channels * hidden, hidden, before, norm=hidden)
+    middle = hidden * kernel.t * kernel.s**2 * (1 if block.depthwise else hidden)
+    yield _conv(f"{name}.middle", middle, hidden, after, norm=hidden)
+    if block.se_channels:
+        squeezed = hidden * block.se_channels
+        yield _conv(f"{name}.se.reduce", squeezed, block.se_channels, 1, bias=block.se_channels)
+        yield _conv(f"{name}.se.expand", squeezed, hidden, 1, bias=hidden)
+    yield _conv(
+        f"{name}.project", hidden * block.out_channels, block.out_channels, after, norm=block.out_channels
+    )
+    if block.shortcut != "identity":
+        norm = block.out_channels if block.shortcut == "projection_norm" else 0
+        weights = block.in_channels * block.out_channels
+        yield _conv(f"{name}.shortcut", weights, block.out_channels, after, norm=norm)
+
+
+def _glore_layers(prefix: str, unit: GloRePlan, positions: int) -> Iterator[LayerCost]:
+    name = prefix + unit.name
+    c, n, s = unit.channels, unit.nodes, unit.states
+    yield _conv(f"{name}.state", c * s, s, positions, bias=s)
+    yield _conv(f"{name}.projection", c * n, n, positions, bias=n)
+    yield LayerCost(f"{name}.gather", positions * s * n, 0, 0, s * n)
+    yield _conv(f"{name}.over_nodes", n * n, n, s, bias=n)
+    yield _conv(f"{name}.over_states", s * s, s, n)
+    yield LayerCost(f"{name}.scatter", positions * s * n, 0, 0, positions * s)
+    yield _conv(f"{name}.extend", s * c, c, positions, norm=c)
+
+
+def _conv(
+    name: str, weights: int, out_channels: int, positions: int, *, norm: int = 0, bias: int = 0
+) -> LayerCost:
+    return LayerCost(name, weights * positions, weights, weights + 2 * norm + bias, out_channels * positions)
+
+
+def _linear(name: str, inputs: int, outputs: int, positions: int, *, bias: bool = False) -> LayerCost:
+    weights = inputs * outputs
+    return LayerCost(
+        name, weights * positions, weights, weights + (outputs if bias else 0), outputs * positions
+    )

@@ -1,0 +1,249 @@
+"""ArchSpec: everything that a network is, as frozen, validated, plain data.
+
+From an ArchSpec alone follow the module (`vidnas.nn`), its cost, its picture, its path through a supernet
+and its export. Tensors are (N, C, T, H, W), kernels (t, s) meaning t x s x s.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vidnas.errors import VidnasError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Frozen(BaseModel):
+    """Base of all specs: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipSpec(Frozen):
+    """What a network sees of a video.
+
+    Attributes:
+        frames: number of frames T.
+        size: side of the square crop, pixels.
+        sampling: `stride` takes frames `stride` apart at `fps` from a window of the video; `uniform` takes one
+            frame from each of T equal segments of the whole video.
+        stride: distance of neighbouring frames at the reference rate; need not be whole.
+        fps: reference rate in frames per second.
+    """
+
+    frames: Positive
+    size: Positive
+    sampling: Literal["stride", "uniform"] = "stride"
+    stride: Annotated[float, Field(gt=0)] = 1.0
+    fps: Annotated[float, Field(gt=0)] = 30.0
+
+    def __str__(self) -> str:
+        return f"{self.frames}x{self.size}x{self.size}"
+
+    @property
+    def span_sec(self) -> float:
+        """Seconds from the first frame to the end of the last one; meaningless for `uniform`."""
+        return self.frames * self.stride / self.fps
+
+    def resized(self, text: str) -> "ClipSpec":
+        """This clip with the frames and size of `text`: `13x160` or `13x160x160`."""
+        match = re.fullmatch(r"(\d+)x(\d+)(?:x(\d+))?", text.strip())
+        if match is None or (match[3] is not None and match[3] != match[2]):
+            raise VidnasError(f"clip {text!r}: write frames x size, as in 13x160 (crops are square)")
+        frames, size = int(match[1]), int(match[2])
+        if frames < 1 or size < 1:
+            raise VidnasError(f"clip {text!r}: frames and size must be at least 1")
+        return self.model_copy(update={"frames": frames, "size": size})
+
+
+class Kernel(Frozen):
+    """A t x s x s kernel; both sides odd, so that padding k // 2 keeps the size."""
+
+    t: Positive
+    s: Positive
+
+    def __str__(self) -> str:
+        return f"t{self.t}_s{self.s}"
+
+    @model_validator(mode="after")
+    def _odd(self) -> Self:
+        if self.t % 2 == 0 or self.s % 2 == 0:
+            raise ValueError(f"sides must be odd, got {self.t} x {self.s} x {self.s}")
+        return self
+
+
+class StemSpec(Frozen):
+    """1 x s x s convolution with stride (1, 2, 2), then a depthwise t x 1 x 1, one norm and a ReLU."""
+
+    channels: Positive
+    kernel: Kernel = Kernel(t=5, s=3)
+    in_channels: Positive = 3
+
+
+class SqueezeExciteSpec(Frozen):
+    """Squeeze-excitation in blocks 0, `every`, 2 * `every`, ... of each stage."""
+
+    ratio: Annotated[float, Field(gt=0, le=1)] = 0.0625
+    every: Positive = 2
+
+
+class GloReSpec(Frozen):
+    """Global reasoning unit: `nodes` graph nodes with `states` features each.
+
+    `after` lists the blocks (1 = first of the group) that a unit follows; empty means the last one.
+    """
+
+    kind: Literal["glore"] = "glore"
+    nodes: Positive
+    states: Positive
+    after: tuple[Positive, ...] = ()
+
+
+class GroupSpec(Frozen):
+    """A row of the papers' tables: `depth` equal MBConv blocks; `stride` (spatial) in the first one.
+
+    A stage runs from one stride-2 group to the next.
+    """
+
+    depth: Positive
+    stride: Literal[1, 2]
+    channels: Positive
+    expansion: Annotated[float, Field(gt=0)]
+    kernel: Kernel
+    attention: GloReSpec | None = None
+
+    @model_validator(mode="after")
+    def _attention_inside(self) -> Self:
+        if self.attention and any(block > self.depth for block in self.attention.after):
+            raise ValueError(f"attention.after names block {max(self.attention.after)} of {self.depth}")
+        return self
+
+
+class StreamSpec(Frozen):
+    """One pathway from frames to its last feature map.
+
+    Attributes:
+        expansion_of: whose channels `expansion` multiplies, the block's input or its output.
+        activation: around the middle convolution (elsewhere it is ReLU).
+        depthwise: False makes the middle convolution dense (X3D's ablation).
+        projection_norm: whether the projection shortcut has a norm always (SlowFast's files) or only where
+            the number of channels changes (pytorchvideo's files).
+        conv5: channels of the last 1 x 1 x 1 convolution.
+    """
+
+    stem: StemSpec
+    groups: Annotated[tuple[GroupSpec, ...], Field(min_length=1)]
+    expansion_of: Literal["input", "output"] = "output"
+    se: SqueezeExciteSpec | None = SqueezeExciteSpec()
+    activation: Literal["swish", "relu"] = "swish"
+    depthwise: bool = True
+    projection_norm: Literal["always", "on_channel_change"] = "always"
+    conv5: Positive
+
+
+class HeadSpec(Frozen):
+    """Pool, fc1 (no bias, ReLU), dropout, fc2.
+
+    Attributes:
+        pool: `fixed` averages windows of the training crop's final map with stride 1, so a larger test crop gives
+            several positions (the official head); `global` averages everything.
+        ensemble: how positions are averaged in evaluation: `softmax_mean` (SlowFast) or `logit_mean`
+            (pytorchvideo).
+    """
+
+    kind: Literal["classification"] = "classification"
+    num_classes: Annotated[int, Field(ge=0)] = 400
+    hidden: Positive = 2048
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    pool: Literal["fixed", "global"] = "fixed"
+    ensemble: Literal["softmax_mean", "logit_mean"] = "softmax_mean"
+
+
+class ArchSpec(Frozen):
+    """A whole network: clip, streams, head. `num_classes` 0 leaves fc2 out and the network gives features."""
+
+    name: Annotated[str, Field(min_length=1)]
+    clip: ClipSpec
+    # A tuple because two-stream networks are the same data with two entries and fusions between them.
+    streams: Annotated[tuple[StreamSpec, ...], Field(min_length=1, max_length=1)]
+    head: HeadSpec = HeadSpec()
+
+    @model_validator(mode="after")
+    def _hidden_channels(self) -> Self:
+        for s, stream in enumerate(self.streams):
+            channels = stream.stem.channels
+            for g, group in enumerate(stream.groups):
+                # In input mode the first block expands the previous group's channels, the others their own.
+                bases = {group.channels} | ({channels} if stream.expansion_of == "input" else set())
+                for basis in bases:
+                    if int(group.expansion * basis) < 1:
+                        raise ValueError(
+                            f"streams.{s}.groups.{g}.expansion: {group.expansion} x {basis} channels leaves "
+                            "no hidden channel"
+                        )
+                channels = group.channels
+        return self
+
+    @property
+    def content_hash(self) -> str:
+        """12 hex digits over everything but the name."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """Indented JSON; `from_json` gives an equal spec back."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "spec") -> "ArchSpec":
+        """Parse and validate.
+
+        Raises:
+            VidnasError: not JSON, or a field that breaks a rule; the message names both.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise VidnasError(f"{source}, line {error.lineno}: not JSON ({error.msg})") from error
+        return cls.from_data(data, source)
+
+    @classmethod
+    def from_data(cls, data: Any, source: str = "spec") -> "ArchSpec":
+        """Validate a tree of dicts and lists, as from JSON."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise VidnasError(f"{source}: {explain(error)}") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ArchSpec":
+        """Read a spec file."""
+        try:
+            text = Path(path).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a text file"
+            raise VidnasError(f"{path}: cannot read the architecture ({reason})") from error
+        return cls.from_json(text, str(path))
+
+    def with_classes(self, num_classes: int) -> "ArchSpec":
+        """The same network for another number of classes."""
+        return self.model_copy(update={"head": self.head.model_copy(update={"num_classes": num_classes})})
+
+    def with_clip(self, clip: ClipSpec) -> "ArchSpec":
+        """The same network trained on another clip."""
+        return self.model_copy(update={"clip": clip})
+
+
+def explain(error: ValidationError) -> str:
+    """The first broken rule of a validation error as `field: rule`, and how many more there are."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    rule = first["msg"].removeprefix("Value error, ")
+    given = first.get("input")
+    shown = f" (got {given!r})" if isinstance(given, int | float | str) else ""
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field}: {rule}{shown}{more}" if field else f"{rule}{more}"

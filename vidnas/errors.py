@@ -1,0 +1,8 @@
+"""The one exception that a user is meant to see."""
+
+
+class VidnasError(Exception):
+    """Bad input: one line that says what is wrong, where, and how to mend it.
+
+    The command line prints it without a traceback and exits with 1.
+    """
