@@ -135,9 +135,7 @@ def _block_layers(prefix: str, block: BlockPlan, before: int, after: int) -> Ite
         squeezed = hidden * block.se_channels
         yield _conv(f"{name}.se.reduce", squeezed, block.se_channels, 1, bias=block.se_channels)
         yield _conv(f"{name}.se.expand", squeezed, hidden, 1, bias=hidden)
-    yield _conv(
-        f"{name}.project", hidden * block.out_channels, block.out_channels, after, norm=block.out_channels
-    )
+    yield _conv(f"{name}.project", hidden * block.out_channels, block.out_channels, after, norm=block.out_channels)
     if block.shortcut != "identity":
         norm = block.out_channels if block.shortcut == "projection_norm" else 0
         weights = block.in_channels * block.out_channels
@@ -156,14 +154,10 @@ def _glore_layers(prefix: str, unit: GloRePlan, positions: int) -> Iterator[Laye
     yield _conv(f"{name}.extend", s * c, c, positions, norm=c)
 
 
-def _conv(
-    name: str, weights: int, out_channels: int, positions: int, *, norm: int = 0, bias: int = 0
-) -> LayerCost:
+def _conv(name: str, weights: int, out_channels: int, positions: int, *, norm: int = 0, bias: int = 0) -> LayerCost:
     return LayerCost(name, weights * positions, weights, weights + 2 * norm + bias, out_channels * positions)
 
 
 def _linear(name: str, inputs: int, outputs: int, positions: int, *, bias: bool = False) -> LayerCost:
     weights = inputs * outputs
-    return LayerCost(
-        name, weights * positions, weights, weights + (outputs if bias else 0), outputs * positions
-    )
+    return LayerCost(name, weights * positions, weights, weights + (outputs if bias else 0), outputs * positions)

@@ -25,9 +25,7 @@ ATTENTION_GROUP = 3
 STREAM_CONV5 = 432
 
 
-def _autox3d(
-    name: str, clip: ClipSpec, depths: tuple[int, ...], attention_after: tuple[int, ...] | None
-) -> ArchSpec:
+def _autox3d(name: str, clip: ClipSpec, depths: tuple[int, ...], attention_after: tuple[int, ...] | None) -> ArchSpec:
     attention = None if attention_after is None else GloReSpec(nodes=72, states=144, after=attention_after)
     groups = tuple(
         GroupSpec(

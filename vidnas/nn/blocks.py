@@ -1,0 +1,102 @@
+"""Stem, MBConv block with squeeze-excitation, and the final convolution of X3D-like networks."""
+
+import torch
+from torch import Tensor, nn
+
+from vidnas.arch.plan import BlockPlan
+from vidnas.arch.spec import Kernel, StemSpec
+
+
+def conv3d(
+    in_channels: int,
+    out_channels: int,
+    kernel: Kernel = Kernel(t=1, s=1),  # noqa: B008 (frozen)
+    *,
+    stride: int = 1,
+    groups: int = 1,
+) -> nn.Conv3d:
+    """A convolution without bias that keeps T and maps S to ceil(S / stride)."""
+    return nn.Conv3d(
+        in_channels,
+        out_channels,
+        (kernel.t, kernel.s, kernel.s),
+        stride=(1, stride, stride),
+        padding=(kernel.t // 2, kernel.s // 2, kernel.s // 2),
+        groups=groups,
+        bias=False,
+    )
+
+
+class Stem(nn.Module):
+    """1 x s x s with stride 2, depthwise t x 1 x 1, norm, ReLU: (N, 3, T, S, S) -> (N, C, T, S/2, S/2)."""
+
+    def __init__(self, spec: StemSpec) -> None:
+        super().__init__()
+        channels = spec.channels
+        self.spatial = conv3d(spec.in_channels, channels, Kernel(t=1, s=spec.kernel.s), stride=2)
+        self.temporal = conv3d(channels, channels, Kernel(t=spec.kernel.t, s=1), groups=channels)
+        self.norm = nn.BatchNorm3d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu_(self.norm(self.temporal(self.spatial(x))))
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates from the global mean. Linear layers: at one position a 1 x 1 x 1 convolution is a matmul."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(channels, squeezed)
+        self.expand = nn.Linear(squeezed, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = torch.sigmoid(self.expand(torch.relu_(self.reduce(x.mean((2, 3, 4))))))
+        return x * gates[:, :, None, None, None]
+
+
+class MBConv3D(nn.Module):
+    """Expand, middle convolution, squeeze-excitation, project, shortcut (X3D sec. 3.1, A.3).
+
+    1x1x1, norm, ReLU, t x s x s (stride here), norm, SE, swish, 1x1x1, norm, + shortcut, ReLU.
+    (N, in_channels, T, S, S) -> (N, out_channels, T, S / stride, S / stride).
+    """
+
+    def __init__(self, plan: BlockPlan) -> None:
+        super().__init__()
+        hidden, out_channels = plan.hidden, plan.out_channels
+        self.expand = conv3d(plan.in_channels, hidden)
+        self.expand_norm = nn.BatchNorm3d(hidden)
+        groups = hidden if plan.depthwise else 1
+        self.middle = conv3d(hidden, hidden, plan.kernel, stride=plan.stride, groups=groups)
+        self.middle_norm = nn.BatchNorm3d(hidden)
+        self.se = SqueezeExcite(hidden, plan.se_channels) if plan.se_channels else None
+        self.activation = nn.SiLU(inplace=True) if plan.activation == "swish" else nn.ReLU(inplace=True)
+        self.project = conv3d(hidden, out_channels)
+        self.project_norm = nn.BatchNorm3d(out_channels)
+        projects = plan.shortcut != "identity"
+        has_norm = plan.shortcut == "projection_norm"
+        self.shortcut = conv3d(plan.in_channels, out_channels, stride=plan.stride) if projects else None
+        self.shortcut_norm = nn.BatchNorm3d(out_channels) if has_norm else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        if self.shortcut_norm is not None:
+            shortcut = self.shortcut_norm(shortcut)
+        x = torch.relu_(self.expand_norm(self.expand(x)))
+        x = self.middle_norm(self.middle(x))
+        if self.se is not None:
+            x = self.se(x)
+        x = self.project_norm(self.project(self.activation(x)))
+        return torch.relu_(x + shortcut)
+
+
+class FinalConv(nn.Module):
+    """conv5: 1x1x1, norm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = conv3d(in_channels, out_channels)
+        self.norm = nn.BatchNorm3d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu_(self.norm(self.conv(x)))

@@ -1,0 +1,105 @@
+"""From a spec to the network that computes it."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vidnas.arch.cost import final_size
+from vidnas.arch.plan import BlockPlan, stream_units
+from vidnas.arch.spec import ArchSpec, StreamSpec
+from vidnas.nn.attention import GloRe
+from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
+from vidnas.nn.heads import ClassificationHead
+
+
+class Stream(nn.Module):
+    """Stem, groups of blocks, conv5."""
+
+    def __init__(self, spec: StreamSpec) -> None:
+        super().__init__()
+        units: list[OrderedDict[str, nn.Module]] = [OrderedDict() for _ in spec.groups]
+        for plan in stream_units(spec):
+            unit = MBConv3D(plan) if isinstance(plan, BlockPlan) else GloRe(plan)
+            units[plan.group][plan.name.rsplit(".", 1)[1]] = unit
+        self.stem = Stem(spec.stem)
+        self.groups = nn.ModuleList(nn.Sequential(group) for group in units)
+        self.conv5 = FinalConv(spec.groups[-1].channels, spec.conv5)
+
+
+class VideoNetwork(nn.Module):
+    """A network built from a spec, in channels_last_3d; parameters are named as in `vidnas.arch.cost`.
+
+    Attributes:
+        spec: what it was built from.
+        activation_checkpointing: recompute each group in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(self, spec: ArchSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.activation_checkpointing = False
+        self.streams = nn.ModuleList(Stream(stream) for stream in spec.streams)
+        side = final_size(spec.clip.size, spec.streams[0])
+        pooled = sum(stream.conv5 for stream in spec.streams)
+        self.head = ClassificationHead(spec.head, pooled, (spec.clip.frames, side, side))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clips (N, 3, T, S, S) -> logits (N, num_classes)."""
+        return self.head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Clips -> the last feature map (N, conv5, T, S/32, S/32), before pooling."""
+        return self._run(x, None)
+
+    def forward_intermediates(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The output of every group, and the last feature map."""
+        outputs: list[Tensor] = []
+        return outputs, self._run(x, outputs)
+
+    def _run(self, x: Tensor, outputs: list[Tensor] | None) -> Tensor:
+        maps = []
+        for stream in self.streams:
+            assert isinstance(stream, Stream)
+            y = stream.stem(x)
+            for group in stream.groups:
+                if self.activation_checkpointing and torch.is_grad_enabled():
+                    y = checkpoint(group, y, use_reentrant=False)
+                else:
+                    y = group(y)
+                if outputs is not None:
+                    outputs.append(y)
+            maps.append(stream.conv5(y))
+        return maps[0] if len(maps) == 1 else torch.cat(maps, 1)
+
+
+def build(spec: ArchSpec) -> VideoNetwork:
+    """A freshly initialised network in channels_last_3d, in training mode.
+
+    He initialisation; the last norm of every residual branch starts at zero (X3D A.3), biases at zero.
+    """
+    network = VideoNetwork(spec)
+    initialise(network)
+    return network.to(memory_format=torch.channels_last_3d)
+
+
+def initialise(network: nn.Module) -> None:
+    """(Re-)initialise in place, from torch's current random state."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm3d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, MBConv3D):
+            nn.init.zeros_(module.project_norm.weight)
+        elif isinstance(module, GloRe):
+            nn.init.zeros_(module.norm.weight)
+        elif isinstance(module, ClassificationHead) and module.fc2 is not None:
+            nn.init.normal_(module.fc2.weight, std=0.01)
