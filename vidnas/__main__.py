@@ -1,0 +1,7 @@
+"""`python -m vidnas`."""
+
+import sys
+
+from vidnas.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,99 @@
+"""The jsonargparse parser behind every verb that takes a recipe, with our errors.
+
+It lives apart from `parsing` because importing jsonargparse costs more time than `vidnas list` has.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from vidnas.cli.parsing import UsageError, suggestion, usage_error
+
+
+class ConfigParser(ArgumentParser):
+    """A jsonargparse parser that refuses abbreviations and names file, line and key of what it cannot read.
+
+    Options may be written with hyphens or underscores (`--optim.weight-decay`); keys of files as they are.
+    """
+
+    def __init__(self, prog: str, description: str) -> None:
+        self._config_files: list[str] = []
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+        self.add_argument("--config", action="config", help="Recipe (YAML); options given beside it win.")
+
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
+        """Parse options and the recipes that they name; options win wherever they stand."""
+        recipes, options = [], []
+        tokens = iter(sys.argv[1:] if args is None else args)
+        for token in tokens:
+            if token == "--config":
+                recipes.append(f"--config={next(tokens, '')}")
+            elif token.startswith("--config="):
+                recipes.append(token)
+            else:
+                options.append(self._with_underscores(token))
+        self._config_files = [recipe.partition("=")[2] for recipe in recipes]
+        if "" in self._config_files:
+            raise UsageError(f"{self.prog} --config: name a recipe (a YAML file)")
+        return super().parse_args(recipes + options, *rest, **named)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise jsonargparse's message as one line."""
+        raise self._explained(message) from ex
+
+    def _with_underscores(self, token: str) -> str:
+        option, equals, value = token.partition("=")
+        spelt = "--" + option[2:].replace("-", "_")
+        known = self._option_string_actions
+        return spelt + equals + value if option not in known and spelt in known else token
+
+    def _explained(self, message: str) -> UsageError:
+        if match := re.match(r"Group '(.*)' does not accept option '(.*)'", message):
+            return self._unknown_key(f"{match[1]}.{match[2]}")
+        if match := re.match(r"Option '(.*)' is not accepted", message):
+            return self._unknown_key(match[1])
+        if match := re.match(r'Parser key "(.*?)":\s*(.*)', message, re.DOTALL):
+            rule = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", " ".join(match[2].split()))
+            return UsageError(f"{self._place(match[1])}: {rule}")
+        if match := re.match(r"Problems parsing config: (.*?)\s*in \".*\", line (\d+)", message, re.DOTALL):
+            what = " ".join(match[1].split())
+            return UsageError(f"{', '.join(self._config_files)}, line {match[2]}: not YAML ({what})")
+        if message.startswith("Unexpected config"):
+            return UsageError(f"{', '.join(self._config_files)}: a recipe is a list of `key: value` lines")
+        return usage_error(self, message)
+
+    def _unknown_key(self, key: str) -> UsageError:
+        keys = [action.dest for action in self._actions if action.option_strings and action.dest != "help"]
+        near = suggestion(key, keys)
+        hint = f"did you mean {near}?" if near else f"`{self.prog} --help` lists the settings"
+        return UsageError(f"{self._place(key)}: no such setting; {hint}")
+
+    def _place(self, key: str) -> str:
+        """`recipe.yaml, line 3: optim.lr` where a recipe has the key, otherwise the option's name."""
+        for name in reversed(self._config_files):
+            line = _line_of(key, Path(name))
+            if line:
+                return f"{name}, line {line}: {key}"
+        return f"{self.prog} --{key}"
+
+
+def _line_of(key: str, path: Path) -> int | None:
+    """The line (from 1) on which a dotted key stands in a YAML file; None where it does not."""
+    try:
+        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    line = None
+    for part in key.split("."):
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        entry = next(((k, v) for k, v in node.value if k.value == part), None)
+        if entry is None:
+            return None
+        line, node = entry[0].start_mark.line + 1, entry[1]
+    return line

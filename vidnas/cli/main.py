@@ -1,0 +1,143 @@
+"""`vidnas VERB ...`: finds the verb, and turns what went wrong into one line and an exit code.
+
+Exit codes: 0 done, 1 bad input (`VidnasError`, missing file, full disk), 2 bad command line, 130 interrupted,
+141 the reader of the output went away. Anything else is a bug and keeps its traceback.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+from vidnas.cli.parsing import UsageError, suggestion
+from vidnas.errors import VidnasError
+
+VERBS = {
+    "list": "names and costs of the built-in networks",
+    "info": "cost of a network, layer by layer",
+    "plot": "draw a network",
+    "data": "check a data set, make a small one",
+    "search": "find a network for a data set and a budget",
+    "train": "train a network",
+    "test": "accuracy of a trained network",
+    "predict": "classify videos",
+    "export": "write a trained network for another runtime",
+    "run": "all of it: search, train, test, compare with X3D, report",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except UsageError as error:
+        return _fail(str(error), 2)
+    except VidnasError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        _discard_output()
+        return 141
+    except Exception as error:
+        line = _environment_failure(error)
+        if line is None:
+            raise
+        return _fail(line, 1)
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    verb, rest = argv[0], argv[1:]
+    if verb == "--version":
+        from importlib.metadata import version
+
+        print(f"vidnas {version('vidnas')}")
+        return 0
+    if verb.startswith("-"):
+        near = suggestion(verb, ["--help", "--version"])
+        raise UsageError(
+            f"vidnas has no option {verb}; " + (f"did you mean {near}?" if near else "try `vidnas --help`")
+        )
+    if verb not in _verbs():
+        near = suggestion(verb, _verbs())
+        raise UsageError(
+            f"vidnas has no command {verb!r}; " + (f"did you mean {near}?" if near else "`vidnas --help` lists them")
+        )
+    try:
+        return int(import_module(f"vidnas.cli.{verb}").run(rest))
+    except SystemExit as stop:  # argparse leaves this way after --help
+        return stop.code if isinstance(stop.code, int) else 0
+
+
+def _verbs() -> dict[str, str]:
+    """The verbs that this installation has a module for."""
+    return {verb: purpose for verb, purpose in VERBS.items() if find_spec(f"vidnas.cli.{verb}")}
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {purpose}" for verb, purpose in _verbs().items()]
+    return "\n".join(
+        [
+            "usage: vidnas COMMAND ...",
+            "",
+            "Efficient video networks: searched, trained, tested, exported.",
+            "",
+            *lines,
+            "",
+            "`vidnas COMMAND --help` tells more; `vidnas --version` prints the version.",
+        ]
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    print("vidnas: error: " + " ".join(message.splitlines()), file=sys.stderr)
+    return code
+
+
+def _environment_failure(error: BaseException) -> str | None:
+    """One line for a full disk or a file that cannot be opened; None for what may be our own fault."""
+    for cause in _chain(error):
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        # Writers in C and Rust (safetensors) wrap the same failure in exceptions of their own.
+        if full or "No space left on device" in str(cause):
+            if sys.stdout.closed or not _output_works():
+                return "standard output: no space left; write it to a disk with room"
+            path = getattr(cause, "filename", None) or os.getcwd()
+            return f"{path}: no space left on the disk; free some, then give the same command again"
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
+        if error.filename is None:
+            return None
+        reason = (error.strerror or "cannot be opened").lower()
+        return f"{error.filename}: {reason}; check the path and its rights"
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _output_works() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
+        return False
+    return True
+
+
+def _discard_output() -> None:
+    """Point stdout at nothing, or Python complains again when it flushes on exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
