@@ -117,14 +117,14 @@ def _stream_layers(prefix: str, stream: StreamSpec, clip: ClipSpec) -> Iterator[
     for unit in stream_units(stream):
         if isinstance(unit, BlockPlan):
             out_size = -(-size // unit.stride)
-            yield from _block_layers(prefix, unit, frames * size**2, frames * out_size**2)
+            yield from block_layers(prefix, unit, frames * size**2, frames * out_size**2)
             size, channels = out_size, unit.out_channels
         else:
-            yield from _glore_layers(prefix, unit, frames * size**2)
+            yield from glore_layers(prefix, unit, frames * size**2)
     yield _conv(prefix + "conv5", channels * stream.conv5, stream.conv5, frames * size**2, norm=stream.conv5)
 
 
-def _block_layers(prefix: str, block: BlockPlan, before: int, after: int) -> Iterator[LayerCost]:
+def block_layers(prefix: str, block: BlockPlan, before: int, after: int) -> Iterator[LayerCost]:
     """`before` and `after` are the positions T * H * W on both sides of the block's stride."""
     name = prefix + block.name
     hidden, kernel = block.hidden, block.kernel
@@ -142,7 +142,7 @@ def _block_layers(prefix: str, block: BlockPlan, before: int, after: int) -> Ite
         yield _conv(f"{name}.shortcut", weights, block.out_channels, after, norm=norm)
 
 
-def _glore_layers(prefix: str, unit: GloRePlan, positions: int) -> Iterator[LayerCost]:
+def glore_layers(prefix: str, unit: GloRePlan, positions: int) -> Iterator[LayerCost]:
     name = prefix + unit.name
     c, n, s = unit.channels, unit.nodes, unit.states
     yield _conv(f"{name}.state", c * s, s, positions, bias=s)
