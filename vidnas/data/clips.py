@@ -1,0 +1,86 @@
+"""Which moments of a video a clip takes: pure functions of clip, video length and randomness.
+
+Times are seconds from the first frame and lie in the middle of frames, so `decode.read_frames` meets the frame
+meant whatever the container's rounding. A clip longer than the video runs past its end, where the last frame is
+repeated.
+"""
+
+import math
+
+import numpy as np
+
+from vidnas.arch.spec import ClipSpec
+
+_UINT64 = 2**64
+
+
+def item_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """All the randomness of one sample in one epoch (or step): a function of the three numbers alone."""
+    # Philox is counter-based: distinct keys and counters give independent streams, without any state to keep.
+    key = np.array([seed % _UINT64, epoch % _UINT64], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index % _UINT64]))
+
+
+def clip_times(
+    clip: ClipSpec, duration_sec: float, fps: float, rng: np.random.Generator | None = None
+) -> tuple[float, ...]:
+    """The moments of one training clip.
+
+    `stride` puts the window at a random start, every frame at which it fits being equally likely; `uniform` takes
+    a random moment of each of T equal segments. Where the window does not fit it starts at the first frame.
+
+    Args:
+        clip: frames T, sampling, stride and reference rate.
+        duration_sec: length of the video.
+        fps: the video's own rate.
+        rng: None takes the middle instead: the centred window, the centres of the segments.
+
+    Returns:
+        T seconds, not decreasing.
+    """
+    if clip.sampling == "uniform":
+        within = np.full(clip.frames, 0.5) if rng is None else rng.random(clip.frames)
+        return _segment_times(clip.frames, duration_sec, within)
+    latest = _latest_start(clip, duration_sec, fps)
+    start = latest // 2 if rng is None else int(rng.integers(latest + 1))
+    return _window_times(clip, fps, start)
+
+
+def test_times(clip: ClipSpec, duration_sec: float, fps: float, views: int) -> list[tuple[float, ...]]:
+    """The moments of the clips of a test, spread evenly.
+
+    `stride`: windows from the first frame to the last (one view: the centre). `uniform`: view v of K takes the
+    point (v + 1/2) / K of each segment.
+
+    Returns:
+        `views` tuples of T seconds.
+    """
+    if clip.sampling == "uniform":
+        return [
+            _segment_times(clip.frames, duration_sec, np.full(clip.frames, (view + 0.5) / views))
+            for view in range(views)
+        ]
+    latest = _latest_start(clip, duration_sec, fps)
+    starts = [latest // 2] if views == 1 else [round(latest * view / (views - 1)) for view in range(views)]
+    return [_window_times(clip, fps, start) for start in starts]
+
+
+def span_frames(clip: ClipSpec, fps: float) -> float:
+    """Frames of a video of rate `fps` from the first frame of a `stride` clip to its last."""
+    return (clip.frames - 1) * clip.stride * fps / clip.fps
+
+
+def _latest_start(clip: ClipSpec, duration_sec: float, fps: float) -> int:
+    """The last frame at which the window still fits; 0 where it never does."""
+    # The span is rounded as the frames are; the small number keeps 3.9999999 frames from counting as 3.
+    last = round(duration_sec * fps) - 1
+    return max(0, math.floor(last - span_frames(clip, fps) + 0.5 + 1e-6))
+
+
+def _window_times(clip: ClipSpec, fps: float, start: int) -> tuple[float, ...]:
+    return tuple((start + 0.5) / fps + k * clip.stride / clip.fps for k in range(clip.frames))
+
+
+def _segment_times(frames: int, duration_sec: float, within: np.ndarray) -> tuple[float, ...]:
+    """One moment per segment, `within` (0 to 1) saying where."""
+    return tuple(float(t) for t in (np.arange(frames) + within) * duration_sec / frames)
