@@ -1,0 +1,178 @@
+"""A sampled network of the supernet and the extracted one are the same function, gradients included."""
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
+from vidnas.search.spaces.autox3d import autox3d_space
+from vidnas.search.supernet import Supernet, extract
+from vidnas.search.windows import WINDOW_MODES, WindowMode, hidden_window
+
+KERNELS = tuple(Kernel(t=t, s=s) for t in (1, 3) for s in (3, 5))
+
+
+def group(depth: int, stride: int, channels: tuple[int, ...]) -> GroupSpace:
+    return GroupSpace.model_validate(
+        {
+            "depth": depth,
+            "stride": stride,
+            "channels": channels,
+            "expansion": (1.5, 2.25, 3.0),
+            "kernel": KERNELS,
+            "attention": ("none", "glore"),
+        }
+    )
+
+
+def small_space() -> Space:
+    groups = (group(2, 2, (8, 12, 16)), group(2, 1, (8, 12, 16)), group(3, 2, (16, 24, 32, 40)))
+    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=48)
+    head = HeadSpec(num_classes=5, hidden=32, dropout=0.0)
+    return Space(name="small", clip=ClipSpec(frames=3, size=24), streams=(stream,), head=head)
+
+
+def random_choice(space: Space, rng: random.Random) -> Choice:
+    return tuple(rng.randrange(size) for size in space.sizes)
+
+
+def randomise(module: nn.Module, seed: int) -> None:
+    """At the default start every residual branch is zero, which hides wrong blocks."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.copy_(1 + 0.3 * noise if "norm.weight" in name or "norm.t" in name else 0.3 * noise)
+
+
+def run(network: nn.Module, clips: Tensor, *choice: Choice) -> tuple[Tensor, Tensor]:
+    clips = clips.clone().requires_grad_()
+    logits = network(clips, *choice)
+    logits.square().sum().backward()
+    assert clips.grad is not None
+    return logits.detach(), clips.grad
+
+
+@pytest.mark.parametrize("mode", WINDOW_MODES)
+def test_sampled_equals_extracted_forward_and_every_gradient(mode: WindowMode) -> None:
+    space = small_space()
+    supernet = Supernet(space, mode).double()
+    randomise(supernet, 0)
+    rng = random.Random(1)
+    clips = torch.randn(2, 3, 3, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for choice in [space.smallest(), space.largest()] + [random_choice(space, rng) for _ in range(6)]:
+        supernet.zero_grad()
+        network = extract(supernet, choice)
+        sampled, sampled_grad = run(supernet, clips, choice)
+        alone, alone_grad = run(network, clips)
+        torch.testing.assert_close(sampled, alone, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(sampled_grad, alone_grad, rtol=1e-8, atol=1e-8)
+        # The supernet's gradient is the network's pushed back through the slices, and nothing elsewhere.
+        reached = {n: p.grad for n, p in supernet.named_parameters() if p.grad is not None}
+        supernet.zero_grad()
+        state = supernet.network_state(choice)
+        pushed = [(state[n] * p.grad).sum() for n, p in network.named_parameters() if p.grad is not None]
+        assert len(pushed) == len(state)
+        torch.stack(pushed).sum().backward()
+        expected = {n: p.grad for n, p in supernet.named_parameters() if p.grad is not None}
+        assert reached.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(reached[name], gradient, rtol=1e-8, atol=1e-8, msg=name)
+
+
+def test_a_wrong_slice_is_noticed() -> None:
+    """The comparison above must fail when one kernel is transposed or one gate is lost."""
+    space = small_space()
+    supernet = Supernet(space).double()
+    randomise(supernet, 0)
+    clips = torch.randn(2, 3, 3, 24, 24, dtype=torch.float64)
+    choice = space.largest()
+    right = supernet(clips, choice)
+    network = extract(supernet, choice)
+    transposed = copy.deepcopy(network)
+    middle = transposed.streams[0].groups[1][0].middle
+    middle.weight.data = middle.weight.data.transpose(3, 4).contiguous()
+    ungated = copy.deepcopy(network)
+    ungated.streams[0].groups[0][0].se = None
+    for mutated in (transposed, ungated):
+        assert (mutated(clips) - right).abs().max() > 1e-3 * right.abs().max()
+
+
+def test_cost_of_choice_is_cost_of_extracted() -> None:
+    space = small_space()
+    supernet = Supernet(space)
+    rng = random.Random(3)
+    for _ in range(20):
+        choice = random_choice(space, rng)
+        params = sum(parameter.numel() for parameter in extract(supernet, choice).parameters())
+        assert params == network_cost(space.decode(choice)).params
+
+
+def test_published_space_slices_are_the_networks_shapes() -> None:
+    """Every parameter of random AutoX3D networks gets a slice of exactly its shape, in every mode."""
+    space = autox3d_space()
+    rng = random.Random(4)
+    for mode in WINDOW_MODES:
+        with torch.device("meta"):
+            supernet = Supernet(space, mode)
+            for _ in range(3):
+                choice = random_choice(space, rng)
+                shapes = {n: p.shape for n, p in extract(supernet, choice).named_parameters()}
+                assert {n: t.shape for n, t in supernet.network_state(choice).items()} == shapes
+
+
+def test_forward_keeps_no_state() -> None:
+    space = small_space()
+    supernet = Supernet(space)
+    before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
+    clips = torch.randn(2, 3, 3, 24, 24)
+    first = supernet(clips, space.smallest())
+    supernet(clips, space.largest())
+    torch.testing.assert_close(supernet(clips, space.smallest()), first)
+    for name, tensor in supernet.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_starts_as_identity_and_attention_changes_nothing_at_first() -> None:
+    space = small_space()
+    supernet = Supernet(space)
+    clips = torch.randn(2, 3, 3, 24, 24)
+    attention = [i for i, variable in enumerate(space.variables) if variable.kind == "attention"]
+    plain = list(space.largest())
+    for i in attention:
+        plain[i] = 0
+    torch.testing.assert_close(supernet(clips, tuple(plain)), supernet(clips, space.largest()))
+
+
+def test_state_is_differentiable_and_sparse() -> None:
+    """A step on one network leaves channels outside its windows untouched by the gradient."""
+    space = small_space()
+    supernet = Supernet(space, "naive")
+    randomise(supernet, 5)
+    clips = torch.randn(2, 3, 3, 24, 24)
+    supernet(clips, space.smallest()).sum().backward()
+    expand = supernet.streams[0].groups[2]["block2"].expand.weight
+    used = torch.zeros(expand.shape[:2], dtype=torch.bool)
+    hidden = hidden_window((1.5, 2.25, 3.0), 0, (16, 24, 32, 40), 0, "naive")
+    used[torch.tensor(hidden)[:, None], torch.arange(16)] = True
+    assert expand.grad is not None
+    touched = expand.grad.flatten(1) != 0
+    assert touched[used].any()
+    assert not touched[~used].any()
+
+
+def test_functional_state_replaces_an_ordinary_networks_parameters() -> None:
+    """`network_state` alone is enough to run the network elsewhere."""
+    space = small_space()
+    supernet = Supernet(space)
+    randomise(supernet, 6)
+    choice = space.largest()
+    network = extract(supernet, choice)
+    clips = torch.randn(2, 3, 3, 24, 24)
+    torch.testing.assert_close(functional_call(network, supernet.network_state(choice), (clips,)), network(clips))
