@@ -63,6 +63,8 @@ class VideoInfo:
         frames: number of frames declared by the container; None where it does not say.
         duration_sec: length of the video stream, from the first frame to the end of the last.
         rotation: degrees counter-clockwise (0, 90, 180, 270) by which stored frames are turned to stand upright.
+        slack_sec: how much earlier than its stamp a frame counts as shown, as stamps are rounded to the
+            container's unit of time.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class VideoInfo:
     frames: int | None
     duration_sec: float
     rotation: int
+    slack_sec: float
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -85,6 +88,7 @@ def probe(path: str | Path) -> VideoInfo:
     """
     with _open(path) as video:
         _, first = video.first()
+        slack_sec = video.slack_ticks * video.tick_sec
         stream = video.stream
         matrix = _display_matrix(first)
         turned = matrix is not None and _turned(matrix)
@@ -104,6 +108,7 @@ def probe(path: str | Path) -> VideoInfo:
         frames=frames,
         duration_sec=duration_sec or 1 / float(rate),
         rotation=round(first.rotation / 90) * 90 % 360,
+        slack_sec=slack_sec,
     )
 
 
@@ -187,6 +192,8 @@ class _Video:
         self.tick_sec = float(self.stream.time_base)
         rate = self.stream.average_rate
         self.frame_ticks = 1 / (float(rate) * self.tick_sec) if rate else 1.0
+        # Containers round start times to their tick, so a time computed from the rate may fall just short of one.
+        self.slack_ticks = min(1.0, self.frame_ticks / 4)
         self.reorder = _AVI_REORDER if container.format.name == "avi" else 0
         self.decoded = 0
         self._demuxed = container.demux(self.stream)
@@ -326,12 +333,10 @@ def _pick(video: _Video, times_sec: Sequence[float], short_side: int | None, *, 
     convert = _Converter(short_side)
     start, shown = video.first()
     ahead = video.next()
-    # Containers round start times to their tick, so a time computed from the rate may fall just short of one.
-    slack = min(1.0, video.frame_ticks / 4)
     image: np.ndarray | None = None
     out: np.ndarray | None = None
     for place in np.argsort(np.asarray(times_sec), kind="stable"):
-        tick = start + times_sec[place] / video.tick_sec + slack
+        tick = start + times_sec[place] / video.tick_sec + video.slack_ticks
         if jump and ahead is not None and ahead[0] <= tick and video.jump(tick, ahead[0]):
             ahead = video.next()
             if ahead is None or ahead[0] > tick:
