@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vidnas.arch.registry import get_spec, list_models
     from vidnas.arch.spec import ArchSpec
-    from vidnas.nn.build import create_model
+    from vidnas.nn.create import create_model
 
 __all__ = ["ArchSpec", "create_model", "get_spec", "list_models"]
 
 _HOMES = {
     "ArchSpec": "vidnas.arch.spec",
-    "create_model": "vidnas.nn.build",
+    "create_model": "vidnas.nn.create",
     "get_spec": "vidnas.arch.registry",
     "list_models": "vidnas.arch.registry",
 }

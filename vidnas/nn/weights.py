@@ -1,0 +1,312 @@
+"""Weights into networks, from our own files and official ones; models into files and back."""
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vidnas.arch.spec import ArchSpec, ClipSpec, Frozen, explain
+from vidnas.errors import VidnasError
+from vidnas.nn.build import VideoNetwork, build
+from vidnas.nn.official_keys import OurState, projection_norm_of, to_ours
+from vidnas.nn.state_files import one_line, read_state_file
+
+_CLASSIFIER = ("head.fc2.weight", "head.fc2.bias")
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor of a weight file and of the network.
+
+    Attributes:
+        source: the file.
+        dialect: whose names it had: `vidnas`, `pytorchvideo` or `SlowFast`.
+        loaded: tensors of the network that the file gave.
+        replaced: tensors of the network that start afresh, each with the reason.
+        left: tensors of the file that the network does not have.
+        notes: what was adapted to make them fit.
+        beside: what the file holds beside the weights.
+    """
+
+    source: str
+    dialect: str
+    loaded: tuple[str, ...]
+    replaced: tuple[tuple[str, str], ...] = ()
+    left: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every tensor went over, nothing was left and nothing adapted."""
+        return not (self.replaced or self.left or self.notes)
+
+    def table(self) -> str:
+        """One row per fact, whole counts first."""
+        rows = [("loaded", f"{len(self.loaded)} tensors")]
+        rows += [("replaced", f"{name}: {reason}") for name, reason in self.replaced]
+        rows += [("left", name) for name in self.left]
+        rows += [("note", note) for note in self.notes]
+        rows += [("beside", ", ".join(self.beside))] if self.beside else []
+        head = f"{self.source} ({self.dialect} names)"
+        return "\n".join([head, *(f"  {kind:<9} {text}" for kind, text in rows)])
+
+
+class ModelInfo(Frozen):
+    """What `model.json` says of the weights beside it.
+
+    Attributes:
+        format: version of this file's layout.
+        spec: the network, with the clip that it was trained on.
+        classes: names, in the order of the logits.
+        mean: subtracted from pixels in [0, 1], per colour.
+        std: divides them after that.
+        config: how the network was trained, as plain JSON.
+        versions: of the packages that wrote the file.
+    """
+
+    format: Literal[1] = 1
+    spec: ArchSpec
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    config: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def clip(self) -> ClipSpec:
+        """The clip that the network was trained on."""
+        return self.spec.clip
+
+
+def load_weights(network: VideoNetwork, path: str | Path) -> LoadReport:
+    """Fill a network from a weight file: ours, pytorchvideo's or SlowFast's; `.safetensors` or torch.save's.
+
+    A classifier of another number of classes keeps its fresh weights; the report says so. Nothing is changed when
+    an error is raised.
+
+    Raises:
+        VidnasError: unreadable, or weights of another architecture; names the first tensors that differ.
+    """
+    state, beside = _read(path)
+    return _fill(network, state, str(path), beside, ())
+
+
+def build_with_weights(spec: ArchSpec, path: str | Path) -> tuple[VideoNetwork, LoadReport]:
+    """Build a network and fill it; takes `projection_norm` from the file, since official files differ in it.
+
+    Raises:
+        VidnasError: as `load_weights`.
+    """
+    state, beside = _read(path)
+    notes = []
+    found = projection_norm_of(state.tensors)
+    if found is not None and found != spec.streams[0].projection_norm:
+        notes.append(f"projection_norm is {found!r}, as in the file ({spec.name} has {_projection_norm(spec)!r})")
+        stream = spec.streams[0].model_copy(update={"projection_norm": found})
+        spec = spec.model_copy(update={"streams": (stream, *spec.streams[1:])})
+    network = build(spec)
+    return network, _fill(network, state, str(path), beside, tuple(notes))
+
+
+def save_model(
+    path: str | Path,
+    network: VideoNetwork,
+    *,
+    classes: Sequence[str],
+    config: Mapping[str, Any] | None = None,
+    mean: Sequence[float] = (0.45, 0.45, 0.45),
+    std: Sequence[float] = (0.225, 0.225, 0.225),
+) -> ModelInfo:
+    """Write `model.safetensors` and `model.json`; each replaces an older one whole, or not at all.
+
+    Args:
+        path: an existing folder, or the files' common path without a suffix.
+        network: what to save.
+        classes: names in the order of the logits.
+        config: how it was trained; plain JSON.
+        mean: of the normalisation that the network expects; the default is X3D's.
+        std: of the same.
+
+    Raises:
+        VidnasError: class names that do not fit the network, config that is not JSON, a disk that refuses.
+    """
+    weights_path, info_path = _files(path)
+    try:
+        info = ModelInfo.model_validate(
+            {
+                "spec": network.spec,
+                "classes": tuple(classes),
+                "mean": tuple(mean),
+                "std": tuple(std),
+                "config": dict(config or {}),
+                "versions": {
+                    "python": platform.python_version(),
+                    "torch": version("torch"),
+                    "vidnas": version("vidnas"),
+                },
+            }
+        )
+        text = info.model_dump_json(indent=2) + "\n"
+    except ValueError as error:
+        reason = explain(error) if isinstance(error, ValidationError) else one_line(error)
+        raise VidnasError(f"{info_path}: cannot save the model: {reason}") from error
+    _check_classes(info, info_path)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    metadata = {"spec": network.spec.content_hash}
+    _write(weights_path, lambda temporary: save_file(tensors, temporary, metadata))
+    _write(info_path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return ModelInfo.model_validate_json(text)
+
+
+def load_model(path: str | Path) -> tuple[VideoNetwork, ModelInfo]:
+    """Read what `save_model` wrote: the network in evaluation mode, and what is known of it.
+
+    Args:
+        path: as for `save_model`, or one of the two files.
+
+    Raises:
+        VidnasError: a file is missing, damaged, or does not belong to the other.
+    """
+    weights_path, info_path = _files(path)
+    info = _read_info(info_path)
+    try:
+        with safe_open(weights_path, "pt") as file:
+            saved_as = (file.metadata() or {}).get("spec")
+    except (SafetensorError, OSError) as error:
+        raise VidnasError(f"{weights_path}: cannot read the weights ({one_line(error)})") from error
+    if saved_as is not None and saved_as != info.spec.content_hash:
+        raise VidnasError(
+            f"{weights_path}: weights of another network than the one in {info_path.name}; save them again"
+        )
+    network = build(info.spec)
+    report = load_weights(network, weights_path)
+    if not report.is_plain:
+        raise VidnasError(
+            f"{weights_path}: not the network in {info_path.name}: {report.table().splitlines()[2].strip()}"
+        )
+    return network.eval(), info
+
+
+def _read(path: str | Path) -> tuple[OurState, tuple[str, ...]]:
+    """A weight file under our names, and what else the file holds."""
+    path = Path(path)
+    file = read_state_file(_files(path)[0] if path.is_dir() else path)
+    try:
+        return to_ours(file.tensors), file.beside
+    except VidnasError as error:
+        raise VidnasError(f"{path}: {error}") from error
+
+
+def _fill(
+    network: VideoNetwork, state: OurState, source: str, beside: tuple[str, ...], notes: tuple[str, ...]
+) -> LoadReport:
+    own = network.state_dict()
+    replaced, left = _classifier_changes(own, state.tensors)
+    given = {name: value for name, value in state.tensors.items() if name not in left and name not in dict(replaced)}
+    # Files of old torch versions lack these counters, which only a cumulative average reads.
+    counters = [name for name in own if name.endswith("num_batches_tracked") and name not in given]
+    _check_same_network(own, given, {*dict(replaced), *counters}, network.spec, source)
+    network.load_state_dict(given, strict=False)
+    if counters:
+        replaced.append((f"{len(counters)} norms' num_batches_tracked", "not in the file"))
+    return LoadReport(
+        source=source,
+        dialect=state.dialect,
+        loaded=tuple(given),
+        replaced=tuple(replaced),
+        left=(*left, *state.left),
+        notes=notes,
+        beside=beside,
+    )
+
+
+def _classifier_changes(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """The last layer is the one that may differ: (tensors that start afresh and why, tensors left in the file)."""
+    replaced, left = [], []
+    for name in _CLASSIFIER:
+        if name not in own:
+            left += [name] if name in given else []
+        elif name not in given:
+            replaced.append((name, "not in the file"))
+        elif own[name].shape[0] != given[name].shape[0] and own[name].shape[1:] == given[name].shape[1:]:
+            replaced.append((name, f"{given[name].shape[0]} classes in the file, {own[name].shape[0]} in the network"))
+    return replaced, left
+
+
+def _check_same_network(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], replaced: set[str], spec: ArchSpec, source: str
+) -> None:
+    differences = [
+        f"{name} {_shape(given, name)} in the file, {_shape(own, name)} in the network"
+        for name in [*own, *(name for name in given if name not in own)]
+        if name not in replaced and _shape(own, name) != _shape(given, name)
+    ]
+    if not differences:
+        return
+    found = projection_norm_of(given)
+    if all(".shortcut_norm." in line for line in differences):
+        raise VidnasError(
+            f"{source}: its projections have norms as projection_norm {found!r} says, but the network was built with "
+            f"{_projection_norm(spec)!r}; create_model(..., weights=FILE) takes the file's"
+        )
+    more = f"; {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    raise VidnasError(f"{source}: weights of another network than {spec.name}: {'; '.join(differences[:_SHOWN])}{more}")
+
+
+def _shape(state: Mapping[str, Tensor], name: str) -> str:
+    return "x".join(map(str, state[name].shape)) or "scalar" if name in state else "absent"
+
+
+def _projection_norm(spec: ArchSpec) -> str:
+    return spec.streams[0].projection_norm
+
+
+def _files(path: str | Path) -> tuple[Path, Path]:
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model"
+    elif path.suffix in (".safetensors", ".json"):
+        path = path.with_suffix("")
+    return path.with_name(path.name + ".safetensors"), path.with_name(path.name + ".json")
+
+
+def _read_info(path: Path) -> ModelInfo:
+    try:
+        info = ModelInfo.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise VidnasError(f"{path}: {explain(error)}") from error
+    except OSError as error:
+        raise VidnasError(f"{path}: cannot read the model's description ({error.strerror})") from error
+    _check_classes(info, path)
+    return info
+
+
+def _check_classes(info: ModelInfo, path: Path) -> None:
+    if len(info.classes) != info.spec.head.num_classes:
+        raise VidnasError(f"{path}: {len(info.classes)} class names for {info.spec.head.num_classes} classes")
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Through a temporary file beside it, so that an interrupted write leaves the old file whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise VidnasError(f"{path}: cannot write the model ({one_line(error)})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
