@@ -41,12 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
-        _discard_output()
+        _discard_broken_output()
         return 141
     except Exception as error:
         line = _environment_failure(error)
         if line is None:
             raise
+        _discard_broken_output()
         return _fail(line, 1)
 
 
@@ -108,9 +109,7 @@ def _environment_failure(error: BaseException) -> str | None:
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         # Writers in C and Rust (safetensors) wrap the same failure in exceptions of their own.
         if full or "No space left on device" in str(cause):
-            if sys.stdout.closed or not _output_works():
-                return "standard output: no space left; write it to a disk with room"
-            path = getattr(cause, "filename", None) or os.getcwd()
+            path = getattr(cause, "filename", None) or "output"
             return f"{path}: no space left on the disk; free some, then give the same command again"
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         if error.filename is None:
@@ -127,17 +126,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _output_works() -> bool:
+def _discard_broken_output() -> None:
+    """Point a stdout that takes nothing more at nothing, or Python complains again when it flushes on exit."""
     try:
         sys.stdout.flush()
     except OSError:
-        _discard_output()
-        return False
-    return True
-
-
-def _discard_output() -> None:
-    """Point stdout at nothing, or Python complains again when it flushes on exit."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)

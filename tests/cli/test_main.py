@@ -1,0 +1,226 @@
+"""The door: exit codes, one-line errors, suggestions, what is imported."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from vidnas.cli.main import main
+from vidnas.cli.parsing import UsageError, make_config_parser, make_parser
+
+FULL = Path("/dev/full")
+needs_full_device = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
+
+
+def python(code: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, **options)
+
+
+def vidnas(*argv: str, **options) -> subprocess.CompletedProcess:
+    options = {"stdout": subprocess.PIPE, **options}
+    command = [sys.executable, "-m", "vidnas", *argv]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, **options)
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["lst"], 2, "vidnas has no command 'lst'; did you mean list?"),
+        (["qqqq"], 2, "vidnas has no command 'qqqq'; `vidnas --help` lists them"),
+        (["--versio"], 2, "vidnas has no option --versio; did you mean --version?"),
+        (["list", "--jso"], 2, "vidnas list has no option --jso; did you mean --json?"),
+        (["info", "--hed", "all"], 2, "vidnas info has no option --hed; did you mean --head?"),
+        (["info"], 2, "vidnas info needs NAME|FILE; see `vidnas info --help`"),
+        (["info", "x3d_s", "x3d_m"], 2, "vidnas info does not know what to do with 'x3d_m'"),
+        (["info", "x3d_s", "--head", "al"], 2, "did you mean all?"),
+        (["info", "x3d_ss"], 1, "no network called 'x3d_ss'; did you mean x3d_s?"),
+        (["info", "none.json"], 1, "none.json: cannot read the architecture"),
+        (["info", "x3d_s", "--clip", "13"], 1, "clip '13': write frames x size, as in 13x160"),
+        (["list", "zzz"], 1, "no network matches 'zzz'"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_code(argv, code, message, capsys):
+    assert main(argv) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("vidnas: error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+
+
+def test_help_and_version(capsys):
+    assert main([]) == main(["--help"]) == main(["list", "--help"]) == 0
+    assert "usage: vidnas list" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("vidnas ")
+
+
+def test_every_verb_of_the_help_has_a_run(capsys):
+    main(["--help"])
+    verbs = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert {"list", "info", "plot"} <= set(verbs)
+    for verb in verbs:
+        assert main([verb, "--help"]) == 0, verb
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("vidnas.cli.list.run", lambda argv: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["list"])
+
+
+def test_a_missing_file_deep_inside_is_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("vidnas.cli.list.run", lambda argv: open(tmp_path / "gone.txt"))
+    assert main(["list"]) == 1
+    assert f"{tmp_path}/gone.txt: no such file or directory" in capsys.readouterr().err
+
+
+def test_interrupt_is_one_line_and_130():
+    result = python(
+        "import os, signal, sys, time\n"
+        "import vidnas.cli.list as verb\n"
+        "from vidnas.cli.main import main\n"
+        "verb.run = lambda argv: (os.kill(os.getpid(), signal.SIGINT), time.sleep(30))\n"
+        "sys.exit(main(['list']))"
+    )
+    assert (result.returncode, result.stderr) == (130, "vidnas: error: interrupted\n")
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    # The table of the largest network overfills a pipe, so that the writer must notice.
+    command = [sys.executable, "-m", "vidnas", "info", "x3d_xxl"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline().startswith(b"x3d_xxl")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+
+
+@needs_full_device
+def test_full_disk_names_the_path_and_the_mend(tmp_path):
+    for suffix in ("svg", "png"):
+        (tmp_path / f"x.{suffix}").symlink_to(FULL)
+        result = vidnas("plot", "x3d_s", "-o", str(tmp_path / f"x.{suffix}"))
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1
+        assert f"{tmp_path}/x.{suffix}: cannot be written (no space left on device); make room" in result.stderr
+
+
+@needs_full_device
+def test_full_disk_behind_stdout():
+    with FULL.open("w") as full:
+        result = vidnas("info", "x3d_xxl", stdout=full)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "vidnas: error: output: no space left on the disk; free some, then give the same command again\n"
+    )
+
+
+@needs_full_device
+def test_full_disk_wrapped_by_another_writer(monkeypatch, capsys, tmp_path):
+    def verb(argv):
+        try:
+            with open(FULL, "wb", buffering=0) as file:
+                file.write(b"x")
+        except OSError as error:
+            raise RuntimeError("the writer failed") from error
+
+    monkeypatch.setattr("vidnas.cli.list.run", verb)
+    assert main(["list"]) == 1
+    assert "no space left on the disk" in capsys.readouterr().err
+
+
+def test_light_commands_load_no_framework(tmp_path):
+    result = python(
+        "import sys\n"
+        "import vidnas\n"
+        "from vidnas.cli.main import main\n"
+        "assert main(['list']) == 0 and main(['info', 'autox3d_s', '--json']) == 0\n"
+        "assert main(['plot', 'x3d_s', '-o', 'x.svg']) == 0\n"
+        "assert vidnas.get_spec('x3d_s').name == 'x3d_s' and 'x3d_s' in vidnas.list_models()\n"
+        "heavy = {'torch', 'torchvision', 'lightning', 'numpy', 'matplotlib', 'jsonargparse', 'av'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)",
+        cwd=tmp_path,
+    )
+    assert result.stderr == "[]\n"
+
+
+def test_package_attributes():
+    import vidnas
+
+    assert vidnas.ArchSpec.__name__ == "ArchSpec"
+    assert set(vidnas.__all__) <= set(dir(vidnas))
+    assert callable(vidnas.create_model)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = vidnas.nothing
+
+
+def test_an_option_that_another_one_starts_with_is_refused():
+    parser = make_parser("x", "X.")
+    parser.add_argument("--views")
+    with pytest.raises(UsageError, match="vidnas x has no option --view; did you mean --views"):
+        parser.parse_args(["--view", "3"])
+    assert parser.parse_args(["--views=--odd"]).views == "--odd"
+
+
+@dataclass
+class Optim:
+    learning_rate: float = 0.1
+    epochs: int = 3
+
+
+def config_parser():
+    parser = make_config_parser("train", "Train.")
+    parser.add_argument("--arch", type=str, required=True)
+    parser.add_argument("--views", type=int, default=1)
+    parser.add_class_arguments(Optim, "optim")
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("argv", "recipe", "message"),
+    [
+        ([], "arch: x\noptim:\n  learnin_rate: 3\n", "RECIPE, line 3: optim.learnin_rate: no such setting; did you mean optim.learning_rate?"),
+        ([], "# new\narhc: x\n", "RECIPE, line 2: arhc: no such setting; did you mean arch?"),
+        ([], "arch: x\nzzzzzz: x\n", "RECIPE, line 2: zzzzzz: no such setting; `vidnas train --help` lists"),
+        ([], "arch: x\noptim:\n  epochs: many\n", "RECIPE, line 3: optim.epochs: Expected a int. Got value: many"),
+        ([], "arch: x\n b: [\n", "RECIPE, line 2: not YAML"),
+        ([], "- 1\n", "RECIPE: a recipe is a list of `key: value` lines"),
+        ([], "views: 3\n", "vidnas train needs --arch"),
+        (["--arhc", "x"], "views: 3\n", "vidnas train has no option --arhc; did you mean --arch?"),
+        (["--arch", "x", "--optim.epoch", "3"], "views: 3\n", "no option --optim.epoch; did you mean --optim.epochs?"),
+        (["--arch", "x", "--views", "z"], "optim:\n  epochs: 3\n", "vidnas train --views: Expected a int. Got value: z"),
+        (["--arch", "x", "--config"], "views: 3\n", "vidnas train --config: name a recipe"),
+        (["--config", "none.yaml", "--arch", "x"], "views: 3\n", "File does not exist"),
+    ],
+)  # fmt: skip
+def test_bad_recipes_name_file_line_and_key(argv, recipe, message, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe)
+    with pytest.raises(UsageError) as caught:
+        config_parser().parse_args(["--config", str(path), *argv])
+    assert message.replace("RECIPE", str(path)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_options_win_over_the_recipe_wherever_they_stand(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("arch: a\nviews: 3\noptim:\n  epochs: 7\n")
+    for argv in (["--views", "9", "--config", str(path)], [f"--config={path}", "--views=9"]):
+        options = config_parser().parse_args(argv)
+        assert (options.arch, options.views, options.optim.epochs) == ("a", 9, 7)
+
+
+def test_hyphens_and_underscores_name_the_same_option():
+    options = config_parser().parse_args(["--arch", "a", "--optim.learning-rate", "0.5"])
+    assert options.optim.learning_rate == 0.5
+
+
+def test_a_recipe_cannot_name_code_to_run(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("arch: a\noptim:\n  class_path: subprocess.Popen\n  init_args: {args: ls}\n")
+    with pytest.raises(UsageError, match=r"subprocess\.Popen"):
+        config_parser().parse_args(["--config", str(path)])
