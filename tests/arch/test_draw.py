@@ -36,10 +36,16 @@ groups = st.builds(
     kernel=kernels,
     attention=st.none() | st.builds(GloReSpec, nodes=st.integers(1, 9), states=st.integers(1, 9)),
 )
+clips = st.builds(
+    ClipSpec,
+    frames=st.integers(1, 64),
+    size=st.integers(1, 400),
+    sampling=st.sampled_from(["stride", "uniform"]),
+)
 specs = st.builds(
     ArchSpec,
     name=st.text(min_size=1, max_size=60),
-    clip=st.builds(ClipSpec, frames=st.integers(1, 64), size=st.integers(1, 400), sampling=st.sampled_from(["stride", "uniform"])),
+    clip=clips,
     streams=st.tuples(
         st.builds(
             StreamSpec,
@@ -48,7 +54,7 @@ specs = st.builds(
             conv5=st.integers(1, 999),
         )
     ),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("name", ["x2d", "x3d_s", "autox3d_s", "autox3d_l", "x3d_xl"])
