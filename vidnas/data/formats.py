@@ -96,21 +96,27 @@ def load_dataset(path: str | Path, *, group_regex: str | None = None) -> DataLis
         VidnasError: a list cannot be used, or a class has no training video.
     """
     path = Path(path)
-    for end in (".csv", ""):
-        if _is_list(path / f"train{end}"):
-            train = load_list(path / f"train{end}", group_regex=group_regex)
-            test = None
-            if (path / f"test{end}").exists():
-                test = load_list(path / f"test{end}", classes=train.classes, group_regex=group_regex)
-            break
+    if (end := next((end for end in (".csv", "") if _is_list(path / f"train{end}")), None)) is not None:
+        lists = _load_pair(path, end, group_regex)
+    elif (path / "test.csv").is_file():
+        raise VidnasError(f"{path}: test.csv without train.csv; give the file itself, or add train.csv")
     else:
-        if (path / "test.csv").is_file():
-            raise VidnasError(f"{path}: test.csv without train.csv; give the file itself, or add train.csv")
-        train, test = load_list(path, group_regex=group_regex), None
-    for name, count in zip(train.classes, train.counts, strict=True):
+        lists = DataLists(load_list(path, group_regex=group_regex), None)
+    for name, count in zip(lists.train.classes, lists.train.counts, strict=True):
         if not count:
             raise VidnasError(f"{path}: class {name!r} has no training video; add some or take the class out")
-    return DataLists(train, test)
+    return lists
+
+
+def _load_pair(folder: Path, end: str, group_regex: str | None) -> DataLists:
+    train = load_list(folder / f"train{end}", group_regex=group_regex)
+    unread = [folder / f"{name}{end}" for name in ("val", "valid", "validation")]
+    notices = tuple(f"{path}: passed over; only train and test are read" for path in unread if path.exists())
+    train = replace(train, notices=train.notices + notices)
+    test_path = folder / f"test{end}"
+    if not test_path.exists():
+        return DataLists(train, None)
+    return DataLists(train, load_list(test_path, classes=train.classes, group_regex=group_regex))
 
 
 def load_list(path: str | Path, *, classes: Sequence[str] | None = None, group_regex: str | None = None) -> VideoList:

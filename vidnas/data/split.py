@@ -1,0 +1,161 @@
+"""Parts of a list that share no group and hold the classes in like proportion."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vidnas.data.formats import Sample, VideoList
+from vidnas.errors import VidnasError
+
+_ATTEMPTS = 20
+
+
+def split(videos: VideoList, fractions: Mapping[str, float], seed: int) -> dict[str, VideoList]:
+    """Divide a list into parts of which no two share a group; a video without a group is one of its own.
+
+    Whole groups are dealt out, the largest first and equal ones in an order drawn from the seed, each to the part
+    where it brings the numbers of videos per class nearest to the fractions. Then groups move to parts that have
+    a class not at all, as long as that helps.
+
+    Args:
+        videos: the list.
+        fractions: the share of each part, summing to 1.
+        seed: the same seed gives the same parts.
+
+    Returns:
+        The parts by name, each in the order of the list, each with every class that the list holds.
+
+    Raises:
+        VidnasError: a class has too few groups to be in every part.
+    """
+    shares = list(fractions.values())
+    if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise VidnasError(f"fractions {dict(fractions)}: each must be above 0 and their sum 1")
+    members: dict[str | Path, list[int]] = {}
+    for index, sample in enumerate(videos.samples):
+        members.setdefault(_key(sample), []).append(index)
+    groups = [Counter(videos.samples[i].label for i in indices) for indices in members.values()]
+    _check_enough(videos, groups, list(fractions))
+    deal = _deal(groups, shares, seed)
+    missing = deal.first_missing()
+    if missing is not None:
+        part, label = missing
+        raise VidnasError(
+            f"no division of {len(groups)} groups into {', '.join(fractions)} was found that gives each part each "
+            f"class ({list(fractions)[part]} lacks {videos.classes[label]!r}); use finer groups or fewer parts"
+        )
+    parts: list[list[int]] = [[] for _ in shares]
+    for indices, part in zip(members.values(), deal.part_of, strict=True):
+        parts[part] += indices
+    return {name: videos.subset(sorted(indices)) for name, indices in zip(fractions, parts, strict=True)}
+
+
+def check_disjoint(train: VideoList, test: VideoList) -> None:
+    """Refuse lists that share a file or a group: their test accuracy would mean nothing.
+
+    Raises:
+        VidnasError: naming one that is on both sides.
+    """
+    files = {sample.path for sample in train.samples} & {sample.path for sample in test.samples}
+    if files:
+        raise VidnasError(
+            f"{min(files)} is in the training list and in the test list ({len(files)} such files); remove it from one"
+        )
+    groups = _groups(train) & _groups(test)
+    if groups:
+        raise VidnasError(
+            f"group {min(groups)!r} is in the training list and in the test list ({len(groups)} such groups); move "
+            "each group to one side, or correct the group column or --group-regex"
+        )
+
+
+def _groups(videos: VideoList) -> set[str]:
+    return {sample.group for sample in videos.samples if sample.group is not None}
+
+
+def _key(sample: Sample) -> str | Path:
+    return sample.path if sample.group is None else sample.group
+
+
+def _check_enough(videos: VideoList, groups: Sequence[Counter[int]], parts: Sequence[str]) -> None:
+    having = Counter(label for group in groups for label in group)
+    label = min(having, key=lambda label: (having[label], label))
+    if having[label] < len(parts):
+        raise VidnasError(
+            f"class {videos.classes[label]!r} has {having[label]} group(s) of videos, too few for the "
+            f"{len(parts)} parts {', '.join(parts)}; add videos of it, use finer groups, or leave the class out"
+        )
+
+
+def _deal(groups: Sequence[Counter[int]], shares: Sequence[float], seed: int) -> "_Deal":
+    """The first of some deals in which each part has each class, or the last one tried."""
+    for attempt in range(_ATTEMPTS):
+        deal = _Deal(groups, shares)
+        lots = np.random.default_rng([seed % 2**64, attempt]).permutation(len(groups))
+        # Large groups first leaves small ones to even out; where that fails, the order is left to chance.
+        order = sorted(range(len(groups)), key=lambda g: (-groups[g].total() if attempt == 0 else 0, lots[g]))
+        for g in order:
+            deal.put(g, min(range(len(shares)), key=lambda part: deal.cost(g, part)))
+        deal.fill()
+        if deal.first_missing() is None:
+            break
+    return deal
+
+
+class _Deal:
+    """Which part each group is in, and how many videos of each class that makes.
+
+    Args:
+        groups: the number of videos of each class in each group.
+        shares: the fraction of each part.
+    """
+
+    def __init__(self, groups: Sequence[Counter[int]], shares: Sequence[float]) -> None:
+        self.groups = groups
+        self.shares = shares
+        self.totals: Counter[int] = Counter()
+        for group in groups:
+            self.totals.update(group)
+        self.counts: list[Counter[int]] = [Counter() for _ in shares]
+        self.part_of = [-1] * len(groups)
+
+    def put(self, g: int, part: int) -> None:
+        """Put a group into a part, taking it out of the one it is in."""
+        if self.part_of[g] >= 0:
+            self.counts[self.part_of[g]].subtract(self.groups[g])
+        self.counts[part].update(self.groups[g])
+        self.part_of[g] = part
+
+    def cost(self, g: int, part: int) -> float:
+        """Change of the squared deviation from the wanted numbers, relative per class, when a group is added."""
+        return sum(
+            n * (n + 2 * (self.counts[part][label] - self.shares[part] * self.totals[label])) / self.totals[label]
+            for label, n in self.groups[g].items()
+        )
+
+    def first_missing(self) -> tuple[int, int] | None:
+        """A part and a class that it lacks."""
+        lacking = (
+            (part, label)
+            for part, counts in enumerate(self.counts)
+            for label in sorted(self.totals)
+            if counts[label] == 0
+        )
+        return next(lacking, None)
+
+    def fill(self) -> None:
+        """Move groups to where they bring classes that are lacking, as long as that leaves fewer lacking."""
+        for part, counts in enumerate(self.counts):
+            for label in sorted(self.totals):
+                if counts[label] == 0:
+                    movable = [g for g, group in enumerate(self.groups) if label in group and self.gain(g, part) > 0]
+                    if movable:
+                        self.put(max(movable, key=lambda g: (self.gain(g, part), -self.cost(g, part), -g)), part)
+
+    def gain(self, g: int, part: int) -> int:
+        """Classes lacking in `part` that a group brings, less those that its own part then lacks."""
+        here = self.counts[self.part_of[g]]
+        brought = sum(self.counts[part][label] == 0 for label in self.groups[g])
+        return brought - sum(here[label] == n for label, n in self.groups[g].items())
