@@ -35,7 +35,11 @@ def short_sides(size: int, jitter: tuple[float, float] = JITTER) -> tuple[int, i
     return low, high
 
 
-def flip_map(flip: Literal["off", "on"] | Sequence[Sequence[str]], classes: Sequence[str]) -> tuple[int, ...] | None:
+# Never mirror, mirror and keep the label, or mirror and exchange the labels of these pairs of classes.
+Flip = Literal["off", "on"] | list[tuple[str, str]]
+
+
+def flip_map(flip: Flip, classes: Sequence[str]) -> tuple[int, ...] | None:
     """The label of each class's mirror image, or None where nothing may be mirrored.
 
     Args:

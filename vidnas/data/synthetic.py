@@ -139,7 +139,7 @@ def draw_scene(
         tones=np.concatenate([light, dark], axis=1).astype(np.float32),
         states=states,
         shake=rng.integers(-margin, margin + 1, (frames, 2)),
-        gain=rng.uniform(0.9, 1.1, frames).astype(np.float32),
+        gain=rng.uniform(0.9, 1.1, (frames,)).astype(np.float32),
         noise=rng.standard_normal((frames, *size, 1), np.float32) * np.float32(0.012),
     )
 

@@ -1,0 +1,238 @@
+"""Decoded frames of a whole list in one uint8 memory map, for data sets that fit in memory.
+
+A cache is a folder: `frames.bin` (all frames, packed), `times.npy` (when each starts) and `manifest.json` (which
+files, how large and how old, at which short side). It is used only if all of that still holds, otherwise built
+anew. A build works in a second folder that is renamed when complete, under a lock: processes that start together
+wait for the first one, and what a killed build left behind is removed by the next.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+from vidnas.data.decode import BrokenVideo, VideoInfo, probe, read_all
+from vidnas.data.reader import FileReader, Reader, limit
+from vidnas.errors import VidnasError
+
+VERSION = 1
+MIB = 2**20
+_LOG = logging.getLogger(__name__)
+
+
+class _TooLarge(Exception):
+    """The frames do not fit; the argument says why."""
+
+
+def default_cache_dir() -> Path:
+    """`$XDG_CACHE_HOME/vidnas`, or `~/.cache/vidnas`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidnas"
+
+
+def open_reader(
+    paths: Iterable[Path],
+    short_side: int,
+    *,
+    budget_mib: float = 2048,
+    cache_dir: Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Reader:
+    """A cache of these files' frames if they fit, built now if there is none yet; else a reader of the files.
+
+    Args:
+        paths: the videos, in any order, repeats allowed.
+        short_side: largest short side in pixels; larger frames are scaled down to it.
+        budget_mib: memory that the frames may take; 0 for no cache.
+        cache_dir: folder of caches; `default_cache_dir()` if None.
+        workers: decoding threads of the build; one per core if None.
+        progress: show a bar while building (on a terminal).
+
+    Raises:
+        VidnasError: the cache folder cannot be written.
+    """
+    wanted = [_stamp(path) for path in sorted(set(paths))]
+    if budget_mib <= 0 or not wanted:
+        return FileReader(short_side)
+    # A cache is found by what was asked for; the sizes and ages in the manifest say whether it still holds.
+    key = json.dumps([VERSION, short_side, [path for path, _, _ in wanted]])
+    folder = (cache_dir or default_cache_dir()) / hashlib.sha256(key.encode()).hexdigest()[:16]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            cache = _load(folder, wanted)
+            if cache is None:
+                _build(folder, wanted, short_side, int(budget_mib * MIB), workers or os.cpu_count() or 1, progress)
+                cache = _load(folder, wanted)
+    except _TooLarge as reason:
+        _LOG.info("no frame cache: %s; videos are decoded as needed", reason)
+        return FileReader(short_side)
+    except OSError as error:
+        raise VidnasError(
+            f"{folder.parent}: cannot write the frame cache ({error.strerror}): free some space, name another "
+            "cache_dir, or set memory_budget_mib to 0"
+        ) from error
+    # A file that changes while the cache is built makes it stale at once.
+    return FileReader(short_side) if cache is None else cache
+
+
+class FrameCache:
+    """Reader of a complete cache; see `vidnas.data.reader.Reader`."""
+
+    def __init__(self, folder: Path, videos: list[dict[str, Any]]) -> None:
+        self._file = folder / "frames.bin"
+        self._videos = {Path(video["path"]): video for video in videos}
+        self._times = np.load(folder / "times.npy", allow_pickle=False)
+        self._map: np.ndarray | None = None
+        self.broken = {path: str(video["broken"]) for path, video in self._videos.items() if "broken" in video}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Worker processes map the file themselves; a pickled map would be a copy of all frames."""
+        return self.__dict__ | {"_map": None}
+
+    def info(self, path: Path) -> VideoInfo:
+        """See `Reader`."""
+        if path in self.broken:
+            raise BrokenVideo(path, self.broken[path])
+        return VideoInfo(path=path, **self._videos[path]["info"])
+
+    def read(self, path: Path, times_sec: Sequence[float]) -> np.ndarray:
+        """See `Reader`."""
+        slack_sec = self.info(path).slack_sec
+        video = self._videos[path]
+        count, height, width = video["shape"]
+        starts = self._times[video["first"] : video["first"] + count]
+        # The rule of decode.read_frames: the last frame that starts at or before the time, else the first.
+        places = np.searchsorted(starts, np.asarray(times_sec) + slack_sec, side="right") - 1
+        if self._map is None:
+            self._map = np.memmap(self._file, np.uint8, mode="r")
+        frames = self._map[video["offset"] : video["offset"] + count * height * width * 3]
+        return np.asarray(frames.reshape(count, height, width, 3)[np.maximum(places, 0)])
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    """A file's path, size in bytes and time of change in nanoseconds; -1 for one that is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), -1, -1
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+def _load(folder: Path, wanted: Sequence[tuple[str, int, int]]) -> FrameCache | None:
+    """The cache in a folder, or None if there is none that holds exactly these files."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        stamps = [(video["path"], video["size"], video["mtime_ns"]) for video in manifest["videos"]]
+        if stamps != list(wanted) or (folder / "frames.bin").stat().st_size != manifest["bytes"]:
+            return None
+        return FrameCache(folder, manifest["videos"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _build(
+    folder: Path,
+    wanted: Sequence[tuple[str, int, int]],
+    short_side: int,
+    budget: int,
+    workers: int,
+    progress: bool,
+) -> None:
+    """Decode everything into a temporary folder and rename it to `folder`.
+
+    Raises:
+        _TooLarge: the frames exceed the budget in bytes, or the space on the disk.
+        OSError: the disk is full or cannot be written.
+    """
+    paths = [Path(path) for path, _, _ in wanted]
+    _check_size(paths, short_side, budget, shutil.disk_usage(folder.parent).free, workers)
+    temporary = folder.with_suffix(".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        videos: list[dict[str, Any]] = []
+        times: list[np.ndarray] = []
+        offset = first = 0
+        with (temporary / "frames.bin").open("wb") as out, ThreadPoolExecutor(workers) as pool:
+            decoded = _in_order(pool, paths, short_side, ahead=2 * workers)
+            bar = tqdm(decoded, "decoding once", len(paths), unit="video", disable=None if progress else True)
+            for (path, size, mtime_ns), (facts, frames, starts) in zip(wanted, bar, strict=True):
+                place = {"offset": offset, "first": first, "shape": frames.shape[:3]}
+                videos.append({"path": path, "size": size, "mtime_ns": mtime_ns, **place, **facts})
+                times.append(starts)
+                offset += frames.nbytes
+                first += len(starts)
+                if offset > budget:
+                    raise _TooLarge(f"the frames take more than {budget // MIB} MiB")
+                frames.tofile(out)
+        np.save(temporary / "times.npy", np.concatenate(times))
+        (temporary / "manifest.json").write_text(json.dumps({"bytes": offset, "videos": videos}))
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _check_size(paths: Sequence[Path], short_side: int, budget: int, free: int, workers: int) -> None:
+    """Add up what the headers promise and stop at the first file that is too much."""
+    total = 0
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for size in pool.map(lambda path: _expected_bytes(path, short_side), paths):
+            total += size
+            if total > budget:
+                raise _TooLarge(f"the frames take more than {budget // MIB} MiB")
+            if total > free:
+                raise _TooLarge(f"the frames take more than the {free // MIB} MiB free on the disk")
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _expected_bytes(path: Path, short_side: int) -> int:
+    try:
+        info = probe(path)
+    except BrokenVideo:
+        return 0
+    scale = (limit(info, short_side) or min(info.width, info.height)) / min(info.width, info.height)
+    frames = info.frames or round(info.duration_sec * info.fps)
+    return frames * round(info.width * scale) * round(info.height * scale) * 3
+
+
+Decoded = tuple[dict[str, Any], np.ndarray, np.ndarray]
+
+
+def _decode(path: Path, short_side: int) -> Decoded:
+    """What the manifest says of a file (its info, or why it is broken), its frames and their start times."""
+    try:
+        info = probe(path)
+        frames, starts = read_all(path, short_side=limit(info, short_side))
+    except BrokenVideo as error:
+        return {"broken": error.cause}, np.empty((0, 0, 0, 3), np.uint8), np.empty(0)
+    facts = {name: value for name, value in asdict(info).items() if name != "path"}
+    return {"info": facts}, frames, starts
+
+
+def _in_order(pool: ThreadPoolExecutor, paths: Sequence[Path], short_side: int, ahead: int) -> Iterator[Decoded]:
+    """Decode in parallel, at most `ahead` files before the one that is taken, so that memory stays bounded."""
+    remaining = iter(paths)
+    running: deque[Future[Decoded]] = deque()
+    while True:
+        for path in islice(remaining, ahead - len(running)):
+            running.append(pool.submit(_decode, path, short_side))
+        if not running:
+            return
+        yield running.popleft().result()

@@ -1,0 +1,149 @@
+"""From a list of videos and a configuration to loaders that a training loop or Lightning's Trainer iterates.
+
+There is no LightningDataModule: the Trainer is given loaders over `StepBatches` with the right start step and
+`use_distributed_sampler=False`, since its own samplers cannot resume inside an epoch.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.data import DataLoader, Sampler
+
+from vidnas.arch.spec import ClipSpec
+from vidnas.data.augment import JITTER, Flip, Views, short_sides
+from vidnas.data.cache import open_reader
+from vidnas.data.dataset import Batch, Example, TrainClips, ViewClips, collate
+from vidnas.data.formats import VideoList
+from vidnas.data.reader import Reader
+from vidnas.data.sampler import Item
+from vidnas.errors import VidnasError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the videos are and how clips are made of them.
+
+    Attributes:
+        path: a folder (with train.csv and test.csv, with train/ and test/, or with one folder per class) or a CSV
+            file of lines `path,label[,group]`.
+        test_path: the test list, where it is not beside the training list.
+        group_regex: the first match group of this expression on a video's relative path is its group; a group is
+            never split between lists.
+        jitter: range of the short side in training, as multiples of the crop; testing uses its lower end.
+        flip: off, on (labels stay), or a list of pairs of class names that a mirror exchanges.
+        autoaugment: apply AutoAugment's ImageNet policy, one draw per clip.
+        max_broken: stop training when more than this fraction of the list turns out broken; one video is always
+            tolerated, unless this is 0.
+        workers: worker processes per loader; 0 makes clips in the main process, which is fast enough for small
+            clips from the cache.
+        memory_budget_mib: data sets whose decoded frames take no more than this are decoded once into a memory
+            map; 0 never does.
+        cache_dir: folder of these memory maps; the user's cache folder by default.
+    """
+
+    path: Path
+    test_path: Path | None = None
+    group_regex: str | None = None
+    jitter: tuple[float, float] = JITTER
+    flip: Flip = "off"
+    autoaugment: bool = False
+    max_broken: float = 0.01
+    workers: int = 2
+    memory_budget_mib: float = 2048
+    cache_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.jitter
+        if not 1 <= low <= high:
+            raise VidnasError(f"data.jitter {low}, {high}: give two multiples of the crop, 1 <= low <= high")
+        if not 0 <= self.max_broken <= 1:
+            raise VidnasError(f"data.max_broken {self.max_broken}: give a fraction from 0 to 1")
+        if self.workers < 0:
+            raise VidnasError(f"data.workers {self.workers}: give 0 or more processes")
+
+
+def train_reader(config: DataConfig, videos: VideoList, clip: ClipSpec) -> Reader:
+    """Frames at the largest short side that training asks for; one reader serves every subset of the list."""
+    return _reader(config, videos, short_sides(clip.size, config.jitter)[1])
+
+
+def view_reader(config: DataConfig, videos: VideoList, clip: ClipSpec) -> Reader:
+    """Frames at the short side of testing."""
+    return _reader(config, videos, short_sides(clip.size, config.jitter)[0])
+
+
+def _reader(config: DataConfig, videos: VideoList, short_side: int) -> Reader:
+    paths = (sample.path for sample in videos.samples)
+    return open_reader(paths, short_side, budget_mib=config.memory_budget_mib, cache_dir=config.cache_dir)
+
+
+def train_clips(config: DataConfig, videos: VideoList, reader: Reader, clip: ClipSpec, seed: int) -> TrainClips:
+    """Random augmented clips as the configuration says."""
+    return TrainClips(
+        videos,
+        reader,
+        clip,
+        seed=seed,
+        jitter=config.jitter,
+        flip=config.flip,
+        autoaugment=config.autoaugment,
+        max_broken=config.max_broken,
+    )
+
+
+def view_clips(config: DataConfig, videos: VideoList, reader: Reader, clip: ClipSpec, views: Views) -> ViewClips:
+    """The views of a test, at the scale that belongs to the configuration's training scales."""
+    return ViewClips(videos, reader, clip, views, jitter=config.jitter)
+
+
+class ClipLoader(DataLoader[Example]):
+    """A DataLoader whose batches come with a look at the quarantine, in the main process."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        for batch in super().__iter__():
+            # Raised in a worker it would arrive as a traceback inside another exception.
+            if isinstance(batch, VidnasError):
+                raise batch
+            self.dataset.quarantine.check()  # type: ignore[attr-defined]
+            yield batch
+
+
+def make_loader(
+    dataset: TrainClips | ViewClips, batches: Sampler[list[Item]], workers: int = 0, *, pin_memory: bool = False
+) -> ClipLoader:
+    """A loader of `Batch` whose batches do not depend on the number of workers.
+
+    Worker processes come from a fork server, not from a fork of this process: PyAV's codecs, OpenMP and loggers
+    hold threads and locks here that a fork would copy in whatever state they are. A script that uses workers
+    therefore needs the usual `if __name__ == "__main__":`.
+
+    Args:
+        dataset: the clips.
+        batches: `StepBatches` or `SequentialBatches`.
+        workers: processes, with one thread each, kept over several passes; 0 for none.
+        pin_memory: for transfer to an accelerator.
+    """
+    context = None
+    if workers:
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        # The server imports this once; workers then start in milliseconds.
+        context.set_forkserver_preload(["vidnas.data.dataset"])
+    return ClipLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        multiprocessing_context=context,
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_interrupts_to_main if workers else None,
+    )
+
+
+def _leave_interrupts_to_main(_: int) -> None:
+    """Ctrl-C reaches all processes; the main one still needs batches to come to the end of its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,268 @@
+"""Data sets of clips: random ones to train on, evenly placed views to test with.
+
+An item is asked for by (epoch, index), as the batch samplers give them, and depends on nothing but the seed and
+these two numbers: not on the order of requests, the number of worker processes, or what was broken before.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vidnas.arch.spec import ClipSpec
+from vidnas.data.augment import JITTER, Flip, TrainTransform, Views, ViewTransform, flip_map
+from vidnas.data.clips import clip_times, item_rng, test_times
+from vidnas.data.decode import BrokenVideo, count_frames
+from vidnas.data.formats import VideoList
+from vidnas.data.reader import Reader
+from vidnas.data.sampler import Item
+from vidnas.errors import VidnasError
+
+# Files named in an error message; the others are counted.
+_NAMED = 5
+# The label of a test view whose video cannot be read; its clip is all zeros.
+UNREADABLE = -1
+
+
+class Example(NamedTuple):
+    """A clip (C, T, H, W) float32, its label and the place of its video in the list."""
+
+    clip: Tensor
+    label: int
+    place: int
+
+
+class Batch(NamedTuple):
+    """Clips (N, C, T, H, W) float32 in channels_last_3d, labels (N,) and places in the list (N,), int64."""
+
+    clips: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+def collate(examples: Sequence[Example | VidnasError]) -> Batch | VidnasError:
+    """Stack examples; an error among them takes the place of the batch (see `make_loader`)."""
+    good: list[Example] = []
+    for example in examples:
+        if isinstance(example, VidnasError):
+            return example
+        good.append(example)
+    # Stacked with the channels last, as the transforms leave them in memory.
+    clips = torch.stack([example.clip.permute(1, 2, 3, 0) for example in good]).permute(0, 4, 1, 2, 3)
+    labels, indices = (torch.tensor([example[field] for example in good]) for field in (1, 2))
+    return Batch(clips, labels, indices)
+
+
+class Quarantine:
+    """Which videos of a list turned out broken, known to all worker processes at once; each is counted once.
+
+    Making an item never looks in here: whether a video is replaced must not depend on what was met before. A
+    video that is set aside is one that is replaced wherever it fails.
+
+    Args:
+        videos: the list.
+        reader: its videos known to be broken count from the start.
+        max_broken: largest tolerated fraction of the list. One video is tolerated in any list unless this is 0,
+            so that a short list does not stop at its first. None tolerates all.
+    """
+
+    def __init__(self, videos: VideoList, reader: Reader, max_broken: float | None) -> None:
+        self.allowed = None if max_broken is None else int(max_broken * len(videos)) or int(max_broken > 0)
+        self._paths = [sample.path for sample in videos.samples]
+        self._reader = reader
+        # Shared memory: worker processes write into the same flags.
+        self._flags = torch.tensor([path in reader.broken for path in self._paths], dtype=torch.bool).share_memory_()
+
+    def __len__(self) -> int:
+        return int(self._flags.sum())
+
+    def add(self, index: int) -> None:
+        """Set the video at this place of the list aside."""
+        self._flags[index] = True
+
+    def broken(self) -> list[BrokenVideo]:
+        """The videos set aside, with their causes, in the order of the list (decodes them again)."""
+        return [self._cause(self._paths[index]) for index in self._flags.nonzero().flatten().tolist()]
+
+    def check(self) -> None:
+        """Stop when there are too many.
+
+        Raises:
+            VidnasError: more than tolerated; names the first few with their causes.
+        """
+        if self.allowed is None or len(self) <= self.allowed:
+            return
+        named = self._flags.nonzero().flatten().tolist()[:_NAMED]
+        causes = "; ".join(str(self._cause(self._paths[index])) for index in named)
+        more = f"; and {len(self) - len(named)} more" if len(self) > len(named) else ""
+        raise VidnasError(
+            f"{len(self)} of {len(self._paths)} videos are broken, {self.allowed} tolerated: {causes}{more}: "
+            "`vidnas data check --fix` writes a list without them, max_broken tolerates more"
+        )
+
+    def _cause(self, path: Path) -> BrokenVideo:
+        if path in self._reader.broken:
+            return BrokenVideo(path, self._reader.broken[path])
+        try:
+            count_frames(path)
+        except BrokenVideo as error:
+            return error
+        return BrokenVideo(path, "could not be read, but can be now")
+
+
+class TrainClips(Dataset[Example]):
+    """One random clip of each video, augmented, as a function of (seed, epoch, index).
+
+    A video that cannot be read is replaced by another of its class, drawn from the same three numbers. Clips longer
+    than their video repeat its last frame (`vidnas.data.clips`).
+
+    Args:
+        videos: the training list.
+        reader: source of the frames.
+        clip: frames, crop and sampling.
+        seed: of all that is drawn.
+        jitter: range of the short side as multiples of the crop.
+        flip: `off`, `on`, or pairs of class names that a mirror exchanges.
+        autoaugment: torchvision's AutoAugment, one draw per clip.
+        max_broken: see `Quarantine`.
+
+    Raises:
+        VidnasError: a flip pair that does not fit the classes; too many videos known to be broken.
+    """
+
+    def __init__(
+        self,
+        videos: VideoList,
+        reader: Reader,
+        clip: ClipSpec,
+        *,
+        seed: int,
+        jitter: tuple[float, float] = JITTER,
+        flip: Flip = "off",
+        autoaugment: bool = False,
+        max_broken: float = 0.01,
+    ) -> None:
+        self.videos = videos
+        self.reader = reader
+        self.clip = clip
+        self.seed = seed
+        self.mirrored = flip_map(flip, videos.classes)
+        self.transform = TrainTransform(
+            clip.size, jitter=jitter, flip=self.mirrored is not None, autoaugment=autoaugment
+        )
+        self.quarantine = Quarantine(videos, reader, max_broken)
+        self.quarantine.check()
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, item: Item) -> Example:
+        """The clip of item (epoch, index); `place` of the result is that of the video shown.
+
+        Raises:
+            VidnasError: no video of the class can be read.
+        """
+        epoch, index = item
+        for attempt, candidate in enumerate(self._candidates(epoch, index)):
+            # Every attempt has a generator of its own: what a failed one drew depends on where it failed.
+            rng = item_rng(self.seed, epoch, index + attempt * len(self))
+            try:
+                return self._example(candidate, rng)
+            except BrokenVideo:
+                self.quarantine.add(candidate)
+        name = self.videos.classes[self.videos.samples[index].label]
+        raise VidnasError(f"class {name!r}: none of its videos can be read: run `vidnas data check` on the list")
+
+    def __getitems__(self, items: Sequence[Item]) -> list[Example | VidnasError]:
+        """The items of a batch; an error is an item too, so that it reaches the main process as it is."""
+        examples: list[Example | VidnasError] = []
+        for item in items:
+            try:
+                examples.append(self[item])
+            except VidnasError as error:
+                examples.append(error)
+        return examples
+
+    def _candidates(self, epoch: int, index: int) -> Iterator[int]:
+        yield index
+        label = self.videos.samples[index].label
+        others = [i for i, sample in enumerate(self.videos.samples) if sample.label == label and i != index]
+        # -1 - index is no sample's place, so this generator is nobody's clip.
+        yield from item_rng(self.seed, epoch, -1 - index).permutation(others).tolist()
+
+    def _example(self, index: int, rng: np.random.Generator) -> Example:
+        sample = self.videos.samples[index]
+        info = self.reader.info(sample.path)
+        frames = self.reader.read(sample.path, clip_times(self.clip, info.duration_sec, info.fps, rng))
+        draw = self.transform.draw(frames.shape[1], frames.shape[2], rng)
+        label = self.mirrored[sample.label] if draw.flip and self.mirrored else sample.label
+        return Example(self.transform(frames, draw), label, index)
+
+
+class ViewClips(Dataset[Example]):
+    """The views of every video, for testing: item (epoch, i) is view i % K of video i // K, K = len(views).
+
+    Views of one clip in time lie side by side: view v is crop v % spatial of clip v // spatial. A video that cannot
+    be read gives clips of zeros with the label `UNREADABLE`, and is listed by `quarantine`; it is never left out.
+
+    Args:
+        videos: the list to test on.
+        reader: source of the frames.
+        clip: frames, training crop and sampling.
+        views: clips in time x crops.
+        jitter: the training range; its lower end sets the short side.
+    """
+
+    def __init__(
+        self,
+        videos: VideoList,
+        reader: Reader,
+        clip: ClipSpec,
+        views: Views,
+        *,
+        jitter: tuple[float, float] = JITTER,
+    ) -> None:
+        self.videos = videos
+        self.reader = reader
+        self.clip = clip
+        self.views = views
+        self.transform = ViewTransform(clip.size, views.spatial, jitter=jitter)
+        self.quarantine = Quarantine(videos, reader, None)
+
+    def __len__(self) -> int:
+        return len(self.videos) * len(self.views)
+
+    def __getitem__(self, item: Item) -> Example:
+        """One view."""
+        return self.__getitems__([item])[0]
+
+    def __getitems__(self, items: Sequence[Item]) -> list[Example]:
+        """The views of a batch, in order; each video in it is opened once."""
+        wanted: dict[int, list[int]] = {}
+        for _, item in items:
+            index, view = divmod(item, len(self.views))
+            wanted.setdefault(index, []).append(view)
+        made = {index: iter(self._examples(index, views)) for index, views in wanted.items()}
+        return [next(made[item // len(self.views)]) for _, item in items]
+
+    def _examples(self, index: int, views: Sequence[int]) -> list[Example]:
+        """Views of one video; all of them unreadable if one of their frames is."""
+        sample = self.videos.samples[index]
+        try:
+            info = self.reader.info(sample.path)
+            moments = test_times(self.clip, info.duration_sec, info.fps, self.views.temporal)
+            clips = sorted({view // self.views.spatial for view in views})
+            frames = self.reader.read(sample.path, [time for clip in clips for time in moments[clip]])
+        except BrokenVideo:
+            self.quarantine.add(index)
+            zeros = torch.zeros(self.clip.frames, self.transform.crop, self.transform.crop, 3).permute(3, 0, 1, 2)
+            return [Example(zeros, UNREADABLE, index)] * len(views)
+        by_clip = dict(zip(clips, np.split(frames, len(clips)), strict=True))
+        return [
+            Example(self.transform(by_clip[view // self.views.spatial], view % self.views.spatial), sample.label, index)
+            for view in views
+        ]
