@@ -4,5 +4,7 @@
 class VidnasError(Exception):
     """Bad input: one line that says what is wrong, where, and how to mend it.
 
-    The command line prints it without a traceback and exits with 1.
+    The command line prints it without a traceback and exits with `exit_code`.
     """
+
+    exit_code = 1
