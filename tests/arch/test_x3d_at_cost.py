@@ -1,5 +1,7 @@
 """The X3D network that a searched one is compared with costs the same and is X3D in all else."""
 
+from itertools import pairwise
+
 import pytest
 
 from vidnas.arch.cost import network_cost
@@ -19,7 +21,7 @@ def test_meets_the_cost_within_one_percent(frames: int, size: int, macs: float, 
     assert abs(network_cost(spec).macs / macs - 1) <= 0.01
     assert spec.head == head
     widths = [group.channels for group in spec.streams[0].groups]
-    for narrow, wide in zip(widths, widths[1:], strict=False):
+    for narrow, wide in pairwise(widths):
         assert 1.6 <= wide / narrow <= 2.4
 
 
