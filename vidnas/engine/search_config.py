@@ -1,0 +1,170 @@
+"""How a search runs: the settings of the supernet loop and their rules."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from vidnas.errors import VidnasError
+from vidnas.search.alpha import AlphaSettings
+from vidnas.search.objective import CostMode, CostPressure
+from vidnas.search.parsec import TemperatureMode
+from vidnas.search.windows import WindowMode
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How a search runs. The defaults suit small data sets on one machine; `recipes/` holds the paper's settings.
+
+    Attributes:
+        epochs: passes over the weights' part of the training list.
+        steps: steps instead of epochs; null follows `epochs`.
+        warmup_fraction: share of the steps at the start that train weights only, alpha uniform (supplement: 200 of
+            600 epochs).
+        batch_size: clips per step on the weights.
+        alpha_batch_size: clips that every sampled architecture is scored on in a step on alpha; null is batch_size.
+        alpha_every: steps on the weights per step on alpha, after the warm-up.
+        samples: K architectures per step on alpha; null takes a quarter of the entropy that is left, at least 4.
+        weight_samples: architectures per step on the weights.
+        weight_mode: `uniform` gives them equal weight; `two_pass` and `streamed` weigh them by PARSEC's omega.
+        optimizer: of the weights, sgd (the paper) or adamw (small data).
+        lr: peak learning rate of the weights; null follows the rule: sgd 0.1 * batch_size / 64, adamw
+            0.002 * sqrt(batch_size / 16).
+        momentum: of sgd.
+        weight_decay: of the weights, norms and biases excepted; null is 5e-5 for sgd and 0.05 for adamw.
+        warmup_epochs: linear rise of the learning rate, before a half cosine to 0.
+        label_smoothing: of the weights' loss in `uniform` mode; scores are plain likelihoods.
+        grad_clip: largest norm of the gradient, applied once after all architectures; null is off.
+        micro_batches: parts a batch goes through the network in, to save memory; norms see one at a time.
+        alpha_lr: learning rate of Adam on alpha; above 0.05 the search gets worse.
+        temperature: what scores are divided by: auto, paper, mean or accuracy.
+        min_effective: of `auto`, the effective sample size as a share of K.
+        cost_mode: how the cost presses: dual (finds the target), fixed, or log_mean.
+        beta: its factor at the start.
+        windows: which channels a candidate uses: fair (the paper), cyclic or naive.
+        candidates: most probable architectures under the budget that are judged on the holdout at the end.
+        norm_batches: batches from which a candidate's norm statistics are estimated first.
+        precision: fp32, or bf16 (mixed).
+        seed: of everything random.
+        device: auto, cpu or cuda.
+        threads: CPU threads; null is torch's choice.
+        checkpoint_every_steps: steps between saved states.
+    """
+
+    epochs: int = 60
+    steps: int | None = None
+    warmup_fraction: float = 1 / 3
+    batch_size: int = 16
+    alpha_batch_size: int | None = None
+    alpha_every: int = 1
+    samples: int | None = None
+    weight_samples: int = 1
+    weight_mode: Literal["uniform", "two_pass", "streamed"] = "uniform"
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: float | None = None
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    warmup_epochs: float = 2.0
+    label_smoothing: float = 0.0
+    grad_clip: float | None = 5.0
+    micro_batches: int = 1
+    alpha_lr: float = 0.025
+    temperature: TemperatureMode = "auto"
+    min_effective: float = 0.25
+    cost_mode: CostMode = "dual"
+    beta: float = 1.0
+    windows: WindowMode = "fair"
+    candidates: int = 8
+    norm_batches: int = 10
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    checkpoint_every_steps: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "alpha_every", "weight_samples", "micro_batches", "candidates"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("norm_batches", "checkpoint_every_steps"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("steps", "alpha_batch_size", "threads"):
+            self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or null")
+        self._require("samples", self.samples is None or self.samples >= 2, "at least 2, or null")
+        for name in ("lr", "grad_clip"):
+            self._require(name, getattr(self, name) is None or getattr(self, name) > 0, "above 0, or null")
+        self._require("warmup_fraction", 0 <= self.warmup_fraction < 1, "at least 0 and below 1")
+        self._require("min_effective", 0 < self.min_effective <= 1, "above 0, at most 1")
+        self._require("alpha_lr", self.alpha_lr > 0, "above 0")
+        self._require("beta", self.beta > 0, "above 0")
+        one_part = self.micro_batches == 1 or self.weight_mode != "streamed"
+        self._require("weight_mode", one_part, "uniform or two_pass where micro_batches is above 1")
+
+    @property
+    def peak_lr(self) -> float:
+        """The weights' learning rate at the top of the schedule, given or by rule."""
+        if self.lr is not None:
+            return self.lr
+        return 0.1 * self.batch_size / 64 if self.optimizer == "sgd" else 0.002 * (self.batch_size / 16) ** 0.5
+
+    @property
+    def decay(self) -> float:
+        """The weights' decay, given or by rule."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return 5e-5 if self.optimizer == "sgd" else 0.05
+
+    @property
+    def score_batch_size(self) -> int:
+        """Clips per step on alpha."""
+        return self.alpha_batch_size or self.batch_size
+
+    @property
+    def alpha_settings(self) -> AlphaSettings:
+        """The part that the step on alpha needs."""
+        return AlphaSettings(
+            samples=self.samples,
+            lr=self.alpha_lr,
+            temperature=self.temperature,
+            min_effective=self.min_effective,
+            pressure=CostPressure(self.cost_mode, self.beta),
+        )
+
+    def schedule(self, steps_per_epoch: int) -> "Schedule":
+        """Steps of a run over a list with this many batches."""
+        total = self.steps or self.epochs * steps_per_epoch
+        return Schedule(
+            total=total,
+            alpha_start=math.floor(total * self.warmup_fraction),
+            alpha_every=self.alpha_every,
+            lr_warmup=round(self.warmup_epochs * steps_per_epoch),
+            steps_per_epoch=steps_per_epoch,
+        )
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise VidnasError(f"search.{name}: must be {rule} (got {getattr(self, name)!r})")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When what happens in a search; steps count from 0."""
+
+    total: int
+    alpha_start: int
+    alpha_every: int
+    lr_warmup: int
+    steps_per_epoch: int
+
+    def alpha_step(self, step: int) -> int | None:
+        """The number of the alpha step that follows a step on the weights, or None where none does."""
+        after = step - self.alpha_start
+        return after // self.alpha_every if after >= 0 and after % self.alpha_every == 0 else None
+
+    def alpha_steps_before(self, step: int) -> int:
+        """How many alpha steps have happened before a step."""
+        after = step - self.alpha_start
+        return -(-after // self.alpha_every) if after > 0 else 0
+
+    @property
+    def alpha_steps(self) -> int:
+        """Alpha steps of the whole run."""
+        return self.alpha_steps_before(self.total)
