@@ -17,6 +17,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
 from vidnas.errors import VidnasError
@@ -28,6 +29,8 @@ _CONTAINERS = (
 )
 # Farther than this the file is sought; nearer, packets are read on and decoded from the last key frame among them.
 _SEEK_BEYOND_SEC = 10.0
+# Containers that give right times after a seek (MPEG program streams do not).
+_SEEKABLE = {"mov", "matroska", "mpegts", "flv", "asf"}
 # A container without an index of key frames lands anywhere: try farther back until a key frame is met.
 _SEEK_BACK_SEC = (0.0, 1.0, 4.0, 16.0, 64.0)
 # AVI stores no presentation times; the demuxer's own are swapped around B-frames, never by more places than this.
@@ -194,11 +197,13 @@ class _Video:
         self.frame_ticks = 1 / (float(rate) * self.tick_sec) if rate else 1.0
         # Containers round start times to their tick, so a time computed from the rate may fall just short of one.
         self.slack_ticks = min(1.0, self.frame_ticks / 4)
+        self.seeks = bool(_SEEKABLE & set(container.format.name.split(",")))
         self.reorder = _AVI_REORDER if container.format.name == "avi" else 0
         self.decoded = 0
         self._demuxed = container.demux(self.stream)
         self._queue: deque[Any] = deque()  # packets read ahead, not decoded yet
         self._floor: int | None = None  # frames before this tick lean on packets that were skipped
+        self._landed = False  # whether the key frame of the last jump came out
         self._stamped = self._stamp(self._frames())
 
     def first(self) -> tuple[int, Any]:
@@ -213,13 +218,13 @@ class _Video:
         return next(self._stamped, None)
 
     def measure(self) -> tuple[int, float]:
-        """Number of packets, and seconds from the first frame to the end of the last one, without decoding."""
-        packets = [packet for packet in self._packets() if packet.pts is not None]
-        if not packets:
-            return 0, 0.0
-        last = max(packets, key=lambda packet: packet.pts)
-        ticks = last.pts - min(packet.pts for packet in packets) + (last.duration or self.frame_ticks)
-        return len(packets), ticks * self.tick_sec
+        """Number of frames, and seconds from the first to the end of the last one, without decoding."""
+        packets = [packet for packet in self._packets() if not _is_end(packet)]
+        starts = [(packet.pts, packet.duration) for packet in packets if packet.pts is not None]
+        if not starts:
+            return len(packets), len(packets) * self.frame_ticks * self.tick_sec
+        last, duration = max(starts)
+        return len(packets), (last - min(starts)[0] + (duration or self.frame_ticks)) * self.tick_sec
 
     def jump(self, tick: float, position: int) -> bool:
         """Skip to the last key frame at or before `tick` if that lies after `position`; whether it did.
@@ -227,7 +232,7 @@ class _Video:
         Raises:
             _LostFrame: the packets have no times to go by, or no key frame was found.
         """
-        if (tick - position) * self.tick_sec > _SEEK_BEYOND_SEC:
+        if self.seeks and (tick - position) * self.tick_sec > _SEEK_BEYOND_SEC:
             key = self._seek(tick)
         else:
             near = self._read_until(tick)
@@ -237,6 +242,7 @@ class _Video:
         for _ in range(key):
             self._queue.popleft()
         self._floor = self._queue[0].pts
+        self._landed = False
         self.stream.codec_context.flush_buffers()
         self._stamped = self._stamp(self._frames())
         return True
@@ -256,14 +262,15 @@ class _Video:
 
     def _read_until(self, tick: float) -> int | None:
         """Read ahead past `tick` and give the place in the queue of the last key frame up to there."""
-        while not self._queue or (not _is_end(self._queue[-1]) and self._queue[-1].dts <= tick):
-            packet = self._read()
-            if packet is None:
+        last = self._queue[-1] if self._queue else None
+        while last is None or not (_is_end(last) or (last.dts is not None and last.dts > tick)):
+            last = self._read()
+            if last is None:
                 break
-            if not _is_end(packet) and (packet.pts is None or packet.dts is None):
+            self._queue.append(last)
+            if last.pts is None and not _is_end(last):
                 raise _LostFrame
-            self._queue.append(packet)
-        keys = (i for i, p in enumerate(self._queue) if p.is_keyframe and not _is_end(p) and p.pts <= tick)
+        keys = (i for i, p in enumerate(self._queue) if p.is_keyframe and p.pts is not None and p.pts <= tick)
         return max(keys, default=None)
 
     def _read(self) -> Any:
@@ -285,12 +292,21 @@ class _Video:
                 raise BrokenVideo(self.path, cause) from error
             for frame in frames:
                 self.decoded += 1
-                if self._floor is None:
+                if self._floor is None or self._landed_on(frame, self._floor):
                     yield frame
-                elif frame.pts >= self._floor:
-                    if frame.is_corrupt:
-                        raise _LostFrame
-                    yield frame
+
+    def _landed_on(self, frame: Any, floor: int) -> bool:
+        """Whether a frame after a jump counts; the first one must be the key frame itself.
+
+        Streams with periodic intra refresh mark places to start at that are no whole pictures, and leave the
+        first frames out.
+        """
+        if frame.pts < floor:
+            return False
+        if frame.is_corrupt or not (self._landed or (frame.pts == floor and frame.pict_type == PictureType.I)):
+            raise _LostFrame
+        self._landed = True
+        return True
 
     def _stamp(self, frames: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         """Give each frame its tick. The decoder's order is the order on the screen, so ticks never go back."""
