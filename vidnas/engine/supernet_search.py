@@ -109,7 +109,7 @@ class SupernetSearch:
         self.supernet.train()
         self.optimizer.zero_grad(set_to_none=True)
         smoothing = config.label_smoothing if config.weight_mode == "uniform" else 0.0
-        scorer = self._scorer(batch, dropout_seed=config.seed * 1_000_003 + step, smoothing=smoothing)
+        scorer = self.scorer(batch, dropout_seed=config.seed * 1_000_003 + step, smoothing=smoothing)
         if config.weight_mode == "uniform":
             scores = uniform_backward(scorer, choices)
         elif config.weight_mode == "two_pass":
@@ -123,7 +123,7 @@ class SupernetSearch:
     def alpha_step(self, number: int, batch: Batch) -> AlphaStep:
         """One step on alpha: dropout off, the same clips for every architecture."""
         self.supernet.eval()
-        return self.alpha.step(number, self._scorer(batch), len(batch.labels))
+        return self.alpha.step(number, self.scorer(batch), len(batch.labels))
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and builtins."""
@@ -141,7 +141,8 @@ class SupernetSearch:
         self.optimizer.load_state_dict(state["optimizer"])
         self.alpha.load_state_dict(state["alpha"])
 
-    def _scorer(self, batch: Batch, *, dropout_seed: int | None = None, smoothing: float = 0.0) -> SupernetScorer:
+    def scorer(self, batch: Batch, *, dropout_seed: int | None = None, smoothing: float = 0.0) -> SupernetScorer:
+        """Scores architectures on a batch, moved to this search's device."""
         batch = self.fabric.to_device(batch)
         return SupernetScorer(
             self.supernet,

@@ -71,7 +71,7 @@ class SupernetScorer:
         total = 0.0
         for part in self._parts():
             likelihood = self.log_likelihood(choice, part)
-            (likelihood * -weight).backward()  # type: ignore[no-untyped-call]
+            (likelihood * -weight).backward()
             total += float(likelihood.detach())
         return total
 
@@ -123,7 +123,7 @@ def streamed_backward(scorer: SupernetScorer, choices: Sequence[Choice], tau: fl
         new_best = max(best, level)
         shrink, weight = math.exp(best - new_best), math.exp(level - new_best)
         _scale_gradients(parameters, shrink)
-        (likelihood * (-weight / size)).backward()  # type: ignore[no-untyped-call]
+        (likelihood * (-weight / size)).backward()
         best, total = new_best, total * shrink + weight
         scores.append(score)
     _scale_gradients(parameters, 1 / total)

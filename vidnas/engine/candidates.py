@@ -1,0 +1,87 @@
+"""From a trained supernet to one architecture: the most probable ones under the budget, judged on a holdout."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidnas.data.dataset import Batch
+from vidnas.engine.recalibrate import recalibrate_norms
+from vidnas.nn.build import VideoNetwork
+from vidnas.search.costs import CostTable
+from vidnas.search.derive import Derived, derive, most_probable_choices
+from vidnas.search.distribution import Distribution
+from vidnas.search.supernet import Supernet, extract
+
+# How far down the list of the most probable architectures candidates are looked for.
+_SEARCHED = 2000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate with its result on the holdout: mean log-likelihood per clip, and top-1 in [0, 1]."""
+
+    derived: Derived
+    log_likelihood: float
+    top1: float
+
+
+def probable_candidates(distribution: Distribution, table: CostTable, target: float, number: int) -> list[Derived]:
+    """The `number` most probable architectures with cost <= target.
+
+    Where none of the first 2000 fits, as with a distribution that has not converged, the one that dynamic
+    programming finds.
+
+    Raises:
+        VidnasError: nothing in the space costs so little.
+    """
+    found = []
+    for rank, (choice, log_prob) in enumerate(islice(most_probable_choices(distribution), _SEARCHED), start=1):
+        if (cost := table.cost(choice)) <= target:
+            found.append(Derived(choice, cost, log_prob, rank))
+            if len(found) == number:
+                break
+    return found or [derive(distribution, table, target, among=1)]
+
+
+def judge(
+    supernet: Supernet,
+    candidates: Sequence[Derived],
+    norm_clips: Sequence[Tensor],
+    holdout: Iterable[Batch],
+    device: torch.device,
+) -> list[Judged]:
+    """Extract each candidate, estimate its norm statistics, and score it on the holdout; best first.
+
+    Args:
+        supernet: trained shared weights.
+        candidates: architectures.
+        norm_clips: training batches (N, C, T, H, W) for the norm statistics.
+        holdout: batches that no step of the search has seen; gone through once per candidate.
+        device: where the candidates run.
+    """
+    results = []
+    for candidate in candidates:
+        network = extract(supernet, candidate.choice)
+        recalibrate_norms(network, (clips.to(device) for clips in norm_clips))
+        log_likelihood, top1 = _score(network.eval(), holdout, device)
+        results.append(Judged(candidate, log_likelihood, top1))
+    return sorted(results, key=lambda judged: judged.log_likelihood, reverse=True)
+
+
+@torch.no_grad()
+def _score(network: VideoNetwork, holdout: Iterable[Batch], device: torch.device) -> tuple[float, float]:
+    likelihood, right, number = 0.0, 0, 0
+    for batch in holdout:
+        readable = batch.labels >= 0
+        labels = batch.labels[readable].to(device)
+        if not len(labels):
+            continue
+        logits = network(batch.clips[readable].to(device)).float()
+        likelihood -= float(F.cross_entropy(logits, labels, reduction="sum"))
+        right += int((logits.argmax(1) == labels).sum())
+        number += len(labels)
+    return likelihood / max(number, 1), right / max(number, 1)
