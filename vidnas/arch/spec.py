@@ -7,6 +7,7 @@ and its export. Tensors are (N, C, T, H, W), kernels (t, s) meaning t x s x s.
 import hashlib
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,9 +19,9 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Frozen(BaseModel):
-    """Base of all specs: immutable, and an unknown field is an error."""
+    """Base of all specs: immutable, and an unknown field, an infinity or a NaN is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ClipSpec(Frozen):
@@ -94,13 +95,19 @@ class SqueezeExciteSpec(Frozen):
 class GloReSpec(Frozen):
     """Global reasoning unit: `nodes` graph nodes with `states` features each.
 
-    `after` lists the blocks (1 = first of the group) that a unit follows; empty means the last one.
+    `after` lists the blocks (1 = first of the group) that a unit follows, in order; empty means the last one.
     """
 
     kind: Literal["glore"] = "glore"
     nodes: Positive
     states: Positive
     after: tuple[Positive, ...] = ()
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if any(block >= following for block, following in pairwise(self.after)):
+            raise ValueError(f"after must name each block once, in order, got {list(self.after)}")
+        return self
 
 
 class GroupSpec(Frozen):
@@ -112,7 +119,7 @@ class GroupSpec(Frozen):
     depth: Positive
     stride: Literal[1, 2]
     channels: Positive
-    expansion: Annotated[float, Field(gt=0)]
+    expansion: Annotated[float, Field(gt=0, le=1000)]
     kernel: Kernel
     attention: GloReSpec | None = None
 

@@ -1,6 +1,9 @@
 """From a spec to the network that computes it."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -65,13 +68,32 @@ class VideoNetwork(nn.Module):
             y = stream.stem(x)
             for group in stream.groups:
                 if self.activation_checkpointing and torch.is_grad_enabled():
-                    y = checkpoint(group, y, use_reentrant=False)
+                    y = checkpoint(group, y, use_reentrant=False, context_fn=partial(_recomputing, group))
                 else:
                     y = group(y)
                 if outputs is not None:
                     outputs.append(y)
             maps.append(stream.conv5(y))
         return maps[0] if len(maps) == 1 else torch.cat(maps, 1)
+
+
+def _recomputing(group: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts of a group's forward pass and of its recomputation in the backward pass."""
+    return nullcontext(), _norm_statistics_kept(group)
+
+
+@contextmanager
+def _norm_statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Recomputing must not count the same batch twice in the running statistics."""
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm3d)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, counter) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counter
 
 
 def build(spec: ArchSpec) -> VideoNetwork:

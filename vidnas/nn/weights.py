@@ -162,7 +162,7 @@ def save_model(
         raise VidnasError(f"{info_path}: cannot save the model: {reason}") from error
     _check_classes(info, info_path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    metadata = {"spec": network.spec.content_hash}
+    metadata = {"spec": network.spec.to_json()}
     _write(weights_path, lambda temporary: save_file(tensors, temporary, metadata))
     _write(info_path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return ModelInfo.model_validate_json(text)
@@ -291,6 +291,16 @@ def _read_info(path: Path) -> ModelInfo:
         raise VidnasError(f"{path}: cannot read the model's description ({error.strerror})") from error
     _check_classes(info, path)
     return info
+
+
+def _spec_of_weights(path: Path) -> ArchSpec | None:
+    """The spec that `save_model` wrote into the weights' header, to notice a pair of files that was mixed up."""
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get("spec")
+    except (SafetensorError, OSError) as error:
+        raise VidnasError(f"{path}: cannot read the weights ({one_line(error)})") from error
+    return None if text is None else ArchSpec.from_json(text, f"{path}, header")
 
 
 def _check_classes(info: ModelInfo, path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Random small architectures: every field of a spec takes all kinds of its values."""
+
+import random
+
+from vidnas.arch.spec import (
+    ArchSpec,
+    ClipSpec,
+    GloReSpec,
+    GroupSpec,
+    HeadSpec,
+    Kernel,
+    SqueezeExciteSpec,
+    StemSpec,
+    StreamSpec,
+)
+
+
+def random_spec(seed: int) -> ArchSpec:
+    """A valid spec, a function of `seed` alone."""
+    rng = random.Random(seed)
+    stream = StreamSpec(
+        stem=StemSpec(
+            channels=rng.randint(4, 24),
+            kernel=Kernel(t=rng.choice((1, 3, 5)), s=rng.choice((1, 3, 5, 7))),
+            in_channels=rng.randint(1, 4),
+        ),
+        groups=tuple(_random_group(rng) for _ in range(rng.randint(1, 4))),
+        expansion_of=rng.choice(("input", "output")),
+        se=None if rng.random() < 0.25 else SqueezeExciteSpec(ratio=rng.uniform(0.03, 1), every=rng.randint(1, 3)),
+        activation=rng.choice(("swish", "relu")),
+        depthwise=rng.random() < 0.75,
+        projection_norm=rng.choice(("always", "on_channel_change")),
+        conv5=rng.randint(4, 64),
+    )
+    head = HeadSpec(
+        num_classes=rng.choice((0, 1, 2, 10)),
+        hidden=rng.randint(4, 64),
+        dropout=rng.choice((0.0, 0.5)),
+        pool=rng.choice(("fixed", "global")),
+        ensemble=rng.choice(("softmax_mean", "logit_mean")),
+    )
+    clip = ClipSpec(
+        frames=rng.choice((1, 1, 2, 5, 8)),
+        size=rng.randint(1, 71),
+        sampling=rng.choice(("stride", "uniform")),
+        stride=rng.uniform(0.5, 12),
+        fps=rng.choice((12.5, 25.0, 30.0, 29.97)),
+    )
+    return ArchSpec(name=f"random_{seed}", clip=clip, streams=(stream,), head=head)
+
+
+def _random_group(rng: random.Random) -> GroupSpec:
+    depth = rng.randint(1, 3)
+    attention = None
+    if rng.random() < 0.4:
+        places = sorted(rng.sample(range(1, depth + 1), rng.randint(0, depth)))
+        attention = GloReSpec(nodes=rng.randint(1, 20), states=rng.randint(1, 20), after=tuple(places))
+    return GroupSpec(
+        depth=depth,
+        stride=1 if rng.random() < 0.5 else 2,
+        channels=rng.choice((4, 6, 8, 12, 16)),
+        expansion=rng.choice((0.43, 0.5, 1.0, 1.5, 2.25, 2.9, 6.0)),
+        kernel=Kernel(t=rng.choice((1, 3, 5, 7)), s=rng.choice((1, 3, 5, 7))),
+        attention=attention,
+    )
