@@ -1,0 +1,136 @@
+"""One step of the search on alpha: sample, score, weigh, move."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from vidnas.search import parsec
+from vidnas.search.costs import CostTable
+from vidnas.search.distribution import Distribution
+from vidnas.search.objective import CostPressure
+from vidnas.search.protocols import Scorer
+from vidnas.search.space import Choice
+
+
+@dataclass(frozen=True)
+class AlphaSettings:
+    """How alpha is learned.
+
+    Attributes:
+        samples: K architectures per step; None makes it a quarter of the entropy that is left, at least 4.
+        lr: of Adam, without weight decay.
+        temperature: what the scores are divided by; `parsec.temperature` explains the modes.
+        min_effective: of `auto`, the effective sample size as a fraction of K.
+        pressure: how the cost enters, at the start.
+    """
+
+    samples: int | None = 13
+    lr: float = 0.025
+    temperature: parsec.TemperatureMode = "auto"
+    min_effective: float = 0.25
+    pressure: CostPressure = field(default_factory=CostPressure)
+
+
+@dataclass(frozen=True)
+class AlphaStep:
+    """What one step saw and did; lists run over the distinct choices.
+
+    Attributes:
+        choices: the distinct sampled architectures.
+        counts: how often each was drawn.
+        scores: summed log-likelihoods, without the cost.
+        costs: in the unit of the target.
+        weights: the share of omega of each.
+        temperature: tau.
+        entropy: in nats, before the step.
+        beta: of the hinge, before the step.
+        mean_cost: over all samples, repeated ones included.
+    """
+
+    step: int
+    choices: tuple[Choice, ...]
+    counts: tuple[int, ...]
+    scores: tuple[float, ...]
+    costs: tuple[float, ...]
+    weights: tuple[float, ...]
+    temperature: float
+    entropy: float
+    beta: float
+    mean_cost: float
+
+
+class AlphaSearch:
+    """The distribution, its optimiser and the pressure of the cost: all that a search on alpha has to remember."""
+
+    def __init__(self, table: CostTable, target: float, settings: AlphaSettings, seed: int) -> None:
+        self.table = table
+        self.target = target
+        self.settings = settings
+        self.seed = seed
+        self.distribution = Distribution(table.space.sizes)
+        self.pressure = settings.pressure
+        self._adam = torch.optim.Adam([self.distribution.logits], lr=settings.lr, weight_decay=0.0)
+
+    def sample(self, step: int) -> list[Choice]:
+        """The K architectures of a step, the same whenever it is asked."""
+        entropy = self.distribution.entropy()
+        number = self.settings.samples or parsec.adaptive_samples(entropy)
+        return self.distribution.sample(number, self.seed, step)
+
+    def step(self, step: int, scorer: Scorer, batch_size: int) -> AlphaStep:
+        """Sample, score the distinct ones, and move alpha; `batch_size` is the clips that a score sums over."""
+        samples = self.sample(step)
+        choices, _ = parsec.distinct(samples)
+        return self.update(step, samples, scorer(choices), batch_size)
+
+    def update(
+        self, step: int, samples: Sequence[Choice], distinct_scores: Sequence[float], batch_size: int
+    ) -> AlphaStep:
+        """Move alpha by the scores of the distinct samples, in the order of `parsec.distinct`."""
+        choices, inverse = parsec.distinct(samples)
+        distinct_costs = torch.as_tensor(self.table.costs(choices), dtype=torch.float64)
+        # Log accuracies are not sums over the batch, so the cost is not scaled by it either.
+        summed = 1 if self.settings.temperature == "accuracy" else batch_size
+        scores = torch.tensor(distinct_scores, dtype=torch.float64)[inverse]
+        costs = distinct_costs[inverse]
+        judged = self.pressure.penalised(scores, costs, self.target, summed)
+        tau = parsec.temperature(
+            judged,
+            self.settings.temperature,
+            batch_size=batch_size,
+            min_effective=self.settings.min_effective,
+        )
+        weights = parsec.omega(judged, tau)
+        coefficients = weights - 1 / len(samples) + self.pressure.coefficients(costs, self.target)
+        record = AlphaStep(
+            step=step,
+            choices=tuple(choices),
+            counts=tuple(torch.bincount(torch.tensor(inverse)).tolist()),
+            scores=tuple(distinct_scores),
+            costs=tuple(distinct_costs.tolist()),
+            weights=tuple(torch.zeros_like(distinct_costs).index_add_(0, torch.tensor(inverse), weights).tolist()),
+            temperature=tau,
+            entropy=self.distribution.entropy(),
+            beta=self.pressure.beta,
+            mean_cost=float(costs.mean()),
+        )
+        self.distribution.logits.grad = parsec.alpha_gradient(samples, coefficients, self.distribution.sizes)
+        self._adam.step()
+        self.pressure = self.pressure.after(record.mean_cost, self.target)
+        return record
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and builtins only: alpha, Adam's moments, beta."""
+        return {
+            "alpha": self.distribution.state_dict(),
+            "adam": self._adam.state_dict(),
+            "beta": self.pressure.beta,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken: the same samples and the same alpha follow."""
+        self.distribution.load_state_dict(state["alpha"])
+        self._adam.load_state_dict(state["adam"])
+        self.pressure = replace(self.pressure, beta=state["beta"])

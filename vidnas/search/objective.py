@@ -1,0 +1,56 @@
+"""How the cost of an architecture enters the search: hinge, penalty, and the multiplier that finds the target."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+CostMode = Literal["dual", "fixed", "log_mean"]
+BETA_MIN, BETA_MAX = 0.01, 100.0
+
+
+def hinge(costs: Tensor, target: float) -> Tensor:
+    """c(A) = max(cost / T - 1, 0), (K,) float64 (AutoX3D eq. 2)."""
+    return (costs.double() / target - 1).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class CostPressure:
+    """How hard the cost presses.
+
+    Attributes:
+        mode: `dual` moves beta until the mean cost is the target; `fixed` keeps it; `log_mean` adds
+            beta * log E[c(A)] to the loss with a fixed beta (FP-NAS, arXiv 2011.10949).
+        beta: the factor of the hinge, per clip.
+        rate: of the dual ascent.
+    """
+
+    mode: CostMode = "dual"
+    beta: float = 1.0
+    rate: float = 0.05
+
+    def penalised(self, scores: Tensor, costs: Tensor, target: float, batch_size: int) -> Tensor:
+        """s_k - beta * B * c_k: the cost-aware loss added to the mean loss of B clips, (K,) float64."""
+        if self.mode == "log_mean":
+            return scores.double()
+        return scores.double() - self.beta * batch_size * hinge(costs, target)
+
+    def coefficients(self, costs: Tensor, target: float) -> Tensor:
+        """What `log_mean` adds to the samples' coefficients: -beta (c_k / sum c - 1 / K), (K,) float64, sum 0."""
+        over = hinge(costs, target)
+        if self.mode != "log_mean" or not over.any():
+            return torch.zeros_like(over)
+        return -self.beta * (over / over.sum() - 1 / len(over))
+
+    def after(self, mean_cost: float, target: float) -> "CostPressure":
+        """The pressure after a step whose samples cost `mean_cost`: beta *= exp(rate (cost / T - 1)).
+
+        Deviation: the papers' hinge has a constant factor. It holds the target only above the shadow price, which
+        nobody knows beforehand; dual ascent finds it.
+        """
+        if self.mode != "dual":
+            return self
+        beta = self.beta * math.exp(self.rate * (mean_cost / target - 1))
+        return replace(self, beta=min(max(beta, BETA_MIN), BETA_MAX))

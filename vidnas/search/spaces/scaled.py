@@ -1,0 +1,76 @@
+"""AutoX3D's space made smaller or larger: the same stages and kinds of choice at other widths, depths and clips."""
+
+from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.search.space import GroupSpace, Space, StreamSpace
+from vidnas.search.spaces.autox3d import EXPANSIONS, KERNELS, ROWS
+
+# Channels are multiples of 4, so that expansions in steps of 0.75 give whole numbers of hidden channels.
+UNIT = 4
+
+
+def scaled_space(
+    clip: ClipSpec,
+    *,
+    width_factor: float = 1.0,
+    depth_factor: float = 1.0,
+    max_expansion: float = EXPANSIONS[-1],
+    kernels: tuple[Kernel, ...] = KERNELS,
+    num_classes: int = 400,
+) -> Space:
+    """The published space, scaled; at factors of 1 it is the published space itself.
+
+    Args:
+        clip: what its networks see.
+        width_factor: of stem, channel ranges, conv5 and head; starts, steps and ends of ranges are rounded to multiples
+            of 4, so a narrow space has fewer candidates.
+        depth_factor: of the number of blocks of a group, at least one.
+        max_expansion: where the candidates 1.5, 2.25, ... end.
+        kernels: the candidates.
+        num_classes: of the head.
+    """
+    groups = tuple(
+        GroupSpace(
+            depth=max(1, round(depth * depth_factor)),
+            stride=2 if stride == 2 else 1,
+            channels=_channels(smallest * width_factor, largest * width_factor, step * width_factor),
+            expansion=tuple(e for e in EXPANSIONS if e <= max_expansion),
+            kernel=kernels,
+            attention=("none", "glore"),
+        )
+        for depth, stride, smallest, largest, step in ROWS
+    )
+    stream = StreamSpace(
+        stem=StemSpec(channels=max(8, _round(24 * width_factor))), groups=groups, conv5=_round(432 * width_factor)
+    )
+    return Space(
+        name=f"autox3d_space_{clip.frames}x{clip.size}_w{width_factor:.3g}_d{depth_factor:.3g}",
+        clip=clip,
+        streams=(stream,),
+        head=HeadSpec(num_classes=num_classes, hidden=max(256, _round(2048 * width_factor))),
+    )
+
+
+def tiny_space(clip: ClipSpec, *, num_classes: int = 400) -> Space:
+    """12 variables (kernel, expansion and channels of 4 groups of one block), for demonstrations and tests."""
+    ranges = (range(8, 17, 4), range(12, 29, 4), range(24, 57, 8), range(48, 113, 16))
+    groups = tuple(
+        GroupSpace(depth=1, stride=2, channels=tuple(channels), expansion=(1.5, 2.25, 3.0), kernel=KERNELS)
+        for channels in ranges
+    )
+    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=192)
+    return Space(
+        name=f"tiny_space_{clip.frames}x{clip.size}",
+        clip=clip,
+        streams=(stream,),
+        head=HeadSpec(num_classes=num_classes, hidden=256),
+    )
+
+
+def _channels(smallest: float, largest: float, step: float) -> tuple[int, ...]:
+    by = _round(step)
+    start = max(by, _round(smallest))
+    return tuple(range(start, max(start, _round(largest)) + 1, by))
+
+
+def _round(width: float) -> int:
+    return UNIT * max(1, round(width / UNIT))
