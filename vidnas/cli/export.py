@@ -1,0 +1,54 @@
+"""`vidnas export CKPT --format torch|onnx|openvino`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vidnas.cli.parsing import make_parser
+
+_FORMATS = ("torch", "onnx", "openvino")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Write a trained network for another runtime and print how to use it."""
+    parser = make_parser("export", "Write a trained network for another runtime, checked against the original.")
+    parser.add_argument("ckpt", help="folder of a training run, or its model.safetensors")
+    parser.add_argument("--format", required=True, choices=_FORMATS, help="what to write")
+    parser.add_argument("-o", "--out", type=Path, help="file to write; default: beside the model")
+    parser.add_argument("--clip", help="frames x size it will be given, as in 13x182; default: as in training")
+    parser.add_argument("--dynamic-batch", action="store_true", help="any number of clips at once, instead of one")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    args = parser.parse_args(argv)
+
+    from vidnas.deploy.export import export
+    from vidnas.deploy.formats import FORMATS
+    from vidnas.nn.weights import load_model
+
+    network, info = load_model(args.ckpt)
+    result = export(
+        network,
+        info,
+        args.format,
+        args.out or _beside(Path(args.ckpt), FORMATS[args.format].suffix),
+        clip=info.clip.resized(args.clip) if args.clip else None,
+        dynamic_batch=args.dynamic_batch,
+        overwrite=args.force,
+    )
+    given, gives = result.metadata["input"], result.metadata["output"]
+    print(f"{result.path}: {result.size_mib:.1f} MiB, {info.spec.name}")
+    print(f"input: {given['name']} {_shape(given)}, normalised as {result.metadata_path} says")
+    print(f"output: {gives['name']} {_shape(gives)}")
+    print(f"greatest difference from the original: {result.max_difference:.1e} of max|{gives['name']}|")
+    print(f"use: {result.usage}")
+    return 0
+
+
+def _beside(ckpt: Path, suffix: str) -> Path:
+    if ckpt.is_dir():
+        return ckpt / f"model{suffix}"
+    stem = ckpt.with_suffix("") if ckpt.suffix in (".safetensors", ".json") else ckpt
+    return stem.with_name(stem.name + suffix)
+
+
+def _shape(tensor: dict[str, Any]) -> str:
+    return f"{tensor['dtype']} ({', '.join(map(str, tensor['shape']))})"
