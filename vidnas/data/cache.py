@@ -81,7 +81,7 @@ def open_reader(
         return FileReader(short_side)
     except OSError as error:
         raise VidnasError(
-            f"{folder.parent}: cannot write the frame cache ({error.strerror}): free some space, name another "
+            f"{folder.parent}: cannot write the frame cache ({error.strerror or error}): free some space, name another "
             "cache_dir, or set memory_budget_mib to 0"
         ) from error
     # A file that changes while the cache is built makes it stale at once.
@@ -177,7 +177,7 @@ def _build(
                 first += len(starts)
                 if offset > budget:
                     raise _TooLarge(f"the frames take more than {budget // MIB} MiB")
-                frames.tofile(out)
+                out.write(frames.reshape(-1).data)
         np.save(temporary / "times.npy", np.concatenate(times))
         (temporary / "manifest.json").write_text(json.dumps({"bytes": offset, "videos": videos}))
         shutil.rmtree(folder, ignore_errors=True)
