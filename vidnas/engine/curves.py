@@ -1,0 +1,46 @@
+"""The curves of a run: one JSON object per line, and the same for TensorBoard."""
+
+import json
+from pathlib import Path
+
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from vidnas.engine.files import replace_file
+
+
+class Curves:
+    """Writes metrics by step; a resumed run first cuts away what lies after its saved state.
+
+    Args:
+        metrics: the file of JSON lines.
+        tensorboard: folder of TensorBoard's event files.
+        start_step: steps already done; lines of later ones are dropped.
+        writes: False on all processes but the first.
+    """
+
+    def __init__(self, metrics: Path, tensorboard: Path, start_step: int, *, writes: bool = True) -> None:
+        self._path = metrics
+        self._writes = writes
+        # purge_step hides what an earlier process wrote after the saved state.
+        self.tensorboard = TensorBoardLogger(
+            tensorboard.parent, name=tensorboard.name, version="", purge_step=start_step + 1
+        )
+        if writes and metrics.exists():
+            kept = [line for line in metrics.read_text().splitlines() if _step(line) <= start_step]
+            replace_file(metrics, "".join(f"{line}\n" for line in kept).encode())
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Add one line for the step just finished (steps count from 1 here)."""
+        if not self._writes:
+            return
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        self.tensorboard.log_metrics(values, step)
+
+
+def _step(line: str) -> float:
+    """The step of a line; infinite for one that was cut off by a kill."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

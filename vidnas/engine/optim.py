@@ -1,0 +1,49 @@
+"""Optimisers and the learning rate, a pure function of the step."""
+
+import math
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+
+
+class OptimizerSettings(Protocol):
+    """What an optimiser needs of the settings of a training or of a search."""
+
+    @property
+    def optimizer(self) -> Literal["sgd", "adamw"]: ...
+
+    @property
+    def peak_lr(self) -> float: ...
+
+    @property
+    def momentum(self) -> float: ...
+
+    @property
+    def decay(self) -> float: ...
+
+
+def make_optimizer(network: nn.Module, config: OptimizerSettings) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW, without weight decay on norms and biases.
+
+    Deviation: X3D's official settings decay the biases of squeeze-excitation and fc2 (not the norms); here no vector
+    decays.
+    """
+    trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.peak_lr, momentum=config.momentum)
+    return torch.optim.AdamW(groups, lr=config.peak_lr)
+
+
+def learning_rate(peak: float, step: int, num_steps: int, warmup_steps: int) -> float:
+    """Half-period cosine from `peak` to 0, with a linear rise over the first `warmup_steps` (X3D A.3).
+
+    The rise ends on the cosine, so there is no jump.
+    """
+    at = max(step, min(warmup_steps, num_steps))
+    cosine = peak * 0.5 * (1 + math.cos(math.pi * at / num_steps))
+    return cosine * min(1.0, (step + 1) / (warmup_steps + 1))

@@ -1,0 +1,85 @@
+"""What lies where in a run folder, and whether a command may write into it."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidnas.engine.files import read_json, write_json
+from vidnas.engine.runtime import versions
+from vidnas.errors import VidnasError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one training run.
+
+    `model.safetensors` and `model.json` are the result and exist only when it is finished; `last.ckpt` is what
+    `--resume` goes on from.
+    """
+
+    root: Path
+
+    @property
+    def weights(self) -> Path:
+        """The trained network, for use."""
+        return self.root / "model.safetensors"
+
+    @property
+    def model_info(self) -> Path:
+        """Spec, classes, clip, settings and versions of the trained network."""
+        return self.root / "model.json"
+
+    @property
+    def state(self) -> Path:
+        """Everything that resuming needs."""
+        return self.root / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """State dict of the best validated network so far, where `keep` asks for it."""
+        return self.root / "best.ckpt"
+
+    @property
+    def run_record(self) -> Path:
+        """Command, settings and versions of the run."""
+        return self.root / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Curves: one JSON object per line."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Curves for TensorBoard."""
+        return self.root / "tensorboard"
+
+    @property
+    def test(self) -> Path:
+        """Results on a test list."""
+        return self.root / "test"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the network has been trained to the end."""
+        return self.weights.exists() and self.model_info.exists()
+
+    def open(self, settings: Mapping[str, Any], *, resume: bool) -> None:
+        """Make the folder, refuse to write over another run, and note command, settings and versions.
+
+        Raises:
+            VidnasError: a run is there and `resume` is off, or the folder cannot be made.
+        """
+        if not resume and (self.is_finished or self.state.exists()):
+            what = "a finished run" if self.is_finished else "an unfinished run"
+            mend = "choose another --out" if self.is_finished else "add --resume to go on, or choose another --out"
+            raise VidnasError(f"{self.root}: holds {what} already; {mend}")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise VidnasError(f"{self.root}: cannot be made ({(error.strerror or str(error)).lower()})") from error
+        earlier = read_json(self.run_record)["commands"] if self.run_record.exists() and resume else []
+        record = {"commands": [*earlier, sys.argv], "settings": dict(settings), "versions": versions()}
+        write_json(self.run_record, record)

@@ -1,0 +1,137 @@
+"""Accuracy of a network on a list of videos, several views of each."""
+
+# ruff: noqa: PT028 (a function called test is no test here)
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import lightning
+import numpy as np
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ClipSpec
+from vidnas.data.augment import Views
+from vidnas.data.datamodule import DataConfig
+from vidnas.data.dataset import Batch
+from vidnas.data.formats import VideoList
+from vidnas.engine.loaders import ViewLoaders
+from vidnas.engine.results import TestResult
+from vidnas.engine.runtime import choose_device
+from vidnas.engine.scoring import ViewScores
+from vidnas.engine.trainer import make_trainer, quiet_lightning
+from vidnas.errors import VidnasError
+from vidnas.nn.build import VideoNetwork
+
+
+def test(
+    network: VideoNetwork,
+    videos: VideoList,
+    data: DataConfig,
+    views: Views,
+    *,
+    clip: ClipSpec | None = None,
+    batch_size: int = 16,
+    precision: str = "fp32",
+    device: str = "auto",
+    devices: int = 1,
+    progress: bool = True,
+) -> TestResult:
+    """Score every video as the average of its views' softmax (X3D sec. 4.1: K-Center and K-LeftCenterRight).
+
+    Args:
+        network: trained; its mode is put back at the end.
+        videos: the list; its classes are those of the network, in the same order (`with_classes`).
+        data: where frames come from, and the training scales that the test scale belongs to.
+        views: clips in time x crops, as 10x3.
+        clip: frames and training crop; default those of the network.
+        batch_size: clips that go through the network at once.
+        precision: fp32, bf16 or fp16.
+        device: auto, cpu or cuda.
+        devices: processes that share the list.
+        progress: show a bar on a terminal.
+
+    Raises:
+        VidnasError: classes that do not fit, or not one video that can be read.
+    """
+    if len(videos.classes) != network.spec.head.num_classes:
+        raise VidnasError(
+            f"the list has {len(videos.classes)} classes and the network {network.spec.head.num_classes}; "
+            "test on a list of the classes that it was trained for"
+        )
+    clip = clip or network.spec.clip
+    start = time.perf_counter()
+    target = choose_device(device)
+    loaders = ViewLoaders(videos, data, clip, views, batch_size, pin_memory=target.type == "cuda")
+    scorer = Scorer(network, loaders, ViewScores(len(videos), len(videos.classes), batch_size))
+    progress = progress and sys.stdout.isatty()
+    callbacks = [TQDMProgressBar()] if progress else []
+    with quiet_lightning():
+        trainer = make_trainer(target, precision, devices=devices, callbacks=callbacks, enable_progress_bar=progress)
+        trainer.test(scorer, verbose=False)
+    places = scorer.scores.readable()
+    if not len(places):
+        raise VidnasError(f"{videos.root}: not one of the {len(videos)} videos can be read; see `vidnas data check`")
+    seen = clip.model_copy(update={"size": loaders.clips.transform.crop})
+    return TestResult(
+        classes=videos.classes,
+        paths=tuple(videos.relative(videos.samples[i]) for i in places),
+        labels=np.array(videos.labels)[places],
+        scores=scorer.scores.mean(),
+        broken=_broken(loaders, scorer.scores.unreadable()),
+        views=str(views),
+        clip=str(seen),
+        macs_per_view=network_cost(network.spec, seen, "all").macs,
+        wall_sec=time.perf_counter() - start,
+    )
+
+
+class Scorer(lightning.LightningModule):
+    """Gathers scores under Lightning's Trainer."""
+
+    def __init__(self, network: VideoNetwork, loaders: ViewLoaders, scores: ViewScores) -> None:
+        super().__init__()
+        self.network = network
+        self.loaders = loaders
+        self.scores = scores
+
+    def test_dataloader(self) -> Any:
+        """This process's share of the views."""
+        return self.loaders.loader(self.trainer.global_rank, self.trainer.world_size)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of views."""
+        self.scores.add(self.network, batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Add up over processes."""
+        self.scores.gather(self.device)
+
+
+def with_classes(videos: VideoList, classes: Sequence[str]) -> VideoList:
+    """The list with its labels renumbered to a network's class names.
+
+    Raises:
+        VidnasError: a class that the network does not know.
+    """
+    unknown = [name for name, count in zip(videos.classes, videos.counts, strict=True) if count and name not in classes]
+    if unknown:
+        raise VidnasError(
+            f"{videos.root}: class {unknown[0]!r} is unknown to the network ({len(unknown)} such classes), which knows "
+            f"{', '.join(list(classes)[:5])}{', ...' if len(classes) > 5 else ''}; rename classes or leave them out"
+        )
+    labels = {label: list(classes).index(name) for label, name in enumerate(videos.classes) if name in classes}
+    samples = tuple(replace(sample, label=labels[sample.label]) for sample in videos.samples)
+    return VideoList(videos.root, samples, tuple(classes), videos.notices)
+
+
+def _broken(loaders: ViewLoaders, places: Iterable[int]) -> tuple[tuple[str, str], ...]:
+    for place in places:
+        loaders.clips.quarantine.add(int(place))
+    videos = loaders.clips.videos
+    return tuple(
+        (error.path.relative_to(videos.root).as_posix(), error.cause) for error in loaders.clips.quarantine.broken()
+    )

@@ -1,0 +1,71 @@
+"""Lightning's Trainer as this package uses it."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from vidnas.errors import VidnasError
+
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def make_trainer(
+    device: torch.device,
+    precision: str,
+    *,
+    devices: int = 1,
+    callbacks: Sequence[lightning.Callback] = (),
+    **settings: Any,
+) -> lightning.Trainer:
+    """A Trainer that leaves data order, checkpoints and logs to us.
+
+    Under torchrun the number of processes is torchrun's, else `devices`.
+
+    Raises:
+        VidnasError: fp16 without a GPU.
+    """
+    if precision == "fp16" and device.type == "cpu":
+        raise VidnasError("train.precision: fp16 needs a GPU; use bf16 or fp32 on a CPU")
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+    nodes = max(1, int(os.environ.get("WORLD_SIZE", local)) // local)
+    several = local * nodes > 1
+    return lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=[device.index] if device.index is not None and not several else local,
+        num_nodes=nodes,
+        strategy="ddp" if several else "auto",
+        precision=_PRECISION[precision],
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        **settings,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's remarks on hardware, workers and products."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes files and talks to the user."""
+    return rank_zero_only.rank == 0
