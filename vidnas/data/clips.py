@@ -18,7 +18,8 @@ def item_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     """All the randomness of one sample in one epoch (or step): a function of the three numbers alone."""
     # Philox is counter-based: distinct keys and counters give independent streams, without any state to keep.
     key = np.array([seed % _UINT64, epoch % _UINT64], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index % _UINT64]))
+    counter = np.array([0, 0, 0, index % _UINT64], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def clip_times(

@@ -191,8 +191,8 @@ class TrainClips(Dataset[Example]):
         yield index
         label = self.videos.samples[index].label
         others = [i for i, sample in enumerate(self.videos.samples) if sample.label == label and i != index]
-        # -1 - index is no sample's place, so this generator is nobody's clip.
-        yield from item_rng(self.seed, epoch, -1 - index).permutation(others).tolist()
+        # Beyond the numbers of all attempts, so that this generator is nobody's clip.
+        yield from item_rng(self.seed, epoch, index + len(self) ** 2).permutation(others).tolist()
 
     def _example(self, index: int, rng: np.random.Generator) -> Example:
         sample = self.videos.samples[index]

@@ -1,0 +1,195 @@
+import os
+import pickle
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from vidnas.data.cache import FrameCache, open_reader
+from vidnas.data.decode import BrokenVideo, probe, read_all
+from vidnas.data.reader import FileReader
+from vidnas.data.synthetic import write_video
+from vidnas.errors import VidnasError
+
+
+def write_uneven(path: Path, seed: int = 0) -> None:
+    """30 frames at uneven times from 5 s on, with B-frames, in Matroska (ticks of 1 ms)."""
+    rng = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"g": "10", "bf": "2", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = 80, 60, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        time_ms = 5000
+        for level in range(30):
+            frame = av.VideoFrame.from_ndarray(np.full((60, 80, 3), 8 * level, np.uint8), "rgb24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+            time_ms += int(rng.integers(10, 120))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def videos(tmp_path: Path, synthetic_data: Path) -> list[Path]:
+    """Videos of two shapes and two containers, in a folder that a test may change."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for file in sorted((synthetic_data / "videos/test").iterdir())[:6]:
+        shutil.copy(file, folder / file.name)
+    write_uneven(folder / "uneven.mkv")
+    tall = np.random.default_rng(0).integers(0, 256, (7, 90, 50, 3), dtype=np.uint8)
+    write_video(folder / "tall.mp4", tall, 10)
+    return sorted(folder.iterdir())
+
+
+def open_cache(videos: list[Path], folder: Path, short_side: int = 32, **options) -> FrameCache:
+    reader = open_reader(videos, short_side, cache_dir=folder, **options)
+    assert isinstance(reader, FrameCache)
+    return reader
+
+
+@pytest.mark.parametrize("short_side", [32, 55, 400])
+def test_the_cache_gives_the_frames_that_the_files_give(videos, tmp_path, short_side):
+    cache, files = open_cache(videos, tmp_path / "cache", short_side), FileReader(short_side)
+    rng = np.random.default_rng(1)
+    for path in videos:
+        info = cache.info(path)
+        assert info == files.info(path) == probe(path)
+        stamps = read_all(path)[1]
+        # Anywhere, before and after the video, on every stamp and a rounding to either side of it.
+        times = np.concatenate(
+            [rng.uniform(-1, info.duration_sec + 1, 20), stamps, stamps - 1e-9, stamps + 1e-9, stamps - 4e-4]
+        )
+        frames = files.read(path, times)
+        assert min(frames.shape[1:3]) == min(short_side, info.width, info.height)
+        np.testing.assert_array_equal(cache.read(path, times), frames)
+
+
+def test_a_built_cache_is_used_again_even_without_the_decoder(videos, tmp_path, monkeypatch):
+    first = open_cache(videos, tmp_path / "cache")
+    monkeypatch.setattr("vidnas.data.cache._decode", None)
+    monkeypatch.setattr("vidnas.data.cache.probe", None)
+    second = open_cache(videos[::-1] + videos[:2], tmp_path / "cache")
+    np.testing.assert_array_equal(first.read(videos[0], [0.3, 0.1]), second.read(videos[0], [0.3, 0.1]))
+    assert [entry.suffix for entry in sorted((tmp_path / "cache").iterdir())] == ["", ".lock"]
+
+
+def test_a_changed_file_is_never_served_from_the_cache(videos, tmp_path):
+    before = open_cache(videos, tmp_path / "cache").read(videos[0], [0.5])
+    shutil.copy(videos[1], videos[0])
+    changed = open_cache(videos, tmp_path / "cache")
+    np.testing.assert_array_equal(changed.read(videos[0], [0.5]), FileReader(32).read(videos[1], [0.5]))
+    assert not np.array_equal(changed.read(videos[0], [0.5]), before)
+    # A new time of change is enough, whatever the size.
+    status = videos[0].stat()
+    os.utime(videos[0], ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    manifest = next((tmp_path / "cache").glob("*/manifest.json"))
+    made = manifest.stat().st_mtime_ns
+    open_cache(videos, tmp_path / "cache")
+    assert manifest.stat().st_mtime_ns > made
+
+
+@pytest.mark.parametrize("damage", ["frames.bin", "manifest.json", "times.npy"])
+def test_a_damaged_cache_is_built_again(videos, tmp_path, damage):
+    expected = open_cache(videos, tmp_path / "cache").read(videos[0], [0.5])
+    file = next((tmp_path / "cache").glob(f"*/{damage}"))
+    os.truncate(file, file.stat().st_size // 2)
+    np.testing.assert_array_equal(open_cache(videos, tmp_path / "cache").read(videos[0], [0.5]), expected)
+
+
+def test_broken_files_are_kept_with_their_cause(videos, tmp_path):
+    videos[0].write_bytes(b"")
+    videos[1].write_text("not a video")
+    missing = tmp_path / "videos" / "missing.mp4"
+    cache = open_cache([*videos, missing], tmp_path / "cache")
+    files = FileReader(32)
+    assert set(cache.broken) == {videos[0], videos[1], missing}
+    for path, cause in cache.broken.items():
+        with pytest.raises(BrokenVideo) as direct:
+            files.info(path)
+        assert direct.value.cause == cause
+        for ask in (cache.info, lambda path: cache.read(path, [0.0])):
+            with pytest.raises(BrokenVideo) as cached:
+                ask(path)
+            assert str(cached.value) == str(direct.value)
+    assert cache.read(videos[2], [0.0]).shape[0] == 1
+    # A list of which nothing can be read has a cache too.
+    assert set(open_cache(videos[:2], tmp_path / "cache").broken) == set(videos[:2])
+
+
+def test_frames_that_do_not_fit_are_decoded_from_the_files(videos, tmp_path):
+    # 6 clips of 24 x 32 x 43, one of 30 x 32 x 43 and one of 7 x 58 x 32 pixels, 3 bytes each.
+    exact = (6 * 24 * 32 * 43 + 30 * 32 * 43 + 7 * 58 * 32) * 3 / 2**20
+    assert isinstance(open_reader(videos, 32, budget_mib=exact * 0.99, cache_dir=tmp_path), FileReader)
+    assert not list(tmp_path.glob("*.tmp"))
+    assert isinstance(open_reader(videos, 32, budget_mib=0, cache_dir=tmp_path / "none"), FileReader)
+    assert not (tmp_path / "none").exists()
+    assert isinstance(open_reader(videos, 32, budget_mib=exact * 1.01, cache_dir=tmp_path), FrameCache)
+
+
+def test_a_killed_build_leaves_nothing_that_counts(videos, tmp_path):
+    program = f"""
+import os
+from pathlib import Path
+import vidnas.data.cache as cache
+decode, calls = cache._decode, []
+def dying(path, short_side):
+    calls.append(path)
+    if len(calls) == 4:
+        os.kill(os.getpid(), {int(signal.SIGKILL)})
+    return decode(path, short_side)
+cache._decode = dying
+videos = sorted(Path({str(tmp_path / "videos")!r}).iterdir())
+cache.open_reader(videos, 32, cache_dir=Path({str(tmp_path / "cache")!r}), workers=1)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert result.returncode == -signal.SIGKILL
+    left = sorted(entry.suffix for entry in (tmp_path / "cache").iterdir())
+    assert left == [".lock", ".tmp"]
+    cache = open_cache(videos, tmp_path / "cache")
+    assert sorted(entry.suffix for entry in (tmp_path / "cache").iterdir()) == ["", ".lock"]
+    for path in videos:
+        np.testing.assert_array_equal(cache.read(path, [0.2]), FileReader(32).read(path, [0.2]))
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(videos, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(VidnasError, match=r"cannot write the frame cache \(File too large\): free some") as error:
+            open_reader(videos, 32, cache_dir=tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value)
+    assert [entry.suffix for entry in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_cache_folder_that_cannot_be_made_is_one_line(videos, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(VidnasError, match="another cache_dir"):
+        open_reader(videos, 32, cache_dir=tmp_path / "file" / "cache")
+
+
+def test_processes_that_start_together_build_once(videos, tmp_path):
+    with ThreadPoolExecutor(3) as pool:
+        caches = list(pool.map(lambda _: open_cache(videos, tmp_path / "cache"), range(3)))
+    for path in videos:
+        frames = [cache.read(path, [0.1, 0.4]) for cache in caches]
+        np.testing.assert_array_equal(frames[0], frames[1])
+        np.testing.assert_array_equal(frames[0], frames[2])
+
+
+def test_a_pickled_cache_carries_no_frames(videos, tmp_path):
+    cache = open_cache(videos, tmp_path / "cache")
+    expected = cache.read(videos[0], [0.5])
+    size = next((tmp_path / "cache").glob("*/frames.bin")).stat().st_size
+    packed = pickle.dumps(cache)
+    assert len(packed) < size / 10
+    np.testing.assert_array_equal(pickle.loads(packed).read(videos[0], [0.5]), expected)
