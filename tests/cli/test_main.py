@@ -183,7 +183,7 @@ def config_parser():
 @pytest.mark.parametrize(
     ("argv", "recipe", "message"),
     [
-        ([], "arch: x\noptim:\n  learnin_rate: 3\n", "RECIPE, line 3: optim.learnin_rate: no such setting; did you mean"),
+        ([], "arch: x\noptim:\n  learnin_rate: 3\n", "line 3: optim.learnin_rate: no such setting; did you mean"),
         ([], "# new\narhc: x\n", "RECIPE, line 2: arhc: no such setting; did you mean arch?"),
         ([], "arch: x\nzzzzzz: x\n", "RECIPE, line 2: zzzzzz: no such setting; `vidnas train --help` lists"),
         ([], "arch: x\noptim:\n  epochs: many\n", "RECIPE, line 3: optim.epochs: Expected a int. Got value: many"),

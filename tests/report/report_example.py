@@ -1,0 +1,60 @@
+"""A report to test with, small and of made-up figures."""
+
+from dataclasses import replace
+
+from vidnas.arch.registry import get_spec
+from vidnas.report.data import (
+    AccuracyPoint,
+    DataSummary,
+    NetworkResult,
+    PairedComparison,
+    Phase,
+    RunReport,
+    SearchCurves,
+    SearchPoint,
+    SpaceSummary,
+    VariableBelief,
+)
+
+CLASSES = ("left", "right", "<b>up</b>")
+
+
+def result(label: str, kind, name: str, confusion) -> NetworkResult:
+    correct = sum(row[i] for i, row in enumerate(confusion))
+    videos = sum(map(sum, confusion))
+    return NetworkResult(label, kind, get_spec(name), correct, videos, None, "2x1", confusion)
+
+
+SEARCHED = result("searched", "searched", "autox3d_s_no_attention", ((9, 1, 0), (2, 8, 0), (0, 0, 10)))
+X3D = result("X3D", "x3d", "x3d_s", ((7, 2, 1), (3, 7, 0), (0, 1, 9)))
+
+
+def report(**changes) -> RunReport:
+    full = RunReport(
+        title="A search",
+        date="2025-01-31",
+        seeds=(7,),
+        commands=("vidnas run --data 'a & b' --seed 7",),
+        versions=(("vidnas", "0.1.0"), ("processor", "two cores")),
+        data=DataSummary(
+            source="clips",
+            classes=CLASSES,
+            splits=(("weights", 20), ("alpha", 6), ("holdout", 4), ("test", 30)),
+            counts=((10, 10), (10, 10), (10, 10)),
+            notices=("column 'age' ignored",),
+            broken=(("x<y>.mp4", "no video stream"),),
+        ),
+        searched=SEARCHED,
+        x3d=X3D,
+        paired=PairedComparison(6, 2),
+        points=(AccuracyPoint("random 1", "random", 1.97e9, 0.7), AccuracyPoint("random 2", "random", 1.96e9, 0.66)),
+        space=SpaceSummary("tiny", 5184, 12, "The rung nearest the target.", 1.97e9, (0.9e9, 4e9)),
+        curves=SearchCurves(
+            tuple(SearchPoint(step, 1 - step / 100, 2e9 - step * 1e6, 1.9e9, 0.3, 2 - step / 50) for step in range(50)),
+            warmup_until=16,
+        ),
+        beliefs=(VariableBelief("group 1, kernel", ("1×3²", "3×3²"), (0.25, 0.75), 1),),
+        phases=(Phase("search", 3700, 812.4), Phase("test", 12.3)),
+        notes=("One seed only.",),
+    )
+    return replace(full, **changes)

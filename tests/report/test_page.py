@@ -1,0 +1,232 @@
+"""The page: complete, self-contained, honest, well-formed, deaf to hostile text."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_example import CLASSES, SEARCHED, X3D, report
+
+from vidnas.arch.picture import clean
+from vidnas.arch.registry import get_spec
+from vidnas.errors import VidnasError
+from vidnas.report.data import AccuracyPoint, DataSummary, PairedComparison, RunReport, SearchCurves
+from vidnas.report.page import page, write_report
+from vidnas.report.verdict import verdict
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Collects tags and text, and checks that every element is closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    assert reader.open == []
+    return reader
+
+
+def headings(html: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", html)
+
+
+def test_every_section_is_there():
+    html = page(report())
+    assert headings(html) == [
+        "Accuracy against cost",
+        "The search",
+        "The architecture",
+        "Probabilities",
+        "Classes",
+        "Data",
+        "Commands and versions",
+    ]
+    text = " ".join(read(html).text)
+    for fact in (
+        "seed 7",
+        "90.0%",  # searched: 27 of 30
+        "76.7%",  # X3D: 23 of 30
+        "5,184 architectures of 12 decisions",
+        "Entropy of the distribution, H / H0",
+        "autox3d_s_no_attention",
+        "1.971 GMACs @ 13x160x160",
+        "1.963 GMACs @ 13x160x160",
+        "1×3²",
+        "only the searched network is right on 6, only X3D on 2",
+        "holdout",
+        "column 'age' ignored",
+        "1 file set aside",
+        "vidnas run --data 'a & b' --seed 7",
+        "1 h 01 min",
+        "812 MiB",
+        "two cores",
+        "One seed only.",
+    ):
+        assert fact in text, fact
+
+
+def test_nothing_is_fetched_and_nothing_runs():
+    reader = read(page(report()))
+    names = {tag for tag, _ in reader.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed", "image", "use", "base", "form"}
+    for tag, attributes in reader.tags:
+        assert not {"src", "href", "xlink:href", "srcset", "background", "action"} & set(attributes), tag
+        assert not any(name.startswith("on") for name in attributes), tag
+    html = page(report())
+    assert not re.search(r"url\(|@import|@font-face", html)
+    assert set(re.findall(r"https?://[^\"' <]*", html)) == {"http://www.w3.org/2000/svg"}
+    assert "default-src 'none'" in html
+
+
+def everywhere(text: str) -> RunReport:
+    """A report with this text wherever a text may stand."""
+    spec = SEARCHED.spec.model_copy(update={"name": text.replace("\udcff", "")})  # a spec is JSON, thus UTF-8
+    data = DataSummary(text, (text, *CLASSES[1:]), ((text, 1),), ((1, 2),) * 3, (text,), ((text, text),))
+    return report(
+        title=text,
+        date=text,
+        commands=(text,),
+        versions=((text, text),),
+        data=data,
+        searched=replace(SEARCHED, label=text, spec=spec, views=text),
+        points=(AccuracyPoint(text, "random", 1.97e9, 0.5),),
+        space=replace(report().space, name=text, explanation=text),
+        beliefs=tuple(replace(belief, name=text, options=(text, "b")) for belief in report().beliefs),
+        phases=tuple(replace(phase, name=text) for phase in report().phases),
+        notes=(text,),
+    )
+
+
+def test_hostile_text_stays_text():
+    html = page(everywhere("</title></style><script>alert(1)</script>\x00\udcff\"'&"))
+    assert "<script" not in html
+    html.encode()  # a file name that is no UTF-8 must not stop the page
+    assert [tag for tag, _ in read(html).tags] == [tag for tag, _ in read(page(everywhere("x"))).tags]
+    assert "�" in html
+
+
+def test_a_page_without_search_or_baseline():
+    bare = report(x3d=None, paired=None, space=None, curves=None, beliefs=(), points=(), phases=(), notes=())
+    html = page(bare)
+    assert headings(html) == ["Accuracy against cost", "The architecture", "Classes", "Data", "Commands and versions"]
+    assert "it was not compared with X3D" in html
+    assert "McNemar" not in html
+
+
+@pytest.mark.parametrize(
+    ("changes", "begins", "contains"),
+    [
+        ({}, "Ahead of X3D by 13.3 points, which proves nothing yet", "not significant (exact McNemar p = 0.289, one"),
+        ({"paired": PairedComparison(12, 2)}, "Better than X3D by 13.3", "is significant (exact McNemar p = 0.013"),
+        ({"paired": PairedComparison(40, 2), "seeds": (0, 1, 2)}, "Better than X3D", "p < 0.001, 3 seeds)"),
+        ({"searched": replace(SEARCHED, correct=23)}, "Not better than X3D: searched 76.7%", "against X3D 76.7%"),
+        ({"searched": replace(SEARCHED, correct=9)}, "Not better than X3D: searched 30.0%", "30 test videos"),
+        ({"paired": None}, "Ahead of X3D", "not compared video by video"),
+        ({"searched": replace(SEARCHED, spec=X3D.spec)}, "Ahead of X3D", "1.963 GMACs and 1.963 GMACs @ 13x160x160"),
+    ],
+)  # fmt: skip
+def test_the_verdict_claims_no_more_than_was_shown(changes, begins, contains):
+    sentence = verdict(report(**changes))
+    assert sentence.startswith(begins)
+    assert contains in sentence
+    assert clean(sentence) in page(report(**changes))
+
+
+def test_a_win_at_a_higher_cost_is_no_win():
+    dearer = replace(SEARCHED, spec=get_spec("autox3d_s"))  # 10% above X3D-S
+    html = page(report(searched=dearer, paired=PairedComparison(40, 2)))
+    assert "No comparison at equal cost" in html
+    assert "Better than" not in html
+    assert "X3D at equal cost" not in html
+    assert "X3D at equal cost" in page(report())
+
+
+def test_class_accuracies_and_confusions():
+    assert SEARCHED.per_class == (0.9, 0.8, 1.0)
+    empty = replace(SEARCHED, confusion=((0, 0, 0), (2, 8, 0), (0, 0, 10)))
+    assert empty.per_class[0] is None
+    html = page(report(searched=empty))
+    assert "right taken for left: 2 of 10" in html
+    assert (
+        page(report(searched=replace(SEARCHED, confusion=()), x3d=replace(X3D, confusion=()))).count("<h2>Classes") == 0
+    )
+
+
+def test_a_large_class_list_is_told_in_words():
+    n = 150
+    confusion = tuple(tuple(9 if i == j else int(j == i + 1) for j in range(n)) for i in range(n))
+    classes = tuple(f"class {i}" for i in range(n))
+    data = replace(report().data, classes=classes, counts=())
+    big = replace(SEARCHED, correct=9 * n, videos=10 * n - 1, confusion=confusion)
+    html = page(report(data=data, searched=big, x3d=None, paired=None))
+    assert "Most frequent confusions" in html
+    assert "Confusion matrix" not in html
+    assert len(html) < 300_000
+
+
+def test_points_of_the_chart():
+    kinds = [point.kind for point in report().all_points]
+    assert kinds == ["searched", "x3d", "random", "random"]
+    point = report().all_points[0]
+    assert point.low < point.top1 == 0.9 < point.high
+    # Means over seeds replace the single run's point.
+    given = AccuracyPoint("searched, 3 seeds", "searched", 1.97e9, 0.8, 0.7, 0.9)
+    assert [p.label for p in report(points=(given,)).all_points] == ["X3D", "searched, 3 seeds"]
+
+
+def test_curves_with_gaps_and_wild_values():
+    points = report().curves.points
+    gaps = tuple(
+        replace(p, derived_macs=None if p.at % 10 else 2e9, beta=None, train_loss=float("nan")) for p in points
+    )
+    html = page(report(curves=SearchCurves(gaps, "epoch")))
+    assert "Weight of the cost" not in html
+    assert "nan" not in html.lower().replace("naming", "")
+    assert page(report(curves=SearchCurves(points[:1])))
+    assert "<h2>The search</h2>" in page(report(curves=SearchCurves(())))
+
+
+def test_the_page_is_the_same_every_time(tmp_path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from report_example import report; from vidnas.report.page import write_report\n"
+        "write_report(sys.argv[1], report())\n"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / f"{seed}.html")], check=True, env=environment)
+    assert (tmp_path / "1.html").read_bytes() == (tmp_path / "2.html").read_bytes()
+    assert (tmp_path / "1.html").read_text(encoding="utf-8") == page(report())
+
+
+def test_a_page_that_cannot_be_written(tmp_path):
+    with pytest.raises(VidnasError, match=r"none/report\.html: cannot be written \(no such file or directory\)"):
+        write_report(tmp_path / "none" / "report.html", report())

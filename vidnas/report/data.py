@@ -1,0 +1,224 @@
+"""What a report is made from: plain data, gathered by whoever ran the job."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vidnas.arch.cost import Cost, network_cost
+from vidnas.arch.spec import ArchSpec
+from vidnas.report.statistics import mcnemar_exact, wilson_interval
+
+Kind = Literal["searched", "x3d", "random", "other"]
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """The data set.
+
+    Attributes:
+        source: path or name, as given.
+        classes: names in the order of their labels.
+        splits: name and number of videos of each part ("weights", 300), in the order of use.
+        counts: videos of each class in training and test, in the order of `classes`.
+        notices: what the loader wants the user to know.
+        broken: path and cause of every file set aside.
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    splits: tuple[tuple[str, int], ...]
+    counts: tuple[tuple[int, int], ...] = ()
+    notices: tuple[str, ...] = ()
+    broken: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class SpaceSummary:
+    """The search space.
+
+    Attributes:
+        name: of the space.
+        size: number of architectures.
+        variables: number of searched decisions.
+        explanation: why this space, in a sentence or two.
+        target_macs: the budget.
+        macs_range: cheapest and dearest architecture.
+    """
+
+    name: str
+    size: int
+    variables: int
+    explanation: str
+    target_macs: float
+    macs_range: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class SearchPoint:
+    """State of the search after a step or epoch; None where a quantity was not measured then.
+
+    Attributes:
+        at: the step or epoch.
+        entropy: H / H0 of the distribution, 1 at the uniform start.
+        mean_macs: mean cost of the sampled architectures.
+        derived_macs: cost of the architecture that would be derived now.
+        beta: weight of the cost.
+        train_loss: cross-entropy of the sampled architectures on training batches.
+    """
+
+    at: float
+    entropy: float | None = None
+    mean_macs: float | None = None
+    derived_macs: float | None = None
+    beta: float | None = None
+    train_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchCurves:
+    """The search over time; until `warmup_until` only the weights learn."""
+
+    points: tuple[SearchPoint, ...]
+    unit: Literal["step", "epoch"] = "step"
+    warmup_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class VariableBelief:
+    """Final probabilities of one searched decision; `chosen` is what the derived network has."""
+
+    name: str
+    options: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    chosen: int
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """A trained and tested network.
+
+    Attributes:
+        label: what to call it, "searched" or "X3D".
+        kind: colours it.
+        spec: the network.
+        correct: number of test videos whose best class is right.
+        videos: number of test videos scored.
+        top5: share of videos with the right class among five; None with five classes or fewer.
+        views: clips x crops per video.
+        confusion: row = right class, column = predicted; may be left out.
+    """
+
+    label: str
+    kind: Kind
+    spec: ArchSpec
+    correct: int
+    videos: int
+    top5: float | None = None
+    views: str = "1x1"
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def top1(self) -> float:
+        """Share of videos whose best class is right."""
+        return self.correct / self.videos
+
+    @property
+    def cost(self) -> Cost:
+        """Of one clip at the training crop."""
+        return network_cost(self.spec)
+
+    @property
+    def per_class(self) -> tuple[float | None, ...]:
+        """Accuracy of each class; None for one without test videos."""
+        return tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(self.confusion))
+
+    def costs_as_much_as(self, other: "NetworkResult") -> bool:
+        """Whether multiply-adds agree to 1%, on the same clip."""
+        ours, theirs = self.cost, other.cost
+        return ours.clip == theirs.clip and abs(ours.macs - theirs.macs) <= 0.01 * ours.macs
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """The searched network and X3D on the same test videos."""
+
+    only_searched_right: int
+    only_x3d_right: int
+
+    @property
+    def p_value(self) -> float:
+        """Exact two-sided McNemar test."""
+        return mcnemar_exact(self.only_searched_right, self.only_x3d_right)
+
+
+@dataclass(frozen=True)
+class AccuracyPoint:
+    """A point of accuracy against cost; `low` and `high` span its error bar."""
+
+    label: str
+    kind: Kind
+    macs: float
+    top1: float
+    low: float | None = None
+    high: float | None = None
+
+
+def accuracy_point(result: NetworkResult) -> AccuracyPoint:
+    """The point of one tested network, with the 95% interval that its number of videos allows."""
+    low, high = wilson_interval(result.correct, result.videos)
+    return AccuracyPoint(result.label, result.kind, result.cost.macs, result.top1, low, high)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the job with what it took; None where it was not measured."""
+
+    name: str
+    wall_sec: float
+    peak_mib: float | None = None
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Everything on the page. Parts that a job did not have stay empty and leave their section out.
+
+    Attributes:
+        title: headline of the page.
+        date: day of the run.
+        seeds: the seeds used; more than one means that figures are means over them.
+        commands: command lines that make this result again.
+        versions: name and version of what it ran on, machine included.
+        data: the data set.
+        searched: the network found.
+        x3d: the baseline at equal cost.
+        paired: both on the same videos.
+        points: other points of the chart, such as random networks; `searched` and `x3d` are added unless a point of
+            their kind is given.
+        space: where was searched.
+        curves: the search over time.
+        beliefs: the final distribution.
+        phases: times and memory.
+        notes: deviations and warnings, one sentence each.
+    """
+
+    title: str
+    date: str
+    seeds: tuple[int, ...]
+    commands: tuple[str, ...]
+    versions: tuple[tuple[str, str], ...]
+    data: DataSummary
+    searched: NetworkResult
+    x3d: NetworkResult | None = None
+    paired: PairedComparison | None = None
+    points: tuple[AccuracyPoint, ...] = ()
+    space: SpaceSummary | None = None
+    curves: SearchCurves | None = None
+    beliefs: tuple[VariableBelief, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def all_points(self) -> tuple[AccuracyPoint, ...]:
+        """`points`, with the two main networks where no point of their kind is given."""
+        given = {point.kind for point in self.points}
+        own = [result for result in (self.searched, self.x3d) if result and result.kind not in given]
+        return (*(accuracy_point(result) for result in own), *self.points)

@@ -1,0 +1,264 @@
+"""One self-contained HTML page about a run: no script, no font, no image, nothing is fetched."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from vidnas.arch.cost import format_macs
+from vidnas.arch.draw import draw
+from vidnas.arch.picture import clean, to_svg, write
+from vidnas.report.charts import COLOURS, accuracy_chart, search_charts
+from vidnas.report.class_charts import STRONG, class_chart, confusion_chart, heat
+from vidnas.report.data import DataSummary, NetworkResult, RunReport, SearchCurves, SpaceSummary, VariableBelief
+from vidnas.report.style import POLICY, STYLE
+from vidnas.report.verdict import p_text, verdict
+
+MOST_CLASSES_IN_CHARTS = 60
+MOST_CONFUSIONS = 12
+
+
+def write_report(path: str | Path, report: RunReport) -> None:
+    """Write the page.
+
+    Raises:
+        VidnasError: the file cannot be written.
+    """
+    write(Path(path), page(report).encode())
+
+
+def page(report: RunReport) -> str:
+    """The page as text, the same for equal reports."""
+    sections = (
+        _headline(report),
+        _accuracy(report),
+        _search(report.curves, report.space),
+        _architecture(report),
+        _beliefs(report.beliefs),
+        _classes(report),
+        _data(report.data),
+        _reproduce(report),
+    )
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{clean(report.title)}</title>",
+            f"<style>{STYLE}</style>",
+            "</head>",
+            "<body>",
+            "<main>",
+            *(section for section in sections if section),
+            "</main>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _headline(report: RunReport) -> str:
+    searched, x3d, paired = report.searched, report.x3d, report.paired
+    cards = [(f"{100 * searched.top1:.1f}%", "searched, top-1", COLOURS["searched"])]
+    if x3d:
+        cards.append((f"{100 * x3d.top1:.1f}%", f"{_x3d_name(report)}, top-1", COLOURS["x3d"]))
+    cards.append((format_macs(searched.cost.macs), f"multiply-adds @ {searched.cost.clip}", ""))
+    cards.append((f"{searched.cost.params / 1e6:.3f} M", "parameters", ""))
+    cards.append((str(searched.videos), f"test videos, {len(report.data.classes)} classes", ""))
+    if paired:
+        cards.append((p_text(paired.p_value).removeprefix("p = "), "McNemar p, searched against X3D", ""))
+    seeds = f"seed {report.seeds[0]}" if len(report.seeds) == 1 else f"seeds {', '.join(map(str, report.seeds))}"
+    return (
+        f'<h1>{clean(report.title)}</h1><p class="muted">{clean(report.date)} · {seeds} · '
+        f"{clean(report.data.source)}</p>"
+        f'<p class="verdict">{clean(verdict(report))}</p><div class="cards">'
+        + "".join(
+            f'<div class="card"><b{f" style=color:{colour}" if colour else ""}>{clean(value)}</b>'
+            f"<span>{clean(name)}</span></div>"
+            for value, name, colour in cards
+        )
+        + "</div>"
+    )
+
+
+def _x3d_name(report: RunReport) -> str:
+    equal = report.x3d is not None and report.searched.costs_as_much_as(report.x3d)
+    return "X3D at equal cost" if equal else "X3D"
+
+
+def _accuracy(report: RunReport) -> str:
+    chart = accuracy_chart(report.all_points, 1 / len(report.data.classes), report.searched.cost.clip)
+    results = [report.searched, *([report.x3d] if report.x3d else [])]
+    rows = [
+        [
+            result.label,
+            f"{100 * result.top1:.1f}%",
+            "–" if result.top5 is None else f"{100 * result.top5:.1f}%",
+            f"{result.correct} of {result.videos}",
+            f"{format_macs(result.cost.macs)} @ {result.cost.clip}",
+            f"{result.cost.params / 1e6:.3f} M",
+            result.views,
+        ]
+        for result in results
+    ]
+    text = (
+        "Multiply-adds of conv, linear and matmul for one clip at the training crop. Bars: 95% interval (Wilson) for "
+        "this number of videos, unless several seeds were run."
+    )
+    paired = ""
+    if report.paired:
+        paired = (
+            f"<p>On the same videos: only the searched network is right on {report.paired.only_searched_right}, only "
+            f"X3D on {report.paired.only_x3d_right}.</p>"
+        )
+    header = ["network", "top-1", "top-5", "right", "cost", "parameters", "views"]
+    return _section("Accuracy against cost", text, to_svg(chart), _table(header, rows, numbers=range(1, 6)), paired)
+
+
+def _search(curves: SearchCurves | None, space: SpaceSummary | None) -> str:
+    parts = []
+    if space:
+        low, high = (format_macs(macs) for macs in space.macs_range)
+        parts.append(
+            f"<p>Space <b>{clean(space.name)}</b>: {_count(space.size)} architectures of {space.variables} decisions, "
+            f"{low} to {high}; target {format_macs(space.target_macs)}. {clean(space.explanation)}</p>"
+        )
+    if curves:
+        charts = search_charts(curves, space.target_macs if space else None)
+        parts.append('<div class="grid">' + "".join(map(to_svg, charts)) + "</div>")
+    return _section("The search", "", *parts) if parts else ""
+
+
+def _architecture(report: RunReport) -> str:
+    spec = report.searched.spec
+    other = ""
+    if report.x3d:
+        other = f"<details><summary>{_x3d_name(report)}</summary>{to_svg(draw(report.x3d.spec))}</details>"
+    source = f"<details><summary>The searched network as a file</summary><pre>{clean(spec.to_json())}</pre></details>"
+    text = "Rest the pointer on a block for its channels and cost."
+    return _section("The architecture", text, to_svg(draw(spec)), other, source)
+
+
+def _beliefs(beliefs: Sequence[VariableBelief]) -> str:
+    if not beliefs:
+        return ""
+    rows = "".join(
+        f'<tr><td style="width:210px">{clean(belief.name)}</td><td><div class="strip">'
+        + "".join(
+            _cell(option, probability, index == belief.chosen)
+            for index, (option, probability) in enumerate(zip(belief.options, belief.probabilities, strict=True))
+        )
+        + "</div></td></tr>"
+        for belief in beliefs
+    )
+    text = "What the search came to believe, one row per decision. The frame marks what the derived network has."
+    return _section("Probabilities", text, f'<table class="strips">{rows}</table>')
+
+
+def _cell(option: str, probability: float, chosen: bool) -> str:
+    ink = "#fff" if probability > STRONG else "#1f2430"
+    mark = ' class="chosen"' if chosen else ""
+    colours = f"background:{heat(probability)};color:{ink}"
+    return f'<span{mark} style="{colours}">{clean(option)} <i>{100 * probability:.0f}%</i></span>'
+
+
+def _classes(report: RunReport) -> str:
+    results = [result for result in (report.searched, report.x3d) if result and result.confusion]
+    if not results:
+        return ""
+    classes = report.data.classes
+    parts = [_confusions(results[0], classes)]
+    if len(classes) <= MOST_CLASSES_IN_CHARTS:
+        bars = to_svg(class_chart(classes, [(r.label, r.kind, r.per_class) for r in results]))
+        matrices = [to_svg(confusion_chart(result.confusion, classes)) for result in results]
+        headings = [f"Confusion matrix, {clean(result.label)}" for result in results]
+        parts = [
+            f"<h3>{headings[0]}</h3>{matrices[0]}",
+            *(f"<details><summary>{h}</summary>{m}</details>" for h, m in zip(headings[1:], matrices[1:], strict=True)),
+            f'<div class="row"><div class="wide">{bars}</div><div>{parts[0]}</div></div>',
+        ]
+    return _section("Classes", "", *parts)
+
+
+def _confusions(result: NetworkResult, classes: Sequence[str]) -> str:
+    """The pairs of classes that a network takes for each other most often."""
+    pairs = [
+        (count, classes[right], classes[guess])
+        for right, row in enumerate(result.confusion)
+        for guess, count in enumerate(row)
+        if count and right != guess
+    ]
+    if not pairs:
+        return "<p>No test video was misclassified.</p>"
+    rows = [
+        [right, guess, str(count)] for count, right, guess in sorted(pairs, key=lambda pair: -pair[0])[:MOST_CONFUSIONS]
+    ]
+    table = _table(["right class", "taken for", "videos"], rows, numbers=(2,))
+    return f"<h3>Most frequent confusions, {clean(result.label)}</h3>{table}"
+
+
+def _data(data: DataSummary) -> str:
+    splits = _table(["part", "videos"], [[name, str(count)] for name, count in data.splits], numbers=(1,))
+    parts = [splits]
+    if data.notices:
+        parts.append("<ul>" + "".join(f"<li>{clean(notice)}</li>" for notice in data.notices) + "</ul>")
+    if data.counts:
+        rows = [[name, str(a), str(b)] for name, (a, b) in zip(data.classes, data.counts, strict=True)]
+        table = _table(["class", "training", "test"], rows, numbers=(1, 2))
+        parts.append(f"<details><summary>Videos of each class</summary>{table}</details>")
+    if data.broken:
+        table = _table(["file", "cause"], data.broken)
+        parts.append(f"<details><summary>{_plural(len(data.broken), 'file')} set aside</summary>{table}</details>")
+    else:
+        parts.append("<p>Every file could be read.</p>")
+    return _section("Data", f"{data.source}, {len(data.classes)} classes.", *parts)
+
+
+def _reproduce(report: RunReport) -> str:
+    parts = [f"<pre>{clean(chr(10).join(report.commands))}</pre>"]
+    if report.notes:
+        parts.append("<ul>" + "".join(f"<li>{clean(note)}</li>" for note in report.notes) + "</ul>")
+    tables = "<div><h3>Versions</h3>" + _table([], report.versions) + "</div>"
+    if report.phases:
+        rows = [
+            [phase.name, _duration(phase.wall_sec), "–" if phase.peak_mib is None else f"{phase.peak_mib:,.0f} MiB"]
+            for phase in report.phases
+        ]
+        rows.append(["together", _duration(sum(phase.wall_sec for phase in report.phases)), ""])
+        times = _table(["phase", "time", "peak memory"], rows, numbers=(1, 2))
+        tables = f"<div><h3>Time and memory</h3>{times}</div>{tables}"
+    return _section("Commands and versions", "", *parts, f'<div class="row">{tables}</div>')
+
+
+def _section(title: str, text: str, *parts: str) -> str:
+    intro = f'<p class="muted">{clean(text)}</p>' if text else ""
+    return f"<section><h2>{clean(title)}</h2>{intro}{''.join(parts)}</section>"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
+    right = set(numbers)
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        marks = [' class="number"' if column in right else "" for column in range(len(cells))]
+        return "".join(f"<{tag}{mark}>{clean(cell)}</{tag}>" for cell, mark in zip(cells, marks, strict=True))
+
+    lines = ([line("th", header)] if header else []) + [line("td", row) for row in rows]
+    return "<table>" + "".join(f"<tr>{cells}</tr>" for cells in lines) + "</table>"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number < 1_000_000 else f"{number:.2e}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
