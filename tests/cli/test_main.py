@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -170,6 +171,8 @@ def test_an_option_that_another_one_starts_with_is_refused():
 class Optim:
     learning_rate: float = 0.1
     epochs: int = 3
+    name: Literal["sgd", "adamw"] = "sgd"
+    clip_norm: float | None = None
 
 
 def config_parser():
@@ -186,13 +189,15 @@ def config_parser():
         ([], "arch: x\noptim:\n  learnin_rate: 3\n", "line 3: optim.learnin_rate: no such setting; did you mean"),
         ([], "# new\narhc: x\n", "RECIPE, line 2: arhc: no such setting; did you mean arch?"),
         ([], "arch: x\nzzzzzz: x\n", "RECIPE, line 2: zzzzzz: no such setting; `vidnas train --help` lists"),
-        ([], "arch: x\noptim:\n  epochs: many\n", "RECIPE, line 3: optim.epochs: Expected a int. Got value: many"),
+        ([], "arch: x\noptim:\n  epochs: many\n", "RECIPE, line 3: optim.epochs: expected int, got many"),
+        ([], "arch: x\noptim:\n  name: sdg\n", "line 3: optim.name: expected one of 'sgd', 'adamw', got sdg"),
+        ([], "arch: x\noptim:\n  clip_norm: a\n", "line 3: optim.clip_norm: expected float or null, got a"),
         ([], "arch: x\n b: [\n", "RECIPE, line 2: not YAML"),
         ([], "- 1\n", "RECIPE: a recipe is a list of `key: value` lines"),
         ([], "views: 3\n", "vidnas train needs --arch"),
         (["--arhc", "x"], "views: 3\n", "vidnas train has no option --arhc; did you mean --arch?"),
         (["--arch", "x", "--optim.epoch", "3"], "views: 3\n", "no option --optim.epoch; did you mean --optim.epochs?"),
-        (["--arch", "x", "--views", "z"], "arch: y\n", "vidnas train --views: Expected a int. Got value: z"),
+        (["--arch", "x", "--views", "z"], "arch: y\n", "vidnas train --views: expected int, got z"),
         (["--arch", "x", "--config"], "views: 3\n", "vidnas train --config: name a recipe"),
         (["--config", "none.yaml", "--arch", "x"], "views: 3\n", "File does not exist"),
     ],

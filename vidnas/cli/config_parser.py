@@ -58,8 +58,7 @@ class ConfigParser(ArgumentParser):
         if match := re.match(r"Option '(.*)' is not accepted", message):
             return self._unknown_key(match[1])
         if match := re.match(r'Parser key "(.*?)":\s*(.*)', message, re.DOTALL):
-            rule = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", " ".join(match[2].split()))
-            return UsageError(f"{self._place(match[1])}: {rule}")
+            return UsageError(f"{self._place(match[1])}: {_rule(match[2])}")
         if match := re.match(r"Problems parsing config: (.*?)\s*in \".*\", line (\d+)", message, re.DOTALL):
             what = " ".join(match[1].split())
             return UsageError(f"{', '.join(self._config_files)}, line {match[2]}: not YAML ({what})")
@@ -80,6 +79,17 @@ class ConfigParser(ArgumentParser):
             if line:
                 return f"{name}, line {line}: {key}"
         return f"{self.prog} --{key}"
+
+
+def _rule(text: str) -> str:
+    """jsonargparse's account of a wrong value, as `expected int, got many`."""
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", " ".join(text.split()))
+    if match := re.match(r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors", text):
+        given = text.rpartition("Given value: ")[2]
+        return f"expected {match[1].replace('NoneType', 'null').replace(', ', ' or ')}, got {given}"
+    if match := re.match(r"Expected an? (?:typing\.Literal\[(.*?)\]|(.*?))\. Got value: (.*)", text):
+        return f"expected {f'one of {match[1]}' if match[1] else match[2]}, got {match[3]}"
+    return text
 
 
 def _line_of(key: str, path: Path) -> int | None:

@@ -103,12 +103,12 @@ def line_chart(
     ys = [p[1] for _, points in lines for p in points] + ([level[0]] if level else [])
     x = Axis(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, 58, width - 52, x_label)
     bottom, top = _padded(ys or [0.0, 1.0])
-    y = Axis(bottom if low is None else low, top if high is None else high, height - 46, 58, "")
+    y = Axis(bottom if low is None else low, top if high is None else high, height - 46, 66, "")
     items: list[Item] = [Label(16, 24, title, 13, INK, bold=True)]
     if shaded_until > x.low:
         end = x.at(min(shaded_until, x.high))
         items.append(Rect(x.start, y.end, end - x.start, y.start - y.end, "#f1f3f7"))
-        items.append(Label(x.start + 6, y.end + 14, "weights only", 10, MUTED))
+        items.append(Label(x.start, y.end - 5, "weights only", 10, MUTED))
     items += _frame(x, y)
     if level:
         items += _level(x, y, level[0], level[1])

@@ -89,7 +89,7 @@ def _x3d_name(report: RunReport) -> str:
 
 
 def _accuracy(report: RunReport) -> str:
-    chart = accuracy_chart(report.all_points, 1 / len(report.data.classes), report.searched.cost.clip)
+    chart = to_svg(accuracy_chart(report.all_points, 1 / len(report.data.classes), report.searched.cost.clip))
     results = [report.searched, *([report.x3d] if report.x3d else [])]
     rows = [
         [
@@ -114,7 +114,13 @@ def _accuracy(report: RunReport) -> str:
             f"X3D on {report.paired.only_x3d_right}.</p>"
         )
     header = ["network", "top-1", "top-5", "right", "cost", "parameters", "views"]
-    return _section("Accuracy against cost", text, to_svg(chart), _table(header, rows, numbers=range(1, 6)), paired)
+    return _section(
+        "Accuracy against cost",
+        text,
+        f'<div class="full">{chart}</div>',
+        _table(header, rows, numbers=range(1, 6)),
+        paired,
+    )
 
 
 def _search(curves: SearchCurves | None, space: SpaceSummary | None) -> str:

@@ -25,7 +25,7 @@ section {{ padding: 22px 26px; margin: 18px 0; overflow-x: auto; }}
 .wide {{ flex: 1 1 460px; }}
 .grid {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 10px; }}
 svg {{ max-width: 100%; height: auto; display: block; }}
-section > svg {{ min-width: 620px; }}
+.full svg {{ min-width: 620px; }}
 table {{ border-collapse: collapse; font-size: 14px; }}
 td, th {{ text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid #eceff4; vertical-align: top; }}
 th {{ color: #5f6877; font-weight: 600; }}
