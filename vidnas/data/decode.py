@@ -132,8 +132,8 @@ def read_frames(path: str | Path, times_sec: Sequence[float], *, short_side: int
     Raises:
         BrokenVideo: the file cannot be used, or decoding failed before the last frame needed.
     """
-    if not len(times_sec):
-        raise ValueError("times_sec is empty")
+    if not len(times_sec) or not np.isfinite(times_sec).all():
+        raise ValueError(f"times_sec must hold finite numbers, at least one; got {times_sec}")
     try:
         with _open(path) as video:
             return _pick(video, times_sec, short_side, jump=not video.reorder)
@@ -276,6 +276,9 @@ class _Video:
     def _read(self) -> Any:
         try:
             return next(self._demuxed, None)
+        except IndexError:
+            # After the last packet PyAV stumbles over streams that appeared on the way (FLV, transport streams).
+            return None
         except av.FFmpegError as error:
             raise BrokenVideo(self.path, f"read error after frame {self.decoded} ({error.strerror})") from error
 
@@ -389,7 +392,11 @@ def _open(path: str | Path) -> Iterator[_Video]:
             raise BrokenVideo(path, "no video stream")
         if container.streams.video[0].codec_context is None:
             raise BrokenVideo(path, "no decoder for its video stream")
-        yield _Video(path, container)
+        video = _Video(path, container)
+        try:
+            yield video
+        except av.FFmpegError as error:
+            raise BrokenVideo(path, f"frame {video.decoded} cannot be converted ({error.strerror})") from error
 
 
 def _is_end(packet: Any) -> bool:
