@@ -107,7 +107,7 @@ def _environment_failure(error: BaseException) -> str | None:
     """One line for a full disk or a file that cannot be opened; None for what may be our own fault."""
     for cause in _chain(error):
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-        # Writers in C and Rust (safetensors) wrap the same failure in exceptions of their own.
+        # A library may tell the same failure in an exception of its own.
         if full or "No space left on device" in str(cause):
             path = getattr(cause, "filename", None) or "output"
             return f"{path}: no space left on the disk; free some, then give the same command again"
