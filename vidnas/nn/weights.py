@@ -179,12 +179,8 @@ def load_model(path: str | Path) -> tuple[VideoNetwork, ModelInfo]:
     """
     weights_path, info_path = _files(path)
     info = _read_info(info_path)
-    try:
-        with safe_open(weights_path, "pt") as file:
-            saved_as = (file.metadata() or {}).get("spec")
-    except (SafetensorError, OSError) as error:
-        raise VidnasError(f"{weights_path}: cannot read the weights ({one_line(error)})") from error
-    if saved_as is not None and saved_as != info.spec.content_hash:
+    saved_as = _spec_of_weights(weights_path)
+    if saved_as is not None and saved_as.content_hash != info.spec.content_hash:
         raise VidnasError(
             f"{weights_path}: weights of another network than the one in {info_path.name}; save them again"
         )
