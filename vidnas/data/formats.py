@@ -3,7 +3,6 @@
 No path leaves the folder that a list lives in: not by `..`, not by an absolute path, not by a link.
 """
 
-import difflib
 import hashlib
 import json
 import re
@@ -13,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from vidnas.data.rows import Row, read_rows
+from vidnas.data.classes import classify, read_classes
+from vidnas.data.rows import read_rows, write_rows, write_text
 from vidnas.errors import VidnasError
 
 # What counts as a video in a class folder.
@@ -201,7 +201,7 @@ def _files(folder: Path, root: Path) -> Iterator[Path]:
 def _read_csv(file: Path, classes: Sequence[str] | None) -> VideoList:
     rows, notices = read_rows(file)
     root = file.parent.resolve()
-    names, labels = _classify(file, rows, classes)
+    names, labels = classify(file, rows, classes)
     checked_folders: set[Path] = set()
     samples: dict[Path, Sample] = {}
     lines: dict[Path, int] = {}
@@ -225,67 +225,6 @@ def _read_csv(file: Path, classes: Sequence[str] | None) -> VideoList:
     if repeats:
         notices.append(f"{file}: {repeats} repeated lines passed over")
     return VideoList(root, tuple(samples.values()), names, tuple(notices))
-
-
-def _classify(file: Path, rows: Sequence[Row], classes: Sequence[str] | None) -> tuple[tuple[str, ...], list[int]]:
-    """Class names, and the label of each row as their index."""
-    numbered = rows[0].label.isdecimal()
-    for row in rows:
-        if row.label.isdecimal() != numbered:
-            others = "numbers" if numbered else "names"
-            raise VidnasError(
-                f"{file}, line {row.line}: label {row.label!r} among {others}; write class names only, or numbers "
-                "from 0 only with the names in classes.txt"
-            )
-    own = _read_classes(file.parent / "classes.txt")
-    if numbered:
-        numbers = own or classes or _count_classes(file, rows)
-        for row in rows:
-            if int(row.label) >= len(numbers):
-                raise VidnasError(
-                    f"{file}, line {row.line}: label {row.label} of {len(numbers)} classes; labels count from 0"
-                )
-        names = [numbers[int(row.label)] for row in rows]
-    else:
-        numbers = own or sorted({row.label for row in rows})
-        names = [row.label for row in rows]
-    known = tuple(classes or numbers)
-    index = {name: label for label, name in enumerate(known)}
-    for row, name in zip(rows, names, strict=True):
-        if name not in index:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise VidnasError(
-                f"{file}, line {row.line}: class {name!r} is not one of the {len(known)} known classes{hint}"
-            )
-    return known, [index[name] for name in names]
-
-
-def _count_classes(file: Path, rows: Sequence[Row]) -> tuple[str, ...]:
-    """Names for numbered classes that have none."""
-    highest = max(rows, key=lambda row: int(row.label))
-    if int(highest.label) >= len(rows):
-        raise VidnasError(
-            f"{file}, line {highest.line}: label {highest.label} in a list of {len(rows)} videos; labels count from "
-            "0 without gaps unless classes.txt names the classes"
-        )
-    return tuple(str(number) for number in range(int(highest.label) + 1))
-
-
-def _read_classes(file: Path) -> tuple[str, ...] | None:
-    """Class names in the order of the labels, one per line; None without the file."""
-    if not file.is_file():
-        return None
-    try:
-        names = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").rstrip().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise VidnasError(f"{file}: cannot be read as class names, one per line") from error
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise VidnasError(f"{file}, line {number}: no class name; write one per line, in the order of the labels")
-        if name in names[: number - 1]:
-            raise VidnasError(f"{file}, line {number}: class {name!r} for the second time; rename or remove it")
-    return names or None
 
 
 def _inside(root: Path, text: str, where: str, checked_folders: set[Path]) -> Path:
@@ -322,3 +261,31 @@ def _with_groups(videos: VideoList, expression: str) -> VideoList:
             f"group expression {expression!r}: no group in {len(unmatched)} of {len(videos)} paths, e.g. {unmatched[0]}"
         )
     return replace(videos, samples=tuple(samples))
+
+
+def save_list(videos: VideoList, file: Path) -> None:
+    """Write a CSV from which `load_list` reads an equal list.
+
+    Labels are written as names if those sort into the classes, otherwise as numbers with the names in
+    `classes.txt` beside the file.
+
+    Raises:
+        VidnasError: the file would lie where its paths would have to lead upwards, or beside other class names.
+    """
+    folder = file.parent.resolve()
+    if not videos.root.is_relative_to(folder):
+        raise VidnasError(f"{file}: a list does not reach out of its folder; write it into {videos.root} or above")
+    used = sorted({videos.classes[label] for label in videos.labels})
+    own = read_classes(folder / "classes.txt")
+    named = own is None and tuple(used) == videos.classes and not any(name.isdecimal() for name in used)
+    if own is not None and own != videos.classes:
+        raise VidnasError(f"{folder / 'classes.txt'}: names other classes than {file.name} has; write it elsewhere")
+    if own is None and not named:
+        write_text(folder / "classes.txt", "".join(f"{name}\n" for name in videos.classes))
+    grouped = any(sample.group is not None for sample in videos.samples)
+    rows = [["path", "label", "group"][: 2 + grouped]]
+    for sample in videos.samples:
+        path = sample.path.relative_to(folder).as_posix()
+        label = videos.classes[sample.label] if named else str(sample.label)
+        rows.append([path, label, sample.group or ""][: 2 + grouped])
+    write_rows(file, rows)

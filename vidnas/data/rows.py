@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,3 +89,20 @@ def _split(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, [field.strip() for field in fields]
     except csv.Error as error:
         raise VidnasError(f"{file}, line {reader.line_num}: {error}") from error
+
+
+def write_rows(file: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write a list that `read_rows` reads back, its header first."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(file, text.getvalue())
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file that is either the old one or the new one, whatever happens on the way."""
+    unfinished = file.with_name(file.name + ".part")
+    try:
+        unfinished.write_text(text, encoding="utf-8", newline="\n")
+    except UnicodeEncodeError as error:
+        raise VidnasError(f"{file}: a file name that is not UTF-8 cannot be written into a list; rename it") from error
+    unfinished.replace(file)

@@ -1,0 +1,245 @@
+"""One pass through the video stream of a file: packets in, frames with monotone ticks out, jumps between.
+
+A tick is the stream's own unit of time.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import av
+from av.video.frame import PictureType
+
+from vidnas.errors import VidnasError
+
+# Playlists and image patterns would lead to other files, so only containers that hold the video themselves.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,asf,ogg,gif,apng,"
+    "mxf,nut,wtv,rm,dv,mjpeg,yuv4mpegpipe"
+)
+# Farther than this the file is sought; nearer, packets are read on and decoded from the last key frame among them.
+_SEEK_BEYOND_SEC = 10.0
+# Containers that give right times after a seek (MPEG program streams do not).
+_SEEKABLE = {"mov", "matroska", "mpegts", "flv", "asf"}
+# A container without an index of key frames lands anywhere: try farther back until a key frame is met.
+_SEEK_BACK_SEC = (0.0, 1.0, 4.0, 16.0, 64.0)
+# AVI stores no presentation times; the demuxer's own are swapped around B-frames, never by more places than this.
+_AVI_REORDER = 4
+
+
+class BrokenVideo(VidnasError):
+    """A file that cannot be used, with its path and the cause (both survive pickling between processes)."""
+
+    def __init__(self, path: str | Path, cause: str) -> None:
+        super().__init__(str(path), cause)
+        self.path = Path(path)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.cause}"
+
+
+class LostFrame(Exception):
+    """A jump landed behind the frame that was wanted."""
+
+
+class Video:
+    """The video stream of an open container, read once from its start or from a key frame on.
+
+    Attributes:
+        path: the file.
+        stream: PyAV's video stream.
+        tick_sec: seconds per tick.
+        frame_ticks: ticks from frame to frame, on average.
+        reorder: how many places the demuxer's times may be off the order of frames.
+        decoded: frames decoded so far.
+    """
+
+    def __init__(self, path: Path, container: Any) -> None:
+        self.path = path
+        self.container = container
+        self.stream = container.streams.video[0]
+        self.stream.codec_context.thread_count = 1
+        self.tick_sec = float(self.stream.time_base)
+        rate = self.stream.average_rate
+        self.frame_ticks = 1 / (float(rate) * self.tick_sec) if rate else 1.0
+        # Containers round start times to their tick, so a time computed from the rate may fall just short of one.
+        self.slack_ticks = min(1.0, self.frame_ticks / 4)
+        self.seeks = bool(_SEEKABLE & set(container.format.name.split(",")))
+        self.reorder = _AVI_REORDER if container.format.name == "avi" else 0
+        self.decoded = 0
+        self._demuxed = container.demux(self.stream)
+        self._queue: deque[Any] = deque()  # packets read ahead, not decoded yet
+        self._floor: int | None = None  # frames before this tick lean on packets that were skipped
+        self._landed = False  # whether the key frame of the last jump came out
+        self._stamped = self._stamp(self._frames())
+
+    def first(self) -> tuple[int, Any]:
+        """The first frame and its tick."""
+        first = self.next()
+        if first is None:
+            raise BrokenVideo(self.path, "no frame can be decoded")
+        return first
+
+    def next(self) -> tuple[int, Any] | None:
+        """The next frame and its tick; None after the last."""
+        return next(self._stamped, None)
+
+    def measure(self) -> tuple[int, float]:
+        """Number of frames, and seconds from the first to the end of the last one, without decoding."""
+        packets = [packet for packet in self._packets() if not _is_end(packet)]
+        starts = [(packet.pts, packet.duration) for packet in packets if packet.pts is not None]
+        if not starts:
+            return len(packets), len(packets) * self.frame_ticks * self.tick_sec
+        last, duration = max(starts)
+        return len(packets), (last - min(starts)[0] + (duration or self.frame_ticks)) * self.tick_sec
+
+    def jump(self, tick: float, position: int) -> bool:
+        """Skip to the last key frame at or before `tick` if that lies after `position`; whether it did.
+
+        Raises:
+            LostFrame: the packets have no times to go by, or no key frame was found.
+        """
+        if self.seeks and (tick - position) * self.tick_sec > _SEEK_BEYOND_SEC:
+            key = self._seek(tick)
+        else:
+            near = self._read_until(tick)
+            if near is None or self._queue[near].pts <= position:
+                return False
+            key = near
+        for _ in range(key):
+            self._queue.popleft()
+        self._floor = self._queue[0].pts
+        self._landed = False
+        self.stream.codec_context.flush_buffers()
+        self._stamped = self._stamp(self._frames())
+        return True
+
+    def _seek(self, tick: float) -> int:
+        for back_sec in _SEEK_BACK_SEC:
+            self._queue.clear()
+            try:
+                self.container.seek(int(tick - back_sec / self.tick_sec), stream=self.stream)
+            except av.FFmpegError as error:
+                raise LostFrame from error
+            self._demuxed = self.container.demux(self.stream)
+            key = self._read_until(tick)
+            if key is not None:
+                return key
+        raise LostFrame
+
+    def _read_until(self, tick: float) -> int | None:
+        """Read ahead past `tick` and give the place in the queue of the last key frame up to there."""
+        last = self._queue[-1] if self._queue else None
+        while last is None or not (_is_end(last) or (last.dts is not None and last.dts > tick)):
+            last = self._read()
+            if last is None:
+                break
+            self._queue.append(last)
+            if last.pts is None and not _is_end(last):
+                raise LostFrame
+        keys = (i for i, p in enumerate(self._queue) if p.is_keyframe and p.pts is not None and p.pts <= tick)
+        return max(keys, default=None)
+
+    def _read(self) -> Any:
+        try:
+            return next(self._demuxed, None)
+        except IndexError:
+            # After the last packet PyAV stumbles over streams that appeared on the way (FLV, transport streams).
+            return None
+        except av.FFmpegError as error:
+            raise BrokenVideo(self.path, f"read error after frame {self.decoded} ({error.strerror})") from error
+
+    def _packets(self) -> Iterator[Any]:
+        while (packet := self._queue.popleft() if self._queue else self._read()) is not None:
+            yield packet
+
+    def _frames(self) -> Iterator[Any]:
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                cause = f"decode error after frame {self.decoded} ({error.strerror})"
+                raise BrokenVideo(self.path, cause) from error
+            for frame in frames:
+                self.decoded += 1
+                if self._floor is None or self._landed_on(frame, self._floor):
+                    yield frame
+
+    def _landed_on(self, frame: Any, floor: int) -> bool:
+        """Whether a frame after a jump counts; the first one must be the key frame itself.
+
+        Streams with periodic intra refresh mark places to start at that are no whole pictures, and leave the
+        first frames out.
+        """
+        if frame.pts < floor:
+            return False
+        if frame.is_corrupt or not (self._landed or (frame.pts == floor and frame.pict_type == PictureType.I)):
+            raise LostFrame
+        self._landed = True
+        return True
+
+    def _stamp(self, frames: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """Give each frame its tick. The decoder's order is the order on the screen, so ticks never go back."""
+        waiting: deque[Any] = deque()
+        ticks: list[int] = []
+        latest: int | None = None
+        shown: int | None = None
+        for frame in chain(frames, repeat(None, self.reorder)):
+            if frame is not None:
+                latest = _tick(frame, latest, self.frame_ticks)
+                heapq.heappush(ticks, latest)
+                waiting.append(frame)
+            if waiting and (frame is None or len(waiting) > self.reorder):
+                tick = heapq.heappop(ticks)
+                shown = tick if shown is None else max(shown, tick)
+                yield shown, waiting.popleft()
+
+
+@contextmanager
+def open_video(path: str | Path) -> Iterator[Video]:
+    """A pass through a file, open for as long as the `with` block.
+
+    Raises:
+        BrokenVideo: no such file, empty, of no kind that can be read, without video; PyAV's errors come out of the
+            block as this one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BrokenVideo(path, "not a file" if path.exists() else "no such file")
+    try:
+        if not path.stat().st_size:
+            raise BrokenVideo(path, "the file is empty (0 bytes)")
+        # An absolute path cannot be taken for a protocol.
+        container = av.open(
+            str(path.absolute()),
+            metadata_errors="replace",
+            container_options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS},
+        )
+    except (av.FFmpegError, OSError) as error:
+        raise BrokenVideo(path, f"not a video that can be read ({error.strerror})") from error
+    with container:
+        if not container.streams.video:
+            raise BrokenVideo(path, "no video stream")
+        if container.streams.video[0].codec_context is None:
+            raise BrokenVideo(path, "no decoder for its video stream")
+        video = Video(path, container)
+        try:
+            yield video
+        except av.FFmpegError as error:
+            raise BrokenVideo(path, f"frame {video.decoded} cannot be converted ({error.strerror})") from error
+
+
+def _is_end(packet: Any) -> bool:
+    """Whether this is the empty packet that makes the decoder give its last frames."""
+    return packet.size == 0 and packet.pts is None and packet.dts is None
+
+
+def _tick(frame: Any, latest: int | None, frame_ticks: float) -> int:
+    if frame.pts is not None:
+        return int(frame.pts)
+    return 0 if latest is None else latest + round(frame_ticks)
