@@ -13,7 +13,12 @@ def run(argv: Sequence[str]) -> int:
     """Write a trained network for another runtime and print how to use it."""
     parser = make_parser("export", "Write a trained network for another runtime, checked against the original.")
     parser.add_argument("ckpt", help="folder of a training run, or its model.safetensors")
-    parser.add_argument("--format", required=True, choices=_FORMATS, help="what to write")
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=_FORMATS,
+        help="what to write; load .pt2 files (torch) only from those you trust, they can hold code",
+    )
     parser.add_argument("-o", "--out", type=Path, help="file to write; default: beside the model")
     parser.add_argument("--clip", help="frames x size it will be given, as in 13x182; default: as in training")
     parser.add_argument("--dynamic-batch", action="store_true", help="any number of clips at once, instead of one")

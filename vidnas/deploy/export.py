@@ -93,7 +93,7 @@ def export(
         warnings.simplefilter("ignore")
         expected = [reference(batch) for batch in batches]
         metadata = _metadata(network, info, clip, dynamic_batch, expected[0])
-        program = _trace(fold_norms(reference), clips[:2] if dynamic_batch else clips[:1], dynamic_batch)
+        program = _trace(fold_norms(reference), clip, dynamic_batch)
         try:
             # Beside the final place, so that files that have passed only need renaming.
             with tempfile.TemporaryDirectory(prefix=".vidnas-export-", dir=out.parent) as name:
@@ -137,9 +137,11 @@ def _refuse_difference(difference: float, out: Path) -> None:
         )
 
 
-def _trace(network: VideoNetwork, clips: Tensor, dynamic_batch: bool) -> ExportedProgram:
+def _trace(network: VideoNetwork, clip: ClipSpec, dynamic_batch: bool) -> ExportedProgram:
+    # A batch of one would be taken for a constant.
+    example = torch.zeros(2 if dynamic_batch else 1, 3, clip.frames, clip.size, clip.size)
     shapes = {"x": {0: Dim("batch")}} if dynamic_batch else None
-    program = torch.export.export(network, (clips,), dynamic_shapes=shapes)
+    program = torch.export.export(network, (example,), dynamic_shapes=shapes)
     foreign = {str(node.target) for node in program.graph.nodes if node.op == "call_function" and not _is_stock(node)}
     if foreign:
         raise VidnasError(f"{', '.join(sorted(foreign))}: not a stock operator, other runtimes do not have it")

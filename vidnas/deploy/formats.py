@@ -59,8 +59,9 @@ def _write_torch(program: ExportedProgram, metadata: Mapping[str, Any], path: Pa
 def _load_torch(path: Path) -> Runner:
     """Run a .pt2 file.
 
-    `torch.export.load` unpickles what it finds in a file. Files written here hold weights as raw bytes and example
-    inputs as plain tensors, nothing else; a file from elsewhere may hold anything, so only our own is loaded.
+    `torch.export.load` is not safe: it falls back to unpickling whatever a file holds, so a crafted one runs code.
+    Files written here hold weights as raw bytes and one example clip as a plain tensor, nothing else; only a file that
+    was just written is loaded here. ONNX and OpenVINO files hold no Python objects.
     """
     return torch.export.load(path).module()
 
