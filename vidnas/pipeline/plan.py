@@ -48,6 +48,7 @@ class SpaceChoice:
 class SearchPlan:
     """A search, settled: `explanation` says why this space and clip, `macs_range` what it spans."""
 
+    train: VideoList
     space: Space
     target_macs: float
     explanation: str
@@ -101,7 +102,7 @@ def plan_search(train: VideoList, target_macs: float, choice: SpaceChoice, seed:
             f"; its {space.clip.span_sec:.1f} s are longer than most videos ({held.duration_sec:.1f} s), which repeat "
             "their last frame"
         )
-    return SearchPlan(space, target_macs, explanation, (least, most), search_parts(train, seed))
+    return SearchPlan(train, space, target_macs, explanation, (least, most), search_parts(train, seed))
 
 
 def x3d_baseline(searched: ArchSpec, macs: float) -> ArchSpec:

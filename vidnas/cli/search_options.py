@@ -1,0 +1,103 @@
+"""What `vidnas search` and `vidnas run` share: options, and the steps from them to a settled search."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vidnas.cli.parsing import UsageError, make_config_parser
+
+if TYPE_CHECKING:
+    from vidnas.cli.config_parser import ConfigParser
+    from vidnas.data.datamodule import DataConfig
+    from vidnas.engine.search_config import SearchConfig
+    from vidnas.engine.search_estimate import SearchEstimate
+    from vidnas.pipeline.lists import Lists
+    from vidnas.pipeline.plan import SearchPlan
+    from vidnas.pipeline.search import SearchData
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A search, settled and measured; `search` is as given, before any time limit."""
+
+    options: Any
+    lists: "Lists"
+    plan: "SearchPlan"
+    data_config: "DataConfig"
+    data: "SearchData"
+    search: "SearchConfig"
+    estimate: "SearchEstimate"
+
+
+def search_parser(verb: str, description: str) -> "ConfigParser":
+    """The options of a search."""
+    from vidnas.data.datamodule import DataConfig
+    from vidnas.engine.search_config import SearchConfig
+
+    parser = make_config_parser(verb, description)
+    parser.add_argument("--data", type=str, help="Folder of videos or CSV list (docs/data.md).")
+    parser.add_argument(
+        "--test", type=str | None, default=None, help="Test list, where it is not beside the training list."
+    )
+    parser.add_argument(
+        "--group_regex", type=str | None, default=None, help="Its first group on a path is never split."
+    )
+    parser.add_argument("--target_macs", type=str, help="Budget: multiply-adds of one clip, as 50M or 0.5G.")
+    parser.add_argument("--out", type=str, help="Run folder.")
+    parser.add_argument("--space", type=str, default="auto", help="auto, autox3d, tiny, or a space file.")
+    parser.add_argument("--clip", type=str | None, default=None, help="Frames x size, as 16x56; default by the space.")
+    parser.add_argument(
+        "--sampling", type=Literal["stride", "uniform"] | None, default=None, help="How frames are taken."
+    )
+    parser.add_argument("--stride", type=float | None, default=None, help="Distance of frames at the reference rate.")
+    parser.add_argument("--fps", type=float, default=30.0, help="Reference rate of --stride.")
+    parser.add_argument("--resume", action="store_true", help="Go on with the run in --out.")
+    parser.add_argument("--dry_run", action="store_true", help="Print space, time, memory and disk, and stop.")
+    parser.add_argument("--max_hours", type=float | None, default=None, help="Fewer epochs, so that it fits.")
+    parser.add_class_arguments(SearchConfig, "search")
+    parser.add_class_arguments(DataConfig, "clips", skip={"path", "test_path", "group_regex"}, instantiate=False)
+    return parser
+
+
+def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
+    """Parse, read the lists, settle the space, and measure a few steps; prints what was settled."""
+    from vidnas.data.datamodule import DataConfig
+    from vidnas.pipeline.lists import load_lists
+    from vidnas.pipeline.plan import SpaceChoice, parse_macs, plan_search
+    from vidnas.pipeline.search import SearchData, estimate_search, prepare_process
+
+    parsed = parser.parse_args(argv)
+    for name in ("data", "target_macs", "out"):
+        if getattr(parsed, name) is None:
+            raise UsageError(f"{parser.prog}: --{name.replace('_', '-')} is missing")
+    options = parser.instantiate(parsed)
+    target = parse_macs(options.target_macs)
+    data_config = DataConfig(
+        path=Path(options.data),
+        test_path=Path(options.test) if options.test else None,
+        group_regex=options.group_regex,
+        **vars(options.clips),
+    )
+    prepare_process(options.search)
+    lists = load_lists(data_config, options.search.seed)
+    for notice in lists.notices:
+        print(f"note: {notice}")
+    choice = SpaceChoice(options.space, options.clip, options.sampling, options.stride, options.fps)
+    plan = plan_search(lists.train, target, choice, options.search.seed)
+    print(plan.explanation)
+    sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
+    print(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
+    data = SearchData(plan, data_config, options.search)
+    estimate = estimate_search(plan, data, options.search)
+    return Prepared(options, lists, plan, data_config, data, options.search, estimate)
+
+
+def describe(seconds: float, estimate: "SearchEstimate", alpha_steps: int) -> str:
+    """One line: time, memory, disk."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    clock = f"{hours} h {minutes} min" if hours else f"{max(minutes, 1)} min"
+    return (
+        f"estimated: {clock} ({alpha_steps} steps on alpha), peak memory {estimate.peak_memory_mib:.0f} MiB, "
+        f"disk {estimate.disk_mib:.0f} MiB"
+    )

@@ -1,0 +1,139 @@
+"""From the outcome of a run to its page."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from vidnas.engine.config import TrainConfig
+from vidnas.engine.runtime import versions
+from vidnas.engine.search_config import SearchConfig
+from vidnas.pipeline.run import RunOutcome, Trained
+from vidnas.report.data import (
+    DataSummary,
+    Kind,
+    NetworkResult,
+    PairedComparison,
+    Phase,
+    RunReport,
+    SearchCurves,
+    SearchPoint,
+    SpaceSummary,
+    VariableBelief,
+)
+from vidnas.report.page import write_report
+
+_MAX_POINTS = 400
+
+
+def write_page(
+    path: Path,
+    outcome: RunOutcome,
+    *,
+    source: str,
+    command: Sequence[str],
+    search: SearchConfig,
+    training: TrainConfig,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write report.html.
+
+    Args:
+        path: the file.
+        outcome: the run.
+        source: the data set, as the user named it.
+        command: words of the command line that made it.
+        search: settings of the search.
+        training: settings of the trainings.
+        notes: sentences for the end of the page.
+    """
+    plan = outcome.plan
+    report = RunReport(
+        title=f"Video recognition within {plan.target_macs / 1e6:.4g} MMACs",
+        date=date.today().isoformat(),
+        seeds=(search.seed,),
+        commands=(shlex.join(command),),
+        versions=tuple((name, str(value)) for name, value in versions().items()),
+        data=_data(outcome, source),
+        searched=_network("searched", "searched", outcome.searched),
+        x3d=_network("X3D", "x3d", outcome.x3d),
+        paired=PairedComparison(outcome.only_searched_right, outcome.only_x3d_right),
+        space=SpaceSummary(
+            name=plan.space.name,
+            size=plan.space.size,
+            variables=len(plan.space.variables),
+            explanation=plan.explanation,
+            target_macs=plan.target_macs,
+            macs_range=plan.macs_range,
+        ),
+        curves=_curves(outcome.search.folder.curves),
+        beliefs=tuple(_beliefs(outcome.search.record["beliefs"])),
+        phases=tuple(Phase(phase.name, phase.wall_sec) for phase in outcome.phases),
+        notes=(
+            f"search: {search.optimizer}, lr {search.peak_lr:.3g}, {search.epochs} epochs, seed {search.seed}, "
+            f"{outcome.search.record['alpha_steps']} steps on alpha",
+            f"training of both networks: {training.describe_lr()}, {training.epochs} epochs, seed {training.seed}; "
+            f"kept: {outcome.searched.kept}",
+            *notes,
+        ),
+    )
+    write_report(path, report)
+
+
+def _data(outcome: RunOutcome, source: str) -> DataSummary:
+    lists, parts = outcome.lists, outcome.plan.parts
+    splits = [(f"search: {name}", len(part)) for name, part in parts.items()]
+    splits += [("training", len(lists.train)), ("test", len(lists.test))]
+    return DataSummary(
+        source=source,
+        classes=lists.train.classes,
+        splits=tuple(splits),
+        counts=tuple(zip(lists.train.counts, lists.test.counts, strict=True)),
+        notices=lists.notices,
+        broken=outcome.searched.result.broken,
+    )
+
+
+def _network(label: str, kind: Kind, trained: Trained) -> NetworkResult:
+    result = trained.result
+    return NetworkResult(
+        label=label,
+        kind=kind,
+        spec=trained.spec,
+        correct=int(result.correct.sum()),
+        videos=len(result.paths),
+        top5=result.top5,
+        views=result.views,
+        confusion=tuple(tuple(row) for row in result.confusion.tolist()),
+    )
+
+
+def _curves(path: Path) -> SearchCurves:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    moving = [line for line in lines if "entropy" in line]
+    every = max(1, len(lines) // _MAX_POINTS)
+    points = tuple(
+        SearchPoint(
+            at=line["epoch"],
+            entropy=line.get("entropy_share"),
+            mean_macs=line.get("mean_cost"),
+            derived_macs=line.get("derived_cost"),
+            beta=line.get("beta"),
+            train_loss=sum(near["loss"] for near in lines[i : i + every]) / len(lines[i : i + every]),
+        )
+        for i, line in enumerate(lines)
+        if i % every == 0
+    )
+    return SearchCurves(points, unit="epoch", warmup_until=moving[0]["epoch"] if moving else 0.0)
+
+
+def _beliefs(beliefs: Sequence[Mapping[str, Any]]) -> Iterator[VariableBelief]:
+    for belief in beliefs:
+        yield VariableBelief(
+            name=belief["variable"],
+            options=tuple(belief["options"]),
+            probabilities=tuple(belief["probabilities"]),
+            chosen=belief["chosen"],
+        )

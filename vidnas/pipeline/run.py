@@ -1,0 +1,216 @@
+"""The whole job: search, train what was found and X3D at equal cost, test both on the same videos, report."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vidnas.arch.cost import format_macs, network_cost
+from vidnas.arch.spec import ArchSpec
+from vidnas.data.augment import Views
+from vidnas.data.datamodule import DataConfig
+from vidnas.engine.config import TrainConfig
+from vidnas.engine.files import write_json
+from vidnas.engine.results import TestResult
+from vidnas.engine.search_config import SearchConfig
+from vidnas.engine.search_estimate import SearchEstimate, fit_epochs
+from vidnas.engine.test import test
+from vidnas.engine.train import train
+from vidnas.pipeline.lists import Lists
+from vidnas.pipeline.plan import SearchPlan, x3d_baseline
+from vidnas.pipeline.search import SearchData, SearchResult, search_videos
+from vidnas.report.statistics import mcnemar_exact
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """What lies where in the folder of a run."""
+
+    root: Path
+
+    @property
+    def search(self) -> Path:
+        """Archive, curves, derived spec, state."""
+        return self.root / "search"
+
+    @property
+    def searched(self) -> Path:
+        """Training run of the network found, and its test."""
+        return self.root / "searched"
+
+    @property
+    def x3d(self) -> Path:
+        """Training run of X3D at equal cost, and its test."""
+        return self.root / "x3d"
+
+    @property
+    def result(self) -> Path:
+        """The comparison in figures."""
+        return self.root / "result.json"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.root / "report.html"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A part of the job and the seconds it took in this process."""
+
+    name: str
+    wall_sec: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network after training and testing."""
+
+    spec: ArchSpec
+    result: TestResult
+    kept: str
+    peak_memory_mib: float | None
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """Everything that the page is made from."""
+
+    lists: Lists
+    plan: SearchPlan
+    search: SearchResult
+    searched: Trained
+    x3d: Trained
+    phases: tuple[Timed, ...]
+
+    @property
+    def only_searched_right(self) -> int:
+        """Test videos that only the searched network got right."""
+        return int((self.searched.result.correct & ~self.x3d.result.correct).sum())
+
+    @property
+    def only_x3d_right(self) -> int:
+        """Test videos that only X3D got right."""
+        return int((self.x3d.result.correct & ~self.searched.result.correct).sum())
+
+
+def run_seconds(
+    estimate: SearchEstimate, search: SearchConfig, train_config: TrainConfig, plan: SearchPlan, steps_per_epoch: int
+) -> float:
+    """Estimated seconds of a whole run: the search, and two trainings at the speed of the search's weight steps."""
+    train_steps = train_config.steps or train_config.epochs * max(1, len(plan.train) // train_config.batch_size)
+    step_sec = estimate.weights_step_sec * train_config.batch_size / search.batch_size
+    return estimate.total_sec(search.schedule(steps_per_epoch)) + 2 * train_steps * step_sec
+
+
+def fit_run(
+    estimate: SearchEstimate,
+    search: SearchConfig,
+    train_config: TrainConfig,
+    plan: SearchPlan,
+    steps_per_epoch: int,
+    seconds: float,
+) -> tuple[SearchConfig, TrainConfig]:
+    """Fewer epochs of search and training, in the same proportion, so that the run fits into the time."""
+    whole = run_seconds(estimate, search, train_config, plan, steps_per_epoch)
+    if whole <= seconds:
+        return search, train_config
+    share = estimate.total_sec(search.schedule(steps_per_epoch)) / whole
+    fitted = fit_epochs(search, estimate, steps_per_epoch, seconds * share)
+    epochs = max(1, int(train_config.epochs * seconds / whole))
+    return fitted, replace(train_config, epochs=epochs, steps=None)
+
+
+def run_videos(
+    lists: Lists,
+    plan: SearchPlan,
+    data_config: DataConfig,
+    search_data: SearchData,
+    search_config: SearchConfig,
+    train_config: TrainConfig,
+    views: Views,
+    paths: RunPaths,
+    *,
+    resume: bool = False,
+    notify: Notify = print,
+) -> RunOutcome:
+    """Search, then train and test the network found and X3D. The test list is used once for each, at the end.
+
+    Args:
+        lists: training and test list.
+        plan: the search, settled.
+        data_config: how clips are made.
+        search_data: the parts of the search as clips.
+        search_config: settings of the search.
+        train_config: settings of both trainings.
+        views: of the test.
+        paths: the run folder.
+        resume: go on where the folder's files end.
+        notify: takes a line for the user.
+
+    Raises:
+        Interrupted: stopped by a signal; everything done so far is kept.
+    """
+    phases: list[Timed] = []
+    start = time.perf_counter()
+    search = search_videos(plan, data_config, search_data, search_config, paths.search, resume=resume, notify=notify)
+    phases.append(Timed("search", time.perf_counter() - start))
+    macs = network_cost(search.spec).macs
+    baseline = x3d_baseline(search.spec, macs)
+    trained = {}
+    for name, spec, folder in (("searched", search.spec, paths.searched), ("X3D", baseline, paths.x3d)):
+        notify(f"training {name}: {network_cost(spec)}")
+        start = time.perf_counter()
+        run = train(spec, lists.train, train_config, data_config, folder, resume=resume, notify=notify)
+        phases.append(Timed(f"train {name}", time.perf_counter() - start))
+        result = test(run.network, lists.test, data_config, views, batch_size=train_config.batch_size)
+        phases.append(Timed(f"test {name}", result.wall_sec))
+        result.save(run.folder.test)
+        notify(f"{name}: {result.describe()}")
+        trained[name] = Trained(spec, result, run.kept, run.figures.get("peak_memory_mib"))
+    outcome = RunOutcome(lists, plan, search, trained["searched"], trained["X3D"], tuple(phases))
+    write_json(paths.result, summary(outcome))
+    notify(headline(outcome))
+    return outcome
+
+
+def summary(outcome: RunOutcome) -> dict[str, object]:
+    """The comparison as builtins."""
+
+    def figures(trained: Trained) -> dict[str, object]:
+        cost = network_cost(trained.spec)
+        return {
+            "top1": trained.result.top1,
+            "top5": trained.result.top5,
+            "correct": int(trained.result.correct.sum()),
+            "videos": len(trained.result.paths),
+            "macs": cost.macs,
+            "params": cost.params,
+            "clip": cost.clip,
+            "views": trained.result.views,
+            "kept": trained.kept,
+        }
+
+    return {
+        "target_macs": outcome.plan.target_macs,
+        "searched": figures(outcome.searched),
+        "x3d": figures(outcome.x3d),
+        "only_searched_right": outcome.only_searched_right,
+        "only_x3d_right": outcome.only_x3d_right,
+        "mcnemar_p": mcnemar_exact(outcome.only_searched_right, outcome.only_x3d_right),
+        "alpha_steps": outcome.search.record["alpha_steps"],
+        "phases_sec": {phase.name: phase.wall_sec for phase in outcome.phases},
+    }
+
+
+def headline(outcome: RunOutcome) -> str:
+    """One line: both accuracies, the cost, and whether they differ."""
+    p = mcnemar_exact(outcome.only_searched_right, outcome.only_x3d_right)
+    macs = format_macs(network_cost(outcome.searched.spec).macs)
+    return (
+        f"searched {100 * outcome.searched.result.top1:.1f}%, X3D {100 * outcome.x3d.result.top1:.1f}% top-1 at "
+        f"{macs} @ {outcome.searched.spec.clip} on {len(outcome.searched.result.paths)} videos "
+        f"(McNemar p = {p:.3g}, one seed)"
+    )

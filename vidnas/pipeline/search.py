@@ -1,0 +1,216 @@
+"""Search: from a plan to a derived architecture, in one folder that can be killed and resumed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vidnas.arch.cost import format_macs
+from vidnas.arch.spec import ArchSpec
+from vidnas.data.augment import Views
+from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_reader, view_clips
+from vidnas.data.dataset import TrainClips, ViewClips
+from vidnas.data.sampler import SequentialBatches, StepBatches
+from vidnas.engine.candidates import Judged, judge, probable_candidates
+from vidnas.engine.files import read_json, replace_file, write_json
+from vidnas.engine.runtime import choose_device, set_threads, tune_allocator, use_repeatable_kernels
+from vidnas.engine.search_config import Schedule, SearchConfig
+from vidnas.engine.search_estimate import SearchEstimate, measure_search
+from vidnas.engine.supernet_search import Batches, SearchFolder, SupernetSearch, make_fabric, run_search
+from vidnas.pipeline.plan import SearchPlan
+from vidnas.search.costs import CostTable
+
+Notify = Callable[[str], None]
+_CENTRE = Views(1, 1)
+# What does not change the numbers, so a resumed search may.
+_FREE_ON_RESUME = ("checkpoint_every_steps", "device")
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        spec: the derived architecture.
+        record: as in result.json: choice, cost, candidates, probabilities, entropy.
+        folder: everything it left.
+    """
+
+    spec: ArchSpec
+    record: Mapping[str, Any]
+    folder: SearchFolder
+
+
+class SearchData:
+    """The three parts of a search as clips, from one reader over all of them.
+
+    Args:
+        plan: parts and clip.
+        data: how clips are made.
+        config: batch sizes and seed.
+    """
+
+    def __init__(self, plan: SearchPlan, data: DataConfig, config: SearchConfig) -> None:
+        clip = plan.space.clip
+        parts = plan.parts
+        reader = train_reader(data, plan.train, clip)
+        self.config = config
+        self.workers = data.workers
+        self.weights: TrainClips = train_clips(data, parts["weights"], reader, clip, config.seed)
+        # Alpha and candidates see centre crops without augmentation, as a test does.
+        self.alpha: ViewClips = view_clips(data, parts["alpha"], reader, clip, _CENTRE)
+        self.holdout: ViewClips = view_clips(data, parts["holdout"], reader, clip, _CENTRE)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps on the weights in one pass over their part."""
+        return max(1, len(self.weights) // self.config.batch_size)
+
+    def weights_batches(self, schedule: Schedule) -> Batches:
+        """Training batches from a step on."""
+        return self._batches(self.weights, self.config.batch_size, schedule.total, self.config.seed)
+
+    def alpha_batches(self, schedule: Schedule) -> Batches:
+        """Scoring batches from an alpha step on."""
+        return self._batches(self.alpha, self.config.score_batch_size, schedule.alpha_steps, self.config.seed + 1)
+
+    def _batches(self, clips: TrainClips | ViewClips, size: int, steps: int, seed: int) -> Batches:
+        def start_at(step: int) -> Any:
+            batches = StepBatches(len(clips), size, seed, num_steps=steps, start_step=step)
+            return make_loader(clips, batches, self.workers)
+
+        return start_at
+
+
+def prepare_process(config: SearchConfig) -> None:
+    """Allocator, threads and repeatable kernels, before the first tensor."""
+    tune_allocator()
+    set_threads(config.threads)
+    use_repeatable_kernels()
+
+
+def estimate_search(plan: SearchPlan, data: SearchData, config: SearchConfig) -> SearchEstimate:
+    """Measure a few steps on a supernet that is thrown away."""
+    schedule = config.schedule(data.steps_per_epoch)
+    search = _new_search(plan, schedule, config)
+    weights_batch = next(iter(data.weights_batches(schedule)(0)))
+    alpha_batch = next(iter(data.alpha_batches(schedule)(0)))
+    return measure_search(search, weights_batch, alpha_batch)
+
+
+def search_videos(
+    plan: SearchPlan,
+    data_config: DataConfig,
+    data: SearchData,
+    config: SearchConfig,
+    root: Path,
+    *,
+    resume: bool = False,
+    notify: Notify = print,
+) -> SearchResult:
+    """Train the supernet and alpha, then derive: candidates under the target are judged on the holdout.
+
+    Args:
+        plan: space, target and parts.
+        data_config: settings of the data, part of what a resumed search must share.
+        data: the parts as clips.
+        config: settings.
+        root: folder; made if missing.
+        resume: go on from the state in it, or return the result that is there.
+        notify: takes a line for the user.
+
+    Raises:
+        Interrupted: stopped by a signal; the state is saved.
+        VidnasError: as `vidnas.engine.supernet_search.run_search`.
+    """
+    folder = SearchFolder(root)
+    root.mkdir(parents=True, exist_ok=True)
+    schedule = config.schedule(data.steps_per_epoch)
+    fingerprint = _fingerprint(plan, data_config, config)
+    if resume and folder.result.exists():
+        record = read_json(folder.result)
+        notify(f"{folder.derived}: searched already, nothing to do")
+        return SearchResult(ArchSpec.load(folder.derived), record, folder)
+    replace_file(folder.space, plan.space.to_json().encode())
+    search = _new_search(plan, schedule, config)
+    run_search(
+        search,
+        data.weights_batches(schedule),
+        data.alpha_batches(schedule),
+        folder,
+        fingerprint,
+        resume=resume,
+        notify=notify,
+    )
+    judged = _judge(search, data, config)
+    record = _record(search, plan, judged)
+    spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
+    replace_file(folder.derived, spec.to_json().encode())
+    write_json(folder.result, record)
+    notify(f"{folder.derived}: {format_macs(judged[0].derived.cost)} @ {spec.clip}, H/H0 {record['entropy_share']:.2f}")
+    return SearchResult(spec, record, folder)
+
+
+def _new_search(plan: SearchPlan, schedule: Schedule, config: SearchConfig) -> SupernetSearch:
+    fabric = make_fabric(config, choose_device(config.device))
+    return SupernetSearch(plan.space, CostTable.of(plan.space), plan.target_macs, schedule, config, fabric)
+
+
+def _judge(search: SupernetSearch, data: SearchData, config: SearchConfig) -> list[Judged]:
+    candidates = probable_candidates(search.alpha.distribution, search.table, search.alpha.target, config.candidates)
+    batches = StepBatches(len(data.weights), config.batch_size, config.seed + 2, num_steps=config.norm_batches)
+    norm_clips = [batch.clips for batch in make_loader(data.weights, batches)]
+    holdout = make_loader(data.holdout, SequentialBatches(len(data.holdout), config.score_batch_size))
+    return judge(search.supernet, candidates, norm_clips, holdout, search.fabric.device)
+
+
+def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> dict[str, Any]:
+    distribution = search.alpha.distribution
+    probabilities = distribution.probabilities().tolist()
+    chosen = judged[0].derived.choice
+    beliefs = [
+        {
+            "variable": str(variable),
+            "options": [_shown(option) for option in plan.space.options(variable)],
+            "probabilities": probabilities[i][: variable.size],
+            "chosen": chosen[i],
+        }
+        for i, variable in enumerate(plan.space.variables)
+    ]
+    return {
+        "choice": list(chosen),
+        "macs": judged[0].derived.cost,
+        "target_macs": plan.target_macs,
+        "clip": str(plan.space.clip),
+        "entropy": distribution.entropy(),
+        "entropy_share": distribution.entropy() / max(distribution.initial_entropy, 1e-12),
+        "alpha_steps": search.schedule.alpha_steps,
+        "candidates": [
+            {
+                "choice": list(candidate.derived.choice),
+                "macs": candidate.derived.cost,
+                "log_prob": candidate.derived.log_prob,
+                "rank": candidate.derived.rank,
+                "holdout_log_likelihood": candidate.log_likelihood,
+                "holdout_top1": candidate.top1,
+            }
+            for candidate in judged
+        ],
+        "beliefs": beliefs,
+    }
+
+
+def _shown(option: Any) -> str:
+    return f"{option:g}" if isinstance(option, int | float) else str(option)
+
+
+def _fingerprint(plan: SearchPlan, data: DataConfig, config: SearchConfig) -> dict[str, Any]:
+    """What two runs must share to be the same search, as builtins."""
+    settings = {f"search.{k}": v for k, v in asdict(config).items() if k not in _FREE_ON_RESUME}
+    lists = {f"{name} list": part.content_hash[:12] for name, part in plan.parts.items()}
+    clips = {"jitter": list(data.jitter), "autoaugment": data.autoaugment, "flip": _builtin(data.flip)}
+    return {"space": plan.space.content_hash, "target_macs": plan.target_macs, **lists, **clips, **settings}
+
+
+def _builtin(value: Any) -> Any:
+    return [_builtin(item) for item in value] if isinstance(value, list | tuple) else value
