@@ -4,19 +4,23 @@ import hashlib
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from vidnas.data.decode import BrokenVideo, count_frames
 from vidnas.data.formats import VideoList
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -154,13 +158,13 @@ def _run_until_death(
     pool = ProcessPoolExecutor(min(workers, len(places)), get_context("spawn"), initializer=_die_quietly)
     try:
         # A pool that cannot even do this says nothing about the files.
-        pool.submit(os.getpid).result()
+        _submit(pool, os.getpid).result()
     except BrokenProcessPool as error:
         raise RuntimeError("worker processes do not start") from error
     try:
         while True:
             for place in islice(todo, 2 * workers - len(running)):
-                running[pool.submit(work, paths[place])] = place
+                running[_submit(pool, work, paths[place])] = place
             if not running:
                 return found
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -173,9 +177,29 @@ def _run_until_death(
         pool.shutdown(cancel_futures=True)
 
 
+def _submit(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> "Future[T]":
+    """Submit with Ctrl-C held back, so that a process started by it is not hit before `_die_quietly`."""
+    with _interrupts_held():
+        return pool.submit(work, *arguments)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _die_quietly() -> None:
-    """Leave without a traceback on Ctrl-C, which reaches workers too."""
+    """Leave a worker without a traceback on Ctrl-C, which the terminal sends to all processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _cores() -> int:
