@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_DIR ?= runs
 
-.PHONY: demo test lint unit clean
+.PHONY: demo test lint unit official-weights clean
 
 demo: .venv/package
 	$(BIN)/vidnas run --demo --out $(RUN_DIR)/demo
@@ -19,6 +19,10 @@ lint: .venv/dev
 # Two workers of one thread each: tests are many small networks, which do not use two threads well.
 unit: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# make official-weights FILES="X3D_S.pyth x3d_l.pyth"
+official-weights: .venv/dev
+	$(BIN)/python benchmarks/official_weights.py $(FILES)
 
 .venv/package: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -139,6 +139,24 @@ def to_ours(state: Mapping[str, Tensor]) -> OurState:
     raise VidnasError(f"not a network of vidnas, nor an X3D of pytorchvideo or SlowFast; the file holds {first}, ...")
 
 
+def to_theirs(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
+    """Our state dict under another code base's names, whether or not its X3D has all of these tensors.
+
+    Raises:
+        VidnasError: a kind of layer that has no name there.
+    """
+    stages = len({match[1] for name in state if (match := _OUR_BLOCK.match(name))})
+    theirs = {}
+    for name, value in state.items():
+        layer, _, tensor = name.rpartition(".")
+        renamed = dialect.rename(layer, stages)
+        if renamed is None:
+            raise VidnasError(f"{layer}: {dialect.name}'s X3D has no such layer")
+        is_matrix = tensor == "weight" and layer.endswith(_LINEAR_HERE)
+        theirs[f"{renamed}.{tensor}"] = value[:, :, None, None, None] if is_matrix else value
+    return theirs
+
+
 def to_pytorchvideo(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our state dict of an X3D network under the names of `pytorchvideo.models.x3d.create_x3d`.
 
@@ -151,7 +169,7 @@ def to_pytorchvideo(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"{name}_norm: pytorchvideo's X3D has no norm on a projection that keeps the number of channels; only "
                 "a network with projection_norm 'on_channel_change' can be written so"
             )
-    return _to_theirs(state, PYTORCHVIDEO)
+    return to_theirs(state, PYTORCHVIDEO)
 
 
 def to_slowfast(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -166,7 +184,7 @@ def to_slowfast(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"{name}: SlowFast's X3D has a norm on every projection and this one has none; only a network with "
                 "projection_norm 'always' can be written so"
             )
-    return _to_theirs(state, SLOWFAST)
+    return to_theirs(state, SLOWFAST)
 
 
 def projection_norm_of(state: Mapping[str, Tensor]) -> str | None:
@@ -184,19 +202,6 @@ def _equal_width_projections(state: Mapping[str, Tensor]) -> list[str]:
         for name, weight in state.items()
         if name.endswith(".shortcut.weight") and weight.shape[0] == weight.shape[1]
     ]
-
-
-def _to_theirs(state: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
-    stages = len({match[1] for name in state if (match := _OUR_BLOCK.match(name))})
-    theirs = {}
-    for name, value in state.items():
-        layer, _, tensor = name.rpartition(".")
-        renamed = dialect.rename(layer, stages)
-        if renamed is None:
-            raise VidnasError(f"{layer}: {dialect.name}'s X3D has no such layer")
-        is_matrix = tensor == "weight" and layer.endswith(_LINEAR_HERE)
-        theirs[f"{renamed}.{tensor}"] = value[:, :, None, None, None] if is_matrix else value
-    return theirs
 
 
 def _as_here(name: str, value: Tensor) -> Tensor:
