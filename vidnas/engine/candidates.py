@@ -17,7 +17,9 @@ from vidnas.search.distribution import Distribution
 from vidnas.search.supernet import Supernet, extract
 
 # How far down the list of the most probable architectures candidates are looked for.
-_SEARCHED = 2000
+_SEARCHED = 20_000
+# What counts as using the budget.
+_NEAR = 0.9
 
 
 @dataclass(frozen=True)
@@ -30,21 +32,28 @@ class Judged:
 
 
 def probable_candidates(distribution: Distribution, table: CostTable, target: float, number: int) -> list[Derived]:
-    """The `number` most probable architectures with cost <= target.
+    """Likely architectures with cost <= target: the most probable ones, and as many of those that use the budget.
 
-    Where none of the first 2000 fits, as with a distribution that has not converged, the one that dynamic
-    programming finds.
+    After a short search the distribution is still wide and its most probable members may cost much less than the
+    target; so half of the `number` are the most probable among those that cost 0.9 to 1 of it. The holdout decides.
+    Where none of the first 20,000 fits, the one that dynamic programming finds.
 
     Raises:
         VidnasError: nothing in the space costs so little.
     """
-    found = []
+    near: list[Derived] = []
+    others: list[Derived] = []
+    wanted_near = -(-number // 2)
     for rank, (choice, log_prob) in enumerate(islice(most_probable_choices(distribution), _SEARCHED), start=1):
-        if (cost := table.cost(choice)) <= target:
-            found.append(Derived(choice, cost, log_prob, rank))
-            if len(found) == number:
-                break
-    return found or [derive(distribution, table, target, among=1)]
+        cost = table.cost(choice)
+        if cost > target:
+            continue
+        into = near if cost >= _NEAR * target and len(near) < wanted_near else others
+        into.append(Derived(choice, cost, log_prob, rank))
+        if len(near) == wanted_near and len(others) >= number - wanted_near:
+            break
+    found = near + others[: number - len(near)]
+    return sorted(found, key=lambda d: -d.log_prob) or [derive(distribution, table, target, among=1)]
 
 
 def judge(
