@@ -1,4 +1,4 @@
-"""`vidnas data check`: which videos of a data set are of no use, and a list without them."""
+"""`vidnas data`: `check` says which videos of a data set are of no use; `generate` makes a small data set."""
 
 import argparse
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from vidnas.cli.generate import generate
 from vidnas.cli.parsing import UsageError, make_parser, suggestion
 from vidnas.data.check import Report, check, shared
 from vidnas.data.formats import VideoList, load_dataset, save_list
@@ -14,9 +15,12 @@ from vidnas.errors import VidnasError
 
 def run(argv: list[str]) -> int:
     """Dispatch on the second word."""
-    actions = {"check": _check}
+    actions = {"check": _check, "generate": generate}
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: vidnas data check DIR|CSV ...\n\n`vidnas data check --help` tells more.")
+        print(
+            "usage: vidnas data check DIR|CSV ...\n       vidnas data generate DIR ...\n\n"
+            "`vidnas data check --help` tells more."
+        )
         return 0
     if argv[0] not in actions:
         near = suggestion(argv[0], actions)
