@@ -7,6 +7,7 @@ budget.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from vidnas.arch.cost import LayerCost, block_layers, glore_layers, layer_costs
 from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.spec import ArchSpec, Kernel, StemSpec, StreamSpec
-from vidnas.search.space import KINDS, Choice, GroupChoice, Space
+from vidnas.search.space import KINDS, Choice, GroupChoice, Space, Variable
 
 Metric = Literal["macs", "weights", "params", "activations"]
 Array = NDArray[Any]
@@ -41,10 +42,14 @@ class CostTable:
         """The analytic cost at the space's clip, equal to `network_cost` of the decoded spec."""
         return cls(space, metric, _analytic_terms(space, metric))
 
+    @cached_property
+    def _variables(self) -> tuple[Variable, ...]:
+        return self.space.variables
+
     def costs(self, choices: Sequence[Choice]) -> Array:
         """Cost of each choice."""
-        indices = np.asarray(choices, dtype=np.int64).reshape(len(choices), len(self.space.variables))
-        column = {(v.group, v.kind): indices[:, i] for i, v in enumerate(self.space.variables)}
+        indices = np.asarray(choices, dtype=np.int64).reshape(len(choices), len(self._variables))
+        column = {(v.group, v.kind): indices[:, i] for i, v in enumerate(self._variables)}
         fixed = np.zeros(len(choices), dtype=np.int64)
         total = np.zeros(len(choices), dtype=self.terms[0].dtype)
         before = fixed

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,13 +68,22 @@ def derive(
         VidnasError: nothing in the space costs so little.
     """
     limit = target * (1 + slack)
-    for rank, (choice, log_prob) in enumerate(most_probable_choices(distribution), start=1):
-        if (cost := table.cost(choice)) <= limit:
-            return Derived(choice, cost, log_prob, rank)
-        if rank == among:
-            break
+    first = next(fitting_choices(distribution, table, limit, among), None)
+    if first is not None:
+        return first
     choice = most_probable_under(distribution, table, limit)
     return Derived(choice, table.cost(choice), float(distribution.log_prob([choice])), None)
+
+
+def fitting_choices(distribution: Distribution, table: CostTable, limit: float, among: int) -> Iterator[Derived]:
+    """Those of the `among` most probable choices that cost at most `limit`, most probable first."""
+    listed = islice(most_probable_choices(distribution), among)
+    rank = 0
+    while batch := list(islice(listed, 100)):
+        for (choice, log_prob), cost in zip(batch, table.costs([choice for choice, _ in batch]).tolist(), strict=True):
+            rank += 1
+            if cost <= limit:
+                yield Derived(choice, cost, log_prob, rank)
 
 
 def most_probable_under(distribution: Distribution, table: CostTable, limit: float) -> Choice:

@@ -305,6 +305,10 @@ class Space(Frozen):
         """The same space for another number of classes."""
         return self.model_copy(update={"head": self.head.model_copy(update={"num_classes": num_classes})})
 
+    def with_clip(self, clip: ClipSpec) -> "Space":
+        """The same space for networks that see another clip."""
+        return self.model_copy(update={"clip": clip})
+
     @property
     def content_hash(self) -> str:
         """12 hex digits over everything but the name."""
@@ -343,7 +347,9 @@ class Space(Frozen):
 def _first_difference(ours: Any, theirs: Any, path: str) -> str | None:
     """The first field whose values differ, as `field is THEIRS, the space has OURS`; names are free."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in ours.keys() - ({"name"} if not path else set()):
+        for key in ours:
+            if not path and key == "name":
+                continue
             if found := _first_difference(ours[key], theirs.get(key), f"{path}.{key}"):
                 return found
         return None

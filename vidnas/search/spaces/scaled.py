@@ -50,8 +50,9 @@ def scaled_space(
     )
 
 
-def tiny_space(clip: ClipSpec, *, num_classes: int = 400) -> Space:
+def tiny_space(clip: ClipSpec | None = None, *, num_classes: int = 400) -> Space:
     """12 variables (kernel, expansion and channels of 4 groups of one block), for demonstrations and tests."""
+    clip = clip or ClipSpec(frames=8, size=48, sampling="uniform")
     ranges = (range(8, 17, 4), range(12, 29, 4), range(24, 57, 8), range(48, 113, 16))
     groups = tuple(
         GroupSpace(depth=1, stride=2, channels=tuple(channels), expansion=(1.5, 2.25, 3.0), kernel=KERNELS)
@@ -59,7 +60,7 @@ def tiny_space(clip: ClipSpec, *, num_classes: int = 400) -> Space:
     )
     stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=192)
     return Space(
-        name=f"tiny_space_{clip.frames}x{clip.size}",
+        name="tiny_space",
         clip=clip,
         streams=(stream,),
         head=HeadSpec(num_classes=num_classes, hidden=256),

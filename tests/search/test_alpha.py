@@ -1,0 +1,178 @@
+"""The search on alpha on tables with a known optimum."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from vidnas.search.alpha import AlphaSearch, AlphaSettings, AlphaStep
+from vidnas.search.archive import entries
+from vidnas.search.costs import CostTable
+from vidnas.search.derive import derive, most_probable_under
+from vidnas.search.distribution import Distribution
+from vidnas.search.objective import CostPressure
+from vidnas.search.parsec import TemperatureMode
+from vidnas.search.space import Choice
+from vidnas.search.spaces.autox3d import autox3d_space
+from vidnas.search.spaces.scaled import tiny_space
+
+CLIPS = 64
+
+
+@pytest.fixture(scope="module")
+def table() -> CostTable:
+    return CostTable.of(autox3d_space())
+
+
+class Planted:
+    """44 variables with a planted architecture; quality falls with every variable's distance from it.
+
+    The budget is 60% of the planted architecture's cost, so the best that is allowed is another one; dynamic
+    programming finds it, as quality is a sum over variables.
+    """
+
+    def __init__(self, table: CostTable, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        sizes = table.space.sizes
+        planted = Distribution(sizes).sample(1, seed, 0)[0]
+        self.quality = [
+            -rng.uniform(0.5, 1.5) * np.abs(np.arange(size) - place) / (size - 1)
+            for size, place in zip(sizes, planted, strict=True)
+        ]
+        self.target = 0.6 * table.cost(planted)
+        oracle = Distribution(sizes)
+        for v, values in enumerate(self.quality):
+            oracle.logits[v, : len(values)] = torch.from_numpy(values)
+        self.best = self.of(most_probable_under(oracle, table, self.target))
+        self.mean = sum(float(values.mean()) for values in self.quality)
+
+    def of(self, choice: Choice) -> float:
+        return sum(float(values[i]) for values, i in zip(self.quality, choice, strict=True))
+
+    def regret(self, choice: Choice) -> float:
+        """0 for the best that the budget allows, 1 for an average architecture."""
+        return (self.best - self.of(choice)) / (self.best - self.mean)
+
+    def score(self, choices: Sequence[Choice]) -> list[float]:
+        return [CLIPS * 0.05 * self.of(choice) for choice in choices]
+
+
+def run(search: AlphaSearch, problem: Planted, steps: int, *, permute: bool = False) -> AlphaStep:
+    rng = np.random.default_rng(0)
+
+    def scorer(choices: Sequence[Choice]) -> list[float]:
+        scores = problem.score(choices)
+        return list(rng.permutation(scores)) if permute else scores
+
+    for step in range(steps):
+        last = search.step(step, scorer, CLIPS)
+    return last
+
+
+@pytest.mark.parametrize(
+    ("seed", "settings"),
+    [
+        (0, AlphaSettings()),
+        (1, AlphaSettings()),
+        (2, AlphaSettings(samples=None)),
+        (3, AlphaSettings(temperature="paper")),
+    ],
+    ids=["auto", "auto again", "adaptive K", "paper"],
+)
+def test_planted_optimum_under_a_budget(table: CostTable, seed: int, settings: AlphaSettings) -> None:
+    problem = Planted(table, seed)
+    search = AlphaSearch(table, problem.target, settings, seed)
+    run(search, problem, 2000)
+    derived = derive(search.distribution, table, problem.target, slack=0.02)
+    assert problem.regret(derived.choice) < 0.05
+    reached = np.mean(table.costs(search.distribution.sample(500, 1, 0))) / problem.target
+    assert abs(reached - 1) < 0.02
+    assert search.distribution.entropy() < 0.1 * search.distribution.initial_entropy
+
+
+def test_permuted_scores_find_nothing_although_entropy_falls(table: CostTable) -> None:
+    """The control: on noise, entropy falls too, so entropy alone proves nothing."""
+    problem = Planted(table, 0)
+    search = AlphaSearch(table, problem.target, AlphaSettings(), 0)
+    run(search, problem, 1000, permute=True)
+    assert problem.regret(derive(search.distribution, table, problem.target, slack=0.02).choice) > 0.5
+    assert search.distribution.entropy() < 0.9 * search.distribution.initial_entropy
+
+
+@pytest.mark.parametrize("beta", [0.1, 10.0])
+def test_dual_ascent_finds_the_target_from_any_start(table: CostTable, beta: float) -> None:
+    problem = Planted(table, 1)
+    search = AlphaSearch(table, problem.target, AlphaSettings(pressure=CostPressure("dual", beta)), 0)
+    run(search, problem, 1200)
+    assert abs(np.mean(table.costs(search.distribution.sample(500, 1, 0))) / problem.target - 1) < 0.02
+
+
+def test_without_pressure_the_cost_is_ignored(table: CostTable) -> None:
+    problem = Planted(table, 1)
+    search = AlphaSearch(table, problem.target, AlphaSettings(pressure=CostPressure("fixed", 1e-6)), 0)
+    run(search, problem, 600)
+    assert np.mean(table.costs(search.distribution.sample(200, 1, 0))) > 1.2 * problem.target
+
+
+@pytest.mark.parametrize("mode", ["auto", "paper", "mean", "accuracy"])
+def test_every_temperature_improves_on_chance(mode: TemperatureMode) -> None:
+    """On 12 variables without a binding budget; accuracies are scored as their logarithm."""
+    table = CostTable.of(tiny_space())
+    problem = Planted(table, 0)
+    search = AlphaSearch(table, table.dearest()[1], AlphaSettings(temperature=mode), 0)
+    for step in range(300):
+        score = problem.score if mode != "accuracy" else lambda choices: [0.3 * problem.of(c) for c in choices]
+        search.step(step, score, CLIPS)
+    rows = search.distribution.probabilities()
+    expected = sum(
+        float(rows[v, i]) * values[i] for v, values in enumerate(problem.quality) for i in range(len(values))
+    )
+    assert expected > 0.5 * problem.mean
+
+
+def test_a_step_reports_what_it_did() -> None:
+    table = CostTable.of(tiny_space())
+    search = AlphaSearch(table, 5e6, AlphaSettings(samples=40), 0)
+    # Peaked, so that some architectures are drawn more than once.
+    search.distribution.logits[:, 0] = 4.0
+    asked: list[Choice] = []
+
+    def scorer(choices: Sequence[Choice]) -> list[float]:
+        asked.extend(choices)
+        return [-float(sum(choice)) for choice in choices]
+
+    samples = search.sample(7)
+    record = search.step(7, scorer, CLIPS)
+    assert list(record.choices) == asked
+    assert len(set(asked)) == len(asked) < 40
+    assert sum(record.counts) == 40
+    assert [samples.count(choice) for choice in asked] == list(record.counts)
+    assert sum(record.weights) == pytest.approx(1)
+    assert record.mean_cost == pytest.approx(float(np.mean(table.costs(samples))))
+    lines = entries(record, CLIPS)
+    assert [line.choice for line in lines] == asked
+    assert lines[0].cost == table.cost(asked[0])
+    assert all(line.step == 7 and line.clips == CLIPS for line in lines)
+
+
+def test_a_resumed_search_goes_on_exactly(table: CostTable) -> None:
+    problem = Planted(table, 0)
+    whole = AlphaSearch(table, problem.target, AlphaSettings(samples=None), 5)
+    records = [whole.step(step, problem.score, CLIPS) for step in range(30)]
+    half = AlphaSearch(table, problem.target, AlphaSettings(samples=None), 5)
+    for step in range(13):
+        half.step(step, problem.score, CLIPS)
+    resumed = AlphaSearch(table, problem.target, AlphaSettings(samples=None), 5)
+    resumed.load_state_dict(half.state_dict())
+    torch.rand(10)
+    assert [resumed.step(step, problem.score, CLIPS) for step in range(13, 30)] == records[13:]
+    assert torch.equal(resumed.distribution.logits, whole.distribution.logits)
+
+
+def test_a_diverged_architecture_does_not_stop_the_search() -> None:
+    table = CostTable.of(tiny_space())
+    search = AlphaSearch(table, 5e6, AlphaSettings(), 0)
+    search.step(0, lambda choices: [float("nan"), *[-1.0] * (len(choices) - 1)], CLIPS)
+    search.step(1, lambda choices: [float("-inf")] * len(choices), CLIPS)
+    assert search.distribution.logits.isfinite().all()
