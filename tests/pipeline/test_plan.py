@@ -1,0 +1,110 @@
+"""What is settled before a search: budget, clip, space, parts, and the network to compare with."""
+
+from pathlib import Path
+
+import pytest
+
+from vidnas.arch.cost import network_cost
+from vidnas.data.datamodule import DataConfig
+from vidnas.data.synthetic import write_dataset
+from vidnas.errors import VidnasError
+from vidnas.pipeline.lists import SEARCH_PARTS, holding, load_lists, search_parts
+from vidnas.pipeline.plan import SpaceChoice, parse_macs, plan_search, x3d_baseline
+from vidnas.search.costs import CostTable
+from vidnas.search.spaces.scaled import tiny_space
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("plan")
+    write_dataset(
+        root, classes=("slow", "fast"), train_per_class=12, test_per_class=3, size=(48, 64), frames=12, fps=24, seed=3
+    )
+    return root
+
+
+@pytest.mark.parametrize(
+    ("text", "macs"), [("50M", 50e6), ("0.5G", 0.5e9), (".5g", 0.5e9), ("1e6", 1e6), ("12000000", 12e6), ("20k", 2e4)]
+)
+def test_budgets_are_read(text: str, macs: float) -> None:
+    assert parse_macs(text) == pytest.approx(macs)
+
+
+@pytest.mark.parametrize("text", ["", "0", "fifty", "50MB", "-3M", "1e", "3 M M"])
+def test_what_is_no_budget_is_refused(text: str) -> None:
+    with pytest.raises(VidnasError, match="write multiply-adds of one clip, as 50M"):
+        parse_macs(text)
+
+
+def test_parts_share_no_group_and_are_the_whole_list(videos: Path) -> None:
+    train = load_lists(DataConfig(videos)).train
+    parts = search_parts(train, seed=0)
+    assert list(parts) == list(SEARCH_PARTS)
+    groups = [{sample.group for sample in part.samples} for part in parts.values()]
+    assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+    assert sorted(s.path for part in parts.values() for s in part.samples) == sorted(s.path for s in train.samples)
+
+
+def test_a_list_without_test_is_divided_by_group_and_says_so(videos: Path) -> None:
+    lists = load_lists(DataConfig(videos / "train.csv"), seed=1)
+    assert len(lists.train) + len(lists.test) == 24
+    assert not {s.group for s in lists.train.samples} & {s.group for s in lists.test.samples}
+    assert any("no test list" in notice for notice in lists.notices)
+
+
+def test_what_the_videos_hold(videos: Path) -> None:
+    held = holding(load_lists(DataConfig(videos)).train)
+    assert (held.frames, held.short_side) == (12, 48)
+    assert held.duration_sec == pytest.approx(0.5)
+
+
+def test_auto_space_stays_within_the_videos_and_spans_the_target(videos: Path) -> None:
+    train = load_lists(DataConfig(videos)).train
+    plan = plan_search(train, 20e6, SpaceChoice(), seed=0)
+    clip = plan.space.clip
+    assert clip.frames <= 12
+    assert clip.size <= 48
+    assert clip.sampling == "uniform"
+    assert plan.space.head.num_classes == 2
+    least, most = plan.macs_range
+    assert 0.4 <= (20e6 - least) / (most - least) <= 0.7
+    assert "20.00 MMACs" in plan.explanation
+
+
+def test_impossible_target_names_both_ends(videos: Path) -> None:
+    train = load_lists(DataConfig(videos)).train
+    for target in (1e4, 1e12):
+        with pytest.raises(VidnasError, match=r"target .*MACs .* \d.*MACs to \d.*MACs"):
+            plan_search(train, target, SpaceChoice(space="tiny"), seed=0)
+        with pytest.raises(VidnasError, match=r"target .*MACs .* \d.*MACs to \d.*MACs"):
+            plan_search(train, target, SpaceChoice(), seed=0)
+
+
+def test_space_files_and_clips(videos: Path, tmp_path: Path) -> None:
+    train = load_lists(DataConfig(videos)).train
+    space = tiny_space(plan_search(train, 5e6, SpaceChoice(space="tiny"), seed=0).space.clip, num_classes=9)
+    (tmp_path / "mine.json").write_text(space.to_json())
+    choice = SpaceChoice(space=str(tmp_path / "mine.json"), clip="6x40", sampling="stride", stride=2, fps=24)
+    plan = plan_search(train, 4e6, choice, seed=0)
+    assert str(plan.space.clip) == "6x40x40"
+    assert (plan.space.clip.stride, plan.space.clip.fps) == (2, 24)
+    assert plan.space.head.num_classes == 2
+    for wrong, message in (("nowhere", "give auto, autox3d, tiny or a space file"),):
+        with pytest.raises(VidnasError, match=message):
+            plan_search(train, 4e6, SpaceChoice(space=wrong), seed=0)
+    with pytest.raises(VidnasError, match=r"need space.clip|--clip"):
+        plan_search(train, 4e6, SpaceChoice(sampling="uniform"), seed=0)
+
+
+def test_x3d_baseline_costs_the_same_and_sees_the_same() -> None:
+    from vidnas.arch.spec import ClipSpec
+
+    space = tiny_space(ClipSpec(frames=8, size=48, sampling="uniform"), num_classes=5)
+    table = CostTable.of(space)
+    for choice in (table.dearest()[0], table.cheapest()[0]):
+        searched = space.decode(choice)
+        macs = network_cost(searched).macs
+        baseline = x3d_baseline(searched, macs)
+        assert abs(network_cost(baseline).macs / macs - 1) <= 0.01
+        assert (baseline.clip, baseline.head) == (searched.clip, searched.head)
+        assert [g.depth for g in baseline.streams[0].groups] == [1, 2, 5, 3]
