@@ -2,8 +2,11 @@
 
 Times are seconds from the first video frame, whatever the file's own clock says. The frame at time t is the one
 on the screen at t: the last that starts at or before it; before the first frame it is the first one, after the
-end the last one. Frames come as uint8 RGB and upright (rotation and mirror metadata applied); a pixel aspect
-ratio other than 1 is ignored.
+end the last one. As containers round start times to their tick, a frame counts as started up to a tick early, but
+no more than a quarter of its time.
+
+Frames come as uint8 RGB and upright (rotation and mirror metadata applied). A pixel aspect ratio other than 1 is
+ignored.
 """
 
 from collections.abc import Sequence
