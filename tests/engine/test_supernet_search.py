@@ -62,7 +62,9 @@ def start(config: SearchConfig) -> SupernetSearch:
     return SupernetSearch(space(), table, target, config.schedule(steps_per_epoch=3), config, fabric)
 
 
-def go(folder: Path, config: SearchConfig = CONFIG, *, resume: bool = False, stop_at: int | None = None) -> SupernetSearch:
+def go(
+    folder: Path, config: SearchConfig = CONFIG, *, resume: bool = False, stop_at: int | None = None
+) -> SupernetSearch:
     search = start(config)
     folder.mkdir(exist_ok=True)
     fingerprint = {"space": space().content_hash, "steps": search.schedule.total}
@@ -100,9 +102,7 @@ def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
         search = start(CONFIG)
         fingerprint = {"space": space().content_hash, "steps": search.schedule.total}
         batches = Batches(1, stop_at=8, signum=signal.SIGKILL)
-        run_search(
-            search, batches, Batches(2), SearchFolder(folder), fingerprint, resume=False, notify=lambda _: None
-        )
+        run_search(search, batches, Batches(2), SearchFolder(folder), fingerprint, resume=False, notify=lambda _: None)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     with (folder / "archive.jsonl").open("a") as archive:
@@ -130,5 +130,5 @@ def test_warmup_leaves_alpha_and_archive_alone(tmp_path: Path) -> None:
 
 
 def test_exploding_loss_is_said(tmp_path: Path) -> None:
-    with pytest.raises(VidnasError, match="not finite; lower search.lr"):
+    with pytest.raises(VidnasError, match=r"not finite; lower search\.lr"):
         go(tmp_path / "run", replace(CONFIG, optimizer="sgd", lr=1e30, grad_clip=None))

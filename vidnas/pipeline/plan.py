@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from vidnas.arch.cost import format_macs
@@ -15,8 +14,7 @@ from vidnas.pipeline.lists import Holding, holding, search_parts
 from vidnas.search.costs import CostTable
 from vidnas.search.space import Space
 from vidnas.search.spaces.auto import auto_space, nearest_rung
-from vidnas.search.spaces.autox3d import autox3d_space
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.spaces.registry import resolve_space
 
 # gamma_d of X3D's preset at a rung, by the rung's depth relative to AutoX3D's space.
 _PRESET_DEPTHS = {0.4: 1.0, 1.0: 2.2, 2.0: 5.0, 4.0: 10.1}
@@ -88,7 +86,7 @@ def plan_search(train: VideoList, target_macs: float, choice: SpaceChoice, seed:
             video_sec=held.duration_sec,
         )
     else:
-        space = _named_space(choice.space, clip, classes)
+        space = resolve_space(choice.space, clip=clip, num_classes=classes)
         explanation = f"space {space.name}, clip {space.clip}, {space.size:.1e} architectures"
     table = CostTable.of(space)
     least, most = table.cheapest()[1], table.dearest()[1]
@@ -126,14 +124,3 @@ def _clip(choice: SpaceChoice, held: Holding) -> ClipSpec | None:
     sampling = choice.sampling or ("uniform" if held.duration_sec < span else "stride")
     stride = choice.stride or span * choice.fps / sized.frames
     return sized.model_copy(update={"sampling": sampling, "stride": stride if sampling == "stride" else 1.0})
-
-
-def _named_space(name: str, clip: ClipSpec | None, classes: int) -> Space:
-    if name == "autox3d":
-        return autox3d_space(clip).with_classes(classes)
-    if name == "tiny":
-        return tiny_space(clip or ClipSpec(frames=8, size=48, sampling="uniform"), num_classes=classes)
-    if not Path(name).is_file():
-        raise VidnasError(f"space {name!r}: give auto, autox3d, tiny or a space file (JSON)")
-    space = Space.load(name).with_classes(classes)
-    return space.model_copy(update={"clip": clip}) if clip else space
