@@ -105,6 +105,12 @@ def test_cyclic_windows_of_any_sizes(sizes: list[int]) -> None:
     assert max(counts) - min(counts) <= 1
 
 
+def test_cyclic_windows_lie_end_to_end_largest_first() -> None:
+    """Round a circle of 7 units of 4 channels: 7, then 6 from 0, 5 from 6, 4 from 4 (11 - 7), 3 from 1 (8 - 7)."""
+    units = [{channel // 4 for channel in channel_window((12, 16, 20, 24, 28), i, "cyclic")} for i in range(5)]
+    assert units == [{1, 2, 3}, {4, 5, 6, 0}, {6, 0, 1, 2, 3}, {0, 1, 2, 3, 4, 5}, set(range(7))]
+
+
 def test_naive_coverage_favours_the_smallest() -> None:
     assert channel_coverage((12, 16, 20, 24, 28), "naive") == (5,) * 12 + (5 - 1,) * 4 + (3,) * 4 + (2,) * 4 + (1,) * 4
 
