@@ -5,9 +5,13 @@ There is no LightningDataModule: the Trainer is given loaders over `StepBatches`
 """
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from torch.utils.data import DataLoader, Sampler
@@ -103,7 +107,9 @@ class ClipLoader(DataLoader[Example]):
     """A DataLoader whose batches come with a look at the quarantine, in the main process."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        for batch in super().__iter__():
+        with _deaf_to_signals():
+            batches = super().__iter__()
+        for batch in batches:
             # Raised in a worker it would arrive as a traceback inside another exception.
             if isinstance(batch, VidnasError):
                 raise batch
@@ -140,10 +146,33 @@ def make_loader(
         pin_memory=pin_memory,
         multiprocessing_context=context,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_interrupts_to_main if workers else None,
+        worker_init_fn=_stand_alone if workers else None,
     )
 
 
-def _leave_interrupts_to_main(_: int) -> None:
-    """Ctrl-C reaches all processes; the main one still needs batches to come to the end of its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _deaf_to_signals() -> Iterator[None]:
+    """Let processes that start meanwhile never hear of Ctrl-C and SIGTERM, which often go to a whole process group.
+
+    The main process still needs their batches to come to the end of its step, and ends them itself.
+    """
+    # The mask is inherited by the fork server and its workers. The tracker unblocks signals when it starts.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _stand_alone(_: int) -> None:
+    """Set up a worker process: what is meant for the group does not reach it, and it ends with the main process."""
+    os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the main process's means to end it
+    # torch watches the worker's parent, which is the fork server; that one lives as long as its workers do.
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(process: multiprocessing.process.BaseProcess) -> None:
+    process.join()
+    os._exit(1)
