@@ -178,17 +178,66 @@ def test_probe(files: Callable[[str], Path], name: str) -> None:
         assert info.duration_sec == pytest.approx(kind.frames / kind.fps, abs=slack_sec)
 
 
-@pytest.mark.parametrize("name", ["short GOP, 40 s", "late start, transport stream, 40 s", "Matroska, 40 s"])
-@pytest.mark.parametrize("at_sec", [8.0, 35.0])
+@pytest.mark.parametrize(
+    ("name", "at_sec"),
+    [
+        ("short GOP, 40 s", 8.0),
+        ("short GOP, 40 s", 35.0),
+        ("late start, transport stream, 40 s", 8.0),
+        ("late start, transport stream, 40 s", 35.0),
+        ("Matroska, 40 s", 8.0),
+        ("Matroska, 40 s", 35.0),
+        ("open GOP", 2.6),
+        ("HEVC with open GOP", 1.9),
+        ("VP9", 1.9),
+    ],
+)
 def test_decodes_only_what_is_needed(files: Callable[[str], Path], name: str, at_sec: float) -> None:
+    kind = KINDS[name]
+    wanted = int(at_sec * kind.fps)
     decoded = {}
     for jump in (True, False):
         with open_video(files(name)) as video:
-            decode._pick(video, [at_sec], None, jump=jump)
+            got = decode._pick(video, [(wanted + 0.5) / kind.fps], None, jump=jump)
             decoded[jump] = video.decoded
+        assert number(got[0]) == wanted
     # The first two frames and what the decoder holds back behind them, then one group of pictures and the same.
     assert decoded[True] <= 2 + 12 + 2 * 4
-    assert decoded[False] > 6 * at_sec
+    assert decoded[False] > wanted
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the bytes read from /proc")
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_reads_little_of_a_long_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"long.{suffix}"
+    encode(path, Kind(suffix, frames=240, fps=6, options={"g": "12", "qp": "0"}))
+
+    def bytes_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    before = bytes_read()
+    got = read_frames(path, [30.05])
+    # Without a seek it is three quarters of the file. FFmpeg reads 32 KiB at a time and looks ahead on opening.
+    assert bytes_read() - before < path.stat().st_size / 2
+    assert number(got[0]) == 180
+
+
+def test_times_that_go_back_are_those_of_the_frame_before(tmp_path: Path) -> None:
+    whole, swapped = tmp_path / "whole.mp4", tmp_path / "swapped.mkv"
+    encode(whole, Kind("mp4", frames=30, fps=25, options={"g": "1", "bf": "0"}))
+    with av.open(str(whole)) as source, av.open(str(swapped), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for k, packet in enumerate(p for p in source.demux(stream) if p.dts is not None):
+            packet.stream, packet.time_base = copy, Fraction(1, 25)
+            packet.pts, packet.dts = {10: 11, 11: 10}.get(k, k), k - 2
+            target.mux(packet)
+    frames, times = read_all(swapped)
+    assert [number(frame) for frame in frames] == list(range(30))
+    expected = [11 if k == 10 else k for k in range(30)]
+    np.testing.assert_allclose(times * 25, expected)
+    got = read_frames(swapped, [9.5 / 25, 10.5 / 25, 11.5 / 25, 12.5 / 25])
+    assert [number(frame) for frame in got] == [9, 9, 11, 12]
 
 
 def test_order_and_repeats_are_kept_and_times_outside_give_the_ends(files: Callable[[str], Path]) -> None:

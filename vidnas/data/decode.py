@@ -186,7 +186,7 @@ def _pick(video: Video, times_sec: Sequence[float], short_side: int | None, *, j
         tick = start + times_sec[place] / video.tick_sec + video.slack_ticks
         if jump and ahead is not None and ahead[0] <= tick and video.jump(tick, ahead[0]):
             ahead = video.next()
-            if ahead is None or ahead[0] > tick:
+            if ahead is None:
                 raise LostFrame
         while ahead is not None and ahead[0] <= tick:
             shown, ahead, image = ahead[1], video.next(), None

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-from av.video.frame import PictureType
 
 from vidnas.errors import VidnasError
 
@@ -99,18 +98,19 @@ class Video:
         return len(packets), (last - min(starts)[0] + (duration or self.frame_ticks)) * self.tick_sec
 
     def jump(self, tick: float, position: int) -> bool:
-        """Skip to the last key frame at or before `tick` if that lies after `position`; whether it did.
+        """Skip to the last key frame at or before `tick` if that is not decoded yet; whether it did.
+
+        Args:
+            tick: where to.
+            position: tick of the last frame given out, before `tick`.
 
         Raises:
             LostFrame: the packets have no times to go by, or no key frame was found.
         """
-        if self.seeks and (tick - position) * self.tick_sec > _SEEK_BEYOND_SEC:
-            key = self._seek(tick)
-        else:
-            near = self._read_until(tick)
-            if near is None or self._queue[near].pts <= position:
-                return False
-            key = near
+        far = self.seeks and (tick - position) * self.tick_sec > _SEEK_BEYOND_SEC
+        key = self._seek(tick) if far else self._read_until(tick)
+        if key is None:
+            return False
         for _ in range(key):
             self._queue.popleft()
         self._floor = self._queue[0].pts
@@ -178,7 +178,7 @@ class Video:
         """
         if frame.pts < floor:
             return False
-        if frame.is_corrupt or not (self._landed or (frame.pts == floor and frame.pict_type == PictureType.I)):
+        if frame.is_corrupt or not (self._landed or frame.pts == floor):
             raise LostFrame
         self._landed = True
         return True
