@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from vidnas.data.dataset import Batch
 from vidnas.engine.recalibrate import recalibrate_norms
 from vidnas.nn.build import VideoNetwork
 from vidnas.search.costs import CostTable
-from vidnas.search.derive import Derived, derive, most_probable_choices
+from vidnas.search.derive import Derived, derive, fitting_choices
 from vidnas.search.distribution import Distribution
 from vidnas.search.supernet import Supernet, extract
 
@@ -44,12 +43,9 @@ def probable_candidates(distribution: Distribution, table: CostTable, target: fl
     near: list[Derived] = []
     others: list[Derived] = []
     wanted_near = -(-number // 2)
-    for rank, (choice, log_prob) in enumerate(islice(most_probable_choices(distribution), _SEARCHED), start=1):
-        cost = table.cost(choice)
-        if cost > target:
-            continue
-        into = near if cost >= _NEAR * target and len(near) < wanted_near else others
-        into.append(Derived(choice, cost, log_prob, rank))
+    for candidate in fitting_choices(distribution, table, target, _SEARCHED):
+        uses_budget = candidate.cost >= _NEAR * target and len(near) < wanted_near
+        (near if uses_budget else others).append(candidate)
         if len(near) == wanted_near and len(others) >= number - wanted_near:
             break
     found = near + others[: number - len(near)]
