@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -107,7 +107,7 @@ class ClipLoader(DataLoader[Example]):
     """A DataLoader whose batches come with a look at the quarantine, in the main process."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        with _deaf_to_signals():
+        with _deaf_to_signals() if self.num_workers else nullcontext():
             batches = super().__iter__()
         for batch in batches:
             # Raised in a worker it would arrive as a traceback inside another exception.

@@ -9,7 +9,9 @@ Hence the distribution of a single frame is the same for all classes, exactly, a
 can beat chance. The codec does not spoil this: by default each frame is coded on its own with a constant quantiser.
 
 Reversing time negates the drift, so a reversed clip of one class is distributed as a clip of its `opposite`
-(`move_left` and `move_right`; `slow` and `fast` are their own).
+(`move_left` and `move_right`; `slow` and `fast` are their own). A model that sees a clip's frames without their
+order can therefore tell families from each other at best (objects that change their kind from ones that do not),
+never the two classes of a pair.
 """
 
 import csv
