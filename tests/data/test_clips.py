@@ -1,0 +1,118 @@
+"""Moments of clips: exact frames where rates are exact, bounds and spread everywhere."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidnas.arch.spec import ClipSpec
+from vidnas.data import clips
+from vidnas.data.clips import clip_times, item_rng
+
+STRIDE = ClipSpec(frames=13, size=160, sampling="stride", stride=6, fps=30)
+UNIFORM = ClipSpec(frames=8, size=112, sampling="uniform")
+
+
+def frames_of(times: tuple[float, ...], fps: float) -> list[int]:
+    """The frame on the screen at each time, at a constant rate."""
+    return [math.floor(t * fps) for t in times]
+
+
+def test_the_window_of_x3d_s_takes_every_sixth_frame() -> None:
+    # 100 frames, of which the window spans 73: it can start at frames 0 to 27.
+    centre = frames_of(clip_times(STRIDE, 100 / 30, 30), 30)
+    assert centre == list(range(13, 13 + 73, 6))
+    starts = set()
+    for index in range(600):
+        window = frames_of(clip_times(STRIDE, 100 / 30, 30, item_rng(0, 0, index)), 30)
+        assert np.diff(window).tolist() == [6] * 12
+        starts.add(window[0])
+    assert starts == set(range(28))
+
+
+def test_stride_counts_at_the_reference_rate() -> None:
+    # At 15 frames per second 6 frames of the reference are 3 of the video; at 25 they are 5.
+    assert np.diff(frames_of(clip_times(STRIDE, 10, 15), 15)).tolist() == [3] * 12
+    assert np.diff(frames_of(clip_times(STRIDE, 10, 25), 25)).tolist() == [5] * 12
+    # 2.5 frames: rounded frame by frame, without drift.
+    half = STRIDE.model_copy(update={"stride": 2.5})
+    window = frames_of(clip_times(half, 10, 30), 30)
+    assert window[-1] - window[0] == 30
+    assert set(np.diff(window)) == {2, 3}
+
+
+def test_views_of_a_stride_clip_run_from_the_first_frame_to_the_last() -> None:
+    views = [frames_of(view, 30) for view in clips.test_times(STRIDE, 100 / 30, 30, 10)]
+    assert [view[0] for view in views] == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]
+    assert views[-1][-1] == 99
+    assert [frames_of(view, 30)[0] for view in clips.test_times(STRIDE, 100 / 30, 30, 3)] == [0, 14, 27]
+    assert clips.test_times(STRIDE, 100 / 30, 30, 1) == [clip_times(STRIDE, 100 / 30, 30)]
+
+
+def test_uniform_takes_one_moment_of_each_segment() -> None:
+    assert clip_times(UNIFORM, 4.0, 30) == pytest.approx([0.25 + 0.5 * k for k in range(8)])
+    drawn = np.array([clip_times(UNIFORM, 4.0, 30, item_rng(1, 2, index)) for index in range(500)])
+    within = drawn / 0.5 - np.arange(8)
+    assert ((within >= 0) & (within < 1)).all()
+    # Each segment is covered evenly, and segments are drawn independently: 500 draws, 4 standard errors.
+    assert within.mean(0) == pytest.approx([0.5] * 8, abs=4 * math.sqrt(1 / 12 / 500))
+    assert np.abs(np.corrcoef(within.T) - np.eye(8)).max() < 4 / math.sqrt(500)
+    views = np.array(clips.test_times(UNIFORM, 4.0, 30, 2))
+    assert views / 0.5 - np.arange(8) == pytest.approx(np.array([[0.25] * 8, [0.75] * 8]))
+
+
+def test_a_clip_longer_than_the_video_starts_at_its_start() -> None:
+    # 20 frames for a window of 73: what runs past the end is the last frame, repeated by the reader.
+    for times in (clip_times(STRIDE, 20 / 30, 30), *clips.test_times(STRIDE, 20 / 30, 30, 3)):
+        assert frames_of(times, 30) == list(range(0, 73, 6))
+    assert clip_times(STRIDE, 20 / 30, 30, item_rng(0, 0, 0)) == clip_times(STRIDE, 20 / 30, 30)
+    # Shorter than the clip has frames: uniform repeats frames in place.
+    assert frames_of(clip_times(UNIFORM, 4 / 30, 30), 30) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@given(
+    sampling=st.sampled_from(["stride", "uniform"]),
+    frames=st.integers(1, 40),
+    stride=st.floats(0.2, 20),
+    reference=st.sampled_from([12.5, 25.0, 29.97, 30.0, 60.0]),
+    length=st.integers(1, 500),
+    fps=st.floats(5, 120),
+    views=st.integers(1, 10),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_every_clip(
+    sampling: str, frames: int, stride: float, reference: float, length: int, fps: float, views: int, seed: int
+) -> None:
+    clip = ClipSpec(frames=frames, size=32, sampling=sampling, stride=stride, fps=reference)
+    duration = length / fps
+    drawn = clip_times(clip, duration, fps, item_rng(seed, 3, 4))
+    evenly = clips.test_times(clip, duration, fps, views)
+    assert len(evenly) == views
+    fits = sampling == "uniform" or clips.span_frames(clip, fps) <= length - 1
+    for times in (drawn, clip_times(clip, duration, fps), *evenly):
+        assert len(times) == frames
+        assert list(times) == sorted(times)
+        assert times[0] >= 0
+        if fits:
+            # Rounding may put the last moment on the very end, where the last frame is still shown.
+            assert times[-1] <= duration + 1e-9
+    assert list(evenly) == sorted(evenly)
+    assert drawn == clip_times(clip, duration, fps, item_rng(seed, 3, 4))
+
+
+def test_item_rng_is_a_function_of_its_three_numbers_and_no_two_agree() -> None:
+    triples = [(s, e, i) for s in (0, 1, 2**32, 2**63) for e in (0, 1, 2**32) for i in (0, 1, 2, 2**32)]
+    first = {item_rng(*triple).bytes(16) for triple in triples}
+    assert len(first) == len(triples)
+    assert {item_rng(*triple).bytes(16) for triple in triples} == first
+    # Another machine gives the same: it is NumPy's Philox, whose streams NumPy keeps stable.
+    assert item_rng(0, 0, 0).bytes(16) == np.random.Generator(np.random.Philox(key=0)).bytes(16)
+
+
+def test_neighbouring_indices_are_not_correlated() -> None:
+    draws = np.array([item_rng(0, epoch, index).random(4) for epoch in range(20) for index in range(50)])
+    shifted = np.corrcoef(draws[:-1, 0], draws[1:, 0])[0, 1]
+    assert abs(shifted) < 4 / math.sqrt(len(draws))
+    assert draws.mean() == pytest.approx(0.5, abs=4 * math.sqrt(1 / 12 / draws.size))
