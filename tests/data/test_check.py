@@ -1,0 +1,211 @@
+"""Checking real files in real processes, and the command line over it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vidnas.cli.main import main
+from vidnas.data.check import Finding, check, run_apart, shared
+from vidnas.data.formats import VideoList, load_dataset, load_list
+from vidnas.data.synthetic import write_video
+
+
+def video(path: Path, frames: int, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (frames, 32, 32, 3), dtype=np.uint8)
+    write_video(path, pixels, 10)
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders with every fault; read-only."""
+    root = tmp_path_factory.mktemp("spoilt")
+    for i in range(3):
+        video(root / "clap" / f"{i}.mp4", 6 + i, i)
+        video(root / "wave" / f"{i}.mp4", 6, 10 + i)
+    video(root / "clap" / "one frame.mp4", 1, 20)
+    shutil.copy(root / "clap" / "0.mp4", root / "clap" / "z copy.mp4")
+    shutil.copy(root / "clap" / "2.mp4", root / "wave" / "z other label.mp4")
+    (root / "wave" / "empty.mp4").touch()
+    (root / "wave" / "text.mp4").write_text("no video" * 100)
+    return root
+
+
+def names(videos: VideoList, places: tuple[int, ...]) -> list[str]:
+    return [videos.relative(videos.samples[i]) for i in places]
+
+
+def test_report(spoilt: Path) -> None:
+    videos = load_list(spoilt)
+    report = check(videos, workers=2, progress=False)
+    assert names(videos, report.unreadable) == ["wave/empty.mp4", "wave/text.mp4"]
+    causes = [report.findings[i].cause or "" for i in report.unreadable]
+    assert "0 bytes" in causes[0]
+    assert "not a video" in causes[1]
+    assert names(videos, report.too_short) == ["clap/one frame.mp4"]
+    assert [names(videos, same) for same in report.duplicates] == [
+        ["clap/0.mp4", "clap/z copy.mp4"],
+        ["clap/2.mp4", "wave/z other label.mp4"],
+    ]
+    # The first of equal files stays, unless nobody can tell which label is right.
+    assert names(videos, report.good) == ["clap/0.mp4", "clap/1.mp4", "wave/0.mp4", "wave/1.mp4", "wave/2.mp4"]
+    counted = {videos.relative(s): f.frames for s, f in zip(videos.samples, report.findings, strict=True)}
+    assert counted["clap/1.mp4"] == 7
+    assert counted["clap/one frame.mp4"] == 1
+    longer = check(videos, workers=1, min_frames=7, progress=False)
+    assert names(videos, longer.too_short)[:2] == ["clap/0.mp4", "clap/one frame.mp4"]
+    assert longer.findings == report.findings
+
+
+def test_shared_files_of_two_lists(spoilt: Path) -> None:
+    videos = load_list(spoilt)
+    a = check(videos.subset([0, 1]), workers=1, progress=False)
+    b = check(videos.subset([4, 5]), workers=1, progress=False)  # 4 is the copy of 0
+    assert shared(a, b) == ((0, 0),)
+    assert shared(b, a) == ((0, 0),)
+
+
+def crash_or_count(path: Path) -> Finding:
+    """Stands for a decoder that takes its process down, as no file at hand does."""
+    if path.name.startswith("crash"):
+        os._exit(11)
+    return Finding(len(path.name), None)
+
+
+def test_a_file_that_kills_its_process_is_found_out() -> None:
+    paths = [Path(f"{'crash' if i in (3, 11) else 'good'}{i}") for i in range(14)]
+    done: list[None] = []
+    findings = run_apart(crash_or_count, paths, 2, lambda: done.append(None))
+    assert [i for i, finding in enumerate(findings) if finding.cause is not None] == [3, 11]
+    assert all(f.frames == len(p.name) for f, p in zip(findings, paths, strict=True) if f.cause is None)
+    assert len(done) == 14
+
+
+def test_command_reports_and_fixes(spoilt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = shutil.copytree(spoilt, tmp_path / "data")
+    assert main(["data", "check", str(data), "--workers", "2"]) == 1
+    out = capsys.readouterr().out
+    for line in (
+        "11 videos, 2 classes, 1 to 8 frames",
+        "wave/empty.mp4: the file is empty (0 bytes)",
+        "clap/one frame.mp4: 1",
+        "clap/0.mp4 = clap/z copy.mp4\n",
+        "clap/2.mp4 = wave/z other label.mp4 (in different classes: clap, wave)",
+        "clap  2 of 5",
+        "wave  3 of 6",
+    ):
+        assert line in out, out
+    assert not list(data.glob("*.csv"))
+
+    fixed = data / "clean.csv"
+    assert main(["data", "check", str(data), "--fix", str(fixed), "--group-regex", r"(\d)\."]) == 1
+    assert "no group" in capsys.readouterr().err
+    assert main(["data", "check", str(data), "--fix", str(fixed), "--group-regex", r"/(.)"]) == 0
+    clean = load_list(fixed)
+    assert names(clean, tuple(range(len(clean)))) == [
+        f"{c}.mp4" for c in ("clap/0", "clap/1", "wave/0", "wave/1", "wave/2")
+    ]
+    assert clean.classes == ("clap", "wave")
+    assert [sample.group for sample in clean.samples] == ["0", "1", "0", "1", "2"]
+    assert main(["data", "check", str(fixed)]) == 0
+    assert "all good" in capsys.readouterr().out
+
+
+def test_two_lists_are_fixed_in_place_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(5):
+        video(tmp_path / "v" / f"{i}.mp4", 5, i)
+    shutil.copy(tmp_path / "v" / "0.mp4", tmp_path / "v" / "leak.mp4")
+    (tmp_path / "v" / "bad.mp4").touch()
+    (tmp_path / "classes.txt").write_text("zoom\napplaud\n")
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text("v/0.mp4 0\nv/1.mp4 1\nv/2.mp4 0\nv/bad.mp4 1\n")
+    test.write_text("v/3.mp4 0\nv/4.mp4 1\nv/leak.mp4 0\n")
+    before = train.read_text(), test.read_text()
+    assert main(["data", "check", str(tmp_path)]) == 1
+    assert "in the training list and in the test list (1):\n  v/0.mp4 = v/leak.mp4" in capsys.readouterr().out
+    assert main(["data", "check", str(tmp_path), "--fix", str(tmp_path / "x.csv")]) == 1
+    assert "two lists" in capsys.readouterr().err
+    assert main(["data", "check", str(tmp_path), "--fix", str(tmp_path)]) == 0
+    lists = load_dataset(tmp_path)
+    assert lists.test is not None
+    assert names(lists.train, (0, 1)) == ["v/1.mp4", "v/2.mp4"]
+    assert (lists.train.labels, lists.test.labels) == ((1, 0), (0, 1, 0))
+    assert lists.train.classes == ("zoom", "applaud")
+    assert ((tmp_path / "train.csv.bak").read_text(), (tmp_path / "test.csv.bak").read_text()) == before
+    assert main(["data", "check", str(tmp_path)]) == 0
+    # A second backup would overwrite the first.
+    assert main(["data", "check", str(tmp_path), "--fix", str(tmp_path)]) == 1
+    assert "train.csv.bak: is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere"], 1, "no such file or folder"),
+        (["DATA", "--fix", "DATA/none/x.csv"], 1, "no such folder"),
+        (["DATA", "--fix", "ELSEWHERE/x.csv"], 1, "does not reach out"),
+        (["DATA", "--workers", "0"], 2, "above 0"),
+        (["DATA", "--min-frames", "many"], 2, "above 0"),
+        (["DATA", "--worker", "1"], 2, "did you mean --workers?"),
+        ([], 2, "needs DIR|CSV"),
+    ],
+)
+def test_bad_commands_fail_before_anything_is_decoded(
+    spoilt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    filled = [a.replace("DATA", str(spoilt)).replace("ELSEWHERE", str(tmp_path)) for a in arguments]
+    assert main(["data", "check", *filled]) == code
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert not out
+
+
+def test_unknown_action(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "chekc"]) == 2
+    assert "did you mean check?" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups")
+@pytest.mark.parametrize("after_sec", [0.2, 1.0])
+def test_ctrl_c_ends_everything_with_one_line(tmp_path: Path, after_sec: float) -> None:
+    video(tmp_path / "a" / "0.mp4", 5, 0)
+    video(tmp_path / "b" / "0.mp4", 5, 1)
+    # Far more files than can be decoded in the time.
+    for i in range(1, 4000):
+        (tmp_path / "a" / f"{i}.mp4").hardlink_to(tmp_path / "a" / "0.mp4")
+    command = "import sys; from vidnas.cli.main import main; print('up', flush=True); sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "data", "check", str(tmp_path), "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(after_sec)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.replace("\n", "") == "vidnas: error: interrupted"
+    assert out == ""
+    deadline = time.monotonic() + 5  # the workers may take a moment longer than their parent
+    while group_lives(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not group_lives(process.pid)
+
+
+def group_lives(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
