@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from vidnas.data.synthetic import (
     CLASSES,
     MOTIONS,
+    Scene,
     draw_scene,
     drift,
     render,
@@ -179,14 +181,43 @@ def test_textures_are_smooth_random_and_mid_grey():
     assert images.std(axis=0).min() > 0.02
 
 
+def plain(states: np.ndarray, **fields) -> Scene:
+    """A dressed scene without shake, changes of brightness and noise, except as given."""
+    dressed = draw_scene(states, (48, 48), np.random.default_rng(0), np.random.default_rng(0))
+    still = {"shake": dressed.shake * 0, "gain": dressed.gain * 0 + 1, "noise": dressed.noise * 0}
+    return replace(dressed, **(still | fields))
+
+
 def test_an_object_that_leaves_on_one_side_comes_back_on_the_other():
-    states = np.array([[0.0, 0.5, 0.0, 1.0, 0.0]])[None]
-    shown = draw_scene(states, (48, 48), np.random.default_rng(0), np.random.default_rng(0))
-    still = render(type(shown)(**{**shown.__dict__, "shake": shown.shake * 0, "noise": shown.noise * 0}))[0]
-    centred = np.abs(still[24].astype(int) - still[0].astype(int)).sum(-1)
-    # A disc of radius .22 * 48 = 10.6 pixels around column 0, seen on both edges and not in the middle.
-    assert (centred[[0, 5, 42, 47]] > 60).all()
-    assert centred[20:28].max() < centred[[0, 5, 42, 47]].min()
+    # A disc of radius .3 * 48 = 14.4 pixels around column 0: seen on both edges, not in the middle.
+    image = render(plain(np.array([[[0.0, 0.5, 0.0, 0.999, 0.0]]])))[0].astype(int)
+    contrast = np.abs(image[24] - image[0]).sum(-1)
+    at_the_edges = contrast[[0, 5, 42, 47]]
+    assert (at_the_edges > 60).all()
+    assert contrast[20:28].max() < at_the_edges.min()
+
+
+def test_the_camera_shakes_background_and_objects_together():
+    states = np.tile([[[0.5, 0.5, 0.1, 0.2, 0.4]]], (2, 1, 1))
+    still, moved = render(plain(states, shake=np.array([[0, 0], [1, -1]])))
+    np.testing.assert_array_equal(moved[1:-1, 1:-1], still[2:, :-2])
+
+
+def test_a_place_has_one_background_and_no_other_place_has_it(synthetic_data):
+    def background(split: str, place: int, names: tuple[str, ...]) -> np.ndarray:
+        files = [synthetic_data / f"videos/{split}/{name}_{place:04d}.mp4" for name in names]
+        return np.median(np.concatenate([decode(file) for file in files]), axis=0).ravel()
+
+    def likeness(first: np.ndarray, second: np.ndarray) -> float:
+        return float(np.corrcoef(first, second)[0, 1])
+
+    # Moving objects leave the background the most frequent sight.
+    halves = (CLASSES[::2], CLASSES[1::2])
+    places = [("train", 0), ("train", 1), ("test", 0), ("test", 1)]
+    for place in places:
+        assert likeness(background(*place, halves[0]), background(*place, halves[1])) > 0.85
+        for other in set(places) - {place}:
+            assert likeness(background(*place, halves[0]), background(*other, halves[1])) < 0.7
 
 
 # ---- files -----------------------------------------------------------------------------------------------------

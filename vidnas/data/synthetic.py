@@ -32,7 +32,7 @@ Pixels = NDArray[np.uint8]
 OBJECTS = 3
 KINDS = 3
 # Radius of an object as a part of the frame's short side, at size phase 0 and 1.
-RADII = (0.09, 0.22)
+RADII = (0.12, 0.3)
 # Camera shake, as a part of the short side.
 SHAKE = 0.03
 
