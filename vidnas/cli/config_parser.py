@@ -18,13 +18,19 @@ from vidnas.cli.parsing import UsageError, suggestion, usage_error
 class ConfigParser(ArgumentParser):
     """A jsonargparse parser that refuses abbreviations and names file, line and key of what it cannot read.
 
-    Options may be written with hyphens or underscores (`--optim.weight-decay`); keys of files as they are.
+    Options may be written with hyphens or underscores (`--optim.weight-decay`), and without their group where only one
+    group has them (`--weight-decay`); keys of files as they are. A recipe is a file, or the name of one that the
+    package brings (`--config small`).
     """
 
     def __init__(self, prog: str, description: str) -> None:
         self._config_files: list[str] = []
         super().__init__(prog=prog, description=description, allow_abbrev=False)
-        self.add_argument("--config", action="config", help="Recipe (YAML); options given beside it win.")
+        self.add_argument(
+            "--config",
+            action="config",
+            help="Recipe: a YAML file or small, x3d_kinetics, autox3d_kinetics; options win.",
+        )
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
         """Parse options and the recipes that they name; options win wherever they stand."""
@@ -32,11 +38,11 @@ class ConfigParser(ArgumentParser):
         tokens = iter(sys.argv[1:] if args is None else args)
         for token in tokens:
             if token == "--config":
-                recipes.append(f"--config={next(tokens, '')}")
+                recipes.append(f"--config={recipe_file(next(tokens, ''))}")
             elif token.startswith("--config="):
-                recipes.append(token)
+                recipes.append(f"--config={recipe_file(token.partition('=')[2])}")
             else:
-                options.append(self._with_underscores(token))
+                options.append(self._spelt_out(token))
         self._config_files = [recipe.partition("=")[2] for recipe in recipes]
         if "" in self._config_files:
             raise UsageError(f"{self.prog} --config: name a recipe (a YAML file)")
@@ -46,11 +52,16 @@ class ConfigParser(ArgumentParser):
         """Raise jsonargparse's message as one line."""
         raise self._explained(message) from ex
 
-    def _with_underscores(self, token: str) -> str:
+    def _spelt_out(self, token: str) -> str:
         option, equals, value = token.partition("=")
-        spelt = "--" + option[2:].replace("-", "_")
         known = self._option_string_actions
-        return spelt + equals + value if option not in known and spelt in known else token
+        if not option.startswith("--") or option in known:
+            return token
+        spelt = "--" + option[2:].replace("-", "_")
+        if spelt not in known:
+            grouped = [name for name in known if name.endswith(f".{spelt[2:]}")]
+            spelt = grouped[0] if len(grouped) == 1 else option
+        return spelt + equals + value
 
     def _explained(self, message: str) -> UsageError:
         if match := re.match(r"Group '(.*)' does not accept option '(.*)'", message):
@@ -79,6 +90,12 @@ class ConfigParser(ArgumentParser):
             if line:
                 return f"{name}, line {line}: {key}"
         return f"{self.prog} --{key}"
+
+
+def recipe_file(name: str) -> str:
+    """The file of a recipe that the package brings, or `name` itself where it names none."""
+    brought = Path(__file__).parent.parent / "recipes" / f"{name}.yaml"
+    return str(brought) if re.fullmatch(r"\w+", name) and brought.is_file() and not Path(name).exists() else name
 
 
 def _rule(text: str) -> str:

@@ -55,6 +55,7 @@ class RunKeeper(lightning.Callback):
 
     Attributes:
         done: steps finished.
+        saved: steps finished in the newest saved state.
         last: the newest figures.
         final: the state after the last step, on every process.
     """
@@ -77,6 +78,7 @@ class RunKeeper(lightning.Callback):
         self.validate = validate
         self.notify = notify
         self.done: int = resumed["step"] if resumed else 0
+        self.saved = self.done
         self.best: dict[str, float] = dict(resumed["best"]) if resumed else {}
         self.last: dict[str, float] = {}
         self.line_every_epochs = max(1, pace.num_steps // pace.steps_per_epoch // _LINES)
@@ -137,9 +139,10 @@ class RunKeeper(lightning.Callback):
         trainer.should_stop = stop
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
-        """Close the curves."""
+        """Close the curves, and let no process read what the first one still writes."""
         if self.curves is not None:
             self.curves.tensorboard.finalize("success")
+        trainer.strategy.barrier()
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
         """Give the signals back, also after an error."""
@@ -192,6 +195,7 @@ class RunKeeper(lightning.Callback):
         state = {
             "step": self.done,
             "identity": self.identity,
+            "spec": module.network.spec.model_dump(mode="json"),
             "network": module.network.state_dict(),
             "optimizer": module.optimizers(use_pl_optimizer=False).state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
@@ -203,6 +207,7 @@ class RunKeeper(lightning.Callback):
             self.final = state
         if trainer.is_global_zero:
             save_state(state, self.folder.state)
+        self.saved = self.done
 
 
 def _rank(figures: dict[str, float]) -> tuple[float, float]:

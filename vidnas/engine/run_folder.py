@@ -1,10 +1,13 @@
 """What lies where in a run folder, and whether a command may write into it."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from vidnas.engine.files import read_json, write_json
 from vidnas.engine.runtime import versions
@@ -66,20 +69,36 @@ class RunFolder:
         """Whether the network has been trained to the end."""
         return self.weights.exists() and self.model_info.exists()
 
-    def open(self, settings: Mapping[str, Any], *, resume: bool) -> None:
-        """Make the folder, refuse to write over another run, and note command, settings and versions.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes out of the folder; a killed process lets go of it.
 
         Raises:
-            VidnasError: a run is there and `resume` is off, or the folder cannot be made.
+            VidnasError: another process is in it, or the folder cannot be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise VidnasError(f"{self.root}: another process is writing this run; wait for it or end it") from error
+        except OSError as error:
+            raise VidnasError(f"{self.root}: cannot be written ({(error.strerror or str(error)).lower()})") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def open(self, settings: Mapping[str, Any], *, resume: bool) -> None:
+        """Refuse to write over another run, and note command, settings and versions.
+
+        Raises:
+            VidnasError: a run is there and `resume` is off.
         """
         if not resume and (self.is_finished or self.state.exists()):
             what = "a finished run" if self.is_finished else "an unfinished run"
             mend = "choose another --out" if self.is_finished else "add --resume to go on, or choose another --out"
             raise VidnasError(f"{self.root}: holds {what} already; {mend}")
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise VidnasError(f"{self.root}: cannot be made ({(error.strerror or str(error)).lower()})") from error
         earlier = read_json(self.run_record)["commands"] if self.run_record.exists() and resume else []
         record = {"commands": [*earlier, sys.argv], "settings": dict(settings), "versions": versions()}
         write_json(self.run_record, record)

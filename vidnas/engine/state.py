@@ -61,7 +61,7 @@ def check_identity(saved: State, own: State, path: Path) -> None:
     """Refuse to go on from the state of another run.
 
     Args:
-        saved: of the state: `architecture`, `spec`, `data`, `videos`, `settings`.
+        saved: of the state: `name`, `architecture`, `data`, `videos`, `settings`.
         own: the same of the run that wants to go on.
         path: where the state lies, for the message.
 
@@ -70,7 +70,7 @@ def check_identity(saved: State, own: State, path: Path) -> None:
     """
     differences = []
     if saved["architecture"] != own["architecture"]:
-        names = [identity["spec"]["name"] for identity in (saved, own)]
+        names = [identity["name"] for identity in (saved, own)]
         differences.append(f"architecture {names[0]} then, {names[1]} now" + (" (changed)" * (names[0] == names[1])))
     if saved["data"] != own["data"]:
         differences.append(f"training list of {saved['videos']} videos then, another one of {own['videos']} now")

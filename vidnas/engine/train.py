@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -97,37 +98,27 @@ def train(
     identity = _identity(spec, train_part, config, data)
     if resume and folder.is_finished:
         return _finished_before(folder, identity, say)
-    resumed = load_state(folder.state, say) if resume else None
-    if resumed is not None:
-        check_identity(resumed["identity"], identity, folder.state)
-        say(f"going on after step {resumed['step']}")
-    if is_first_process():
-        folder.open({"train": asdict(config), "data": _builtins(asdict(data))}, resume=resume)
-
-    runtime.tune_allocator()
-    runtime.set_threads(config.threads)
-    runtime.use_repeatable_kernels()
-    device = runtime.choose_device(config.device)
-    loaders = TrainLoaders(train_part, data, spec.clip, config, pin_memory=device.type == "cuda")
-    pace = Pace(loaders.num_steps, loaders.steps_per_epoch)
-    say(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
-    network = fresh_network(network, config.seed) if isinstance(network, ArchSpec) else network
-    validate = Validation(held_out, data, config, spec.clip) if held_out is not None else None
-    shows_bar = progress and is_first_process() and sys.stdout.isatty()
-    keeper = RunKeeper(config, pace, folder, identity, resumed, validate, _say_nothing if shows_bar else say)
-    if keeper.final is None:
-        _fit(network, keeper, loaders, device, shows_bar)
-    kept = _put_kept_weights(network, keeper, loaders, device)
-    figures = {**keeper.last, **{f"best_{name}": value for name, value in keeper.best.items()}}
-    figures |= {**keeper.clock.totals(), "peak_memory_mib": runtime.peak_memory_mib(device)}
-    for error in loaders.clips.quarantine.broken():
-        say(f"set aside in training: {error}")
-    if is_first_process():
-        described = {"identity": identity, "kept": kept, "steps": pace.num_steps, "figures": figures}
-        save_model(folder.root, network, classes=videos.classes, config=described)
-        previous_path(folder.state).unlink(missing_ok=True)
-        say(f"{folder.weights}: {kept}")
-    return TrainResult(network, folder, kept, pace.num_steps, figures)
+    with folder.lock() if is_first_process() else nullcontext():
+        resumed = load_state(folder.state, say) if resume else None
+        if resumed is not None:
+            check_identity(resumed["identity"], identity, folder.state)
+            say(f"going on after step {resumed['step']}")
+        if is_first_process():
+            folder.open({"train": asdict(config), "data": _builtins(asdict(data))}, resume=resume)
+        runtime.tune_allocator()
+        runtime.set_threads(config.threads)
+        runtime.use_repeatable_kernels()
+        device = runtime.choose_device(config.device)
+        loaders = TrainLoaders(train_part, data, spec.clip, config, pin_memory=device.type == "cuda")
+        pace = Pace(loaders.num_steps, loaders.steps_per_epoch)
+        say(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
+        network = fresh_network(network, config.seed) if isinstance(network, ArchSpec) else network
+        validate = Validation(held_out, data, config, spec.clip) if held_out is not None else None
+        shows_bar = progress and is_first_process() and sys.stdout.isatty()
+        keeper = RunKeeper(config, pace, folder, identity, resumed, validate, _say_nothing if shows_bar else say)
+        if keeper.final is None:
+            _fit(network, keeper, loaders, device, shows_bar)
+        return _finish(network, keeper, loaders, device, say)
 
 
 def fresh_network(spec: ArchSpec, seed: int) -> VideoNetwork:
@@ -149,8 +140,8 @@ def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: 
     settings = {f"train.{name}": value for name, value in fixed_settings(config).items()}
     settings |= {f"data.{name}": getattr(data, name) for name in _FIXED_DATA_SETTINGS}
     return {
+        "name": spec.name,
         "architecture": spec.content_hash,
-        "spec": spec.model_dump(mode="json"),
         "data": train_part.content_hash,
         "videos": len(train_part),
         "settings": _builtins(settings),
@@ -182,14 +173,43 @@ def _fit(
             accumulate_grad_batches=config.accumulate,
             gradient_clip_val=config.grad_clip,
         )
-        trainer.fit(module)
+        try:
+            trainer.fit(module)
+        except RuntimeError:
+            # A signal to all processes also ends the workers that make clips, at any point of a step.
+            if keeper.signals.received is None:
+                raise
     network.activation_checkpointing = False
-    if keeper.done < pace.num_steps:
+    if keeper.saved < pace.num_steps:
         raise Interrupted(
-            f"stopped after step {keeper.done} of {pace.num_steps}, saved in {keeper.folder.state}; the same command "
+            f"stopped; {keeper.saved} of {pace.num_steps} steps are saved in {keeper.folder.state}: the same command "
             "with --resume goes on",
             keeper.signals.received or signal.SIGTERM,
         )
+
+
+def _finish(
+    network: VideoNetwork, keeper: RunKeeper, loaders: TrainLoaders, device: torch.device, say: Notify
+) -> TrainResult:
+    """Take the weights to keep and write them out."""
+    folder, num_steps = keeper.folder, keeper.pace.num_steps
+    kept = _put_kept_weights(network, keeper, loaders, device)
+    figures = {**keeper.last, **{f"best_{name}": value for name, value in keeper.best.items()}}
+    figures |= {**keeper.clock.totals(), "peak_memory_mib": runtime.peak_memory_mib(device)}
+    for error in loaders.clips.quarantine.broken():
+        say(f"set aside in training: {error}")
+    if is_first_process():
+        described = {
+            "kept": kept,
+            "steps": num_steps,
+            "jitter": list(loaders.jitter),
+            "figures": figures,
+            "identity": keeper.identity,
+        }
+        save_model(folder.root, network, classes=loaders.clips.videos.classes, config=described)
+        previous_path(folder.state).unlink(missing_ok=True)
+        say(f"{folder.weights}: {kept}")
+    return TrainResult(network, folder, kept, num_steps, figures)
 
 
 def _put_kept_weights(network: VideoNetwork, keeper: RunKeeper, loaders: TrainLoaders, device: torch.device) -> str:

@@ -1,0 +1,98 @@
+"""The classes of single video files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ClipSpec
+from vidnas.data.augment import JITTER, Views, ViewTransform
+from vidnas.data.clips import test_times
+from vidnas.data.decode import probe, read_frames
+from vidnas.errors import VidnasError
+from vidnas.nn.build import VideoNetwork
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of a video, highest first, with their scores (a softmax averaged over views)."""
+
+    path: Path
+    top: tuple[tuple[str, float], ...]
+
+
+class Predictor:
+    """Classifies videos with a trained network, each from several views as in testing.
+
+    Args:
+        network: trained; put into evaluation mode.
+        classes: names in the order of the logits.
+        views: clips in time x crops.
+        clip: frames and training crop; default the network's.
+        jitter: training scales; the lower end sets the short side.
+        device: where to compute; the network is moved there.
+        clips_at_once: how many views go through the network together.
+
+    Raises:
+        VidnasError: class names that do not fit the network.
+    """
+
+    def __init__(
+        self,
+        network: VideoNetwork,
+        classes: Sequence[str],
+        views: Views,
+        *,
+        clip: ClipSpec | None = None,
+        jitter: tuple[float, float] = JITTER,
+        device: torch.device | str = "cpu",
+        clips_at_once: int = 8,
+    ) -> None:
+        if len(classes) != network.spec.head.num_classes:
+            raise VidnasError(f"{len(classes)} class names for a network of {network.spec.head.num_classes} classes")
+        self.network = network.to(device).eval()
+        self.classes = tuple(classes)
+        self.views = views
+        self.clip = clip or network.spec.clip
+        self.transform = ViewTransform(self.clip.size, views.spatial, jitter=jitter)
+        self.device = device
+        self.clips_at_once = clips_at_once
+
+    @property
+    def macs_per_view(self) -> int:
+        """Multiply-adds of one view, all head positions counted."""
+        return network_cost(self.network.spec, self.seen_clip, "all").macs
+
+    @property
+    def seen_clip(self) -> ClipSpec:
+        """The clip of one view, at the size of its crop."""
+        return self.clip.model_copy(update={"size": self.transform.crop})
+
+    @torch.inference_mode()
+    def predict(self, path: Path, top: int = 5) -> Prediction:
+        """The `top` most probable classes (at most all of them).
+
+        Raises:
+            BrokenVideo: the file cannot be used.
+        """
+        info = probe(path)
+        moments = test_times(self.clip, info.duration_sec, info.fps, self.views.temporal)
+        side = self.transform.short_side
+        frames = read_frames(
+            path,
+            [time for times in moments for time in times],
+            short_side=side if min(info.width, info.height) > side else None,
+        )
+        clips = torch.stack(
+            [
+                self.transform(part, crop)
+                for part in frames.reshape(len(moments), -1, *frames.shape[1:])
+                for crop in range(self.views.spatial)
+            ]
+        ).to(self.device, memory_format=torch.channels_last_3d)
+        logits = torch.cat([self.network(part) for part in clips.split(self.clips_at_once)])
+        scores = logits.float().softmax(1).double().mean(0)
+        best = scores.argsort(descending=True, stable=True)[:top].tolist()
+        return Prediction(path, tuple((self.classes[label], float(scores[label])) for label in best))
