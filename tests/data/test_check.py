@@ -34,6 +34,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(root / "clap" / "0.mp4", root / "clap" / "z copy.mp4")
     shutil.copy(root / "clap" / "2.mp4", root / "wave" / "z other label.mp4")
     (root / "wave" / "empty.mp4").touch()
+    (root / "wave" / "empty too.mp4").touch()  # not called a duplicate
     (root / "wave" / "text.mp4").write_text("no video" * 100)
     return root
 
@@ -45,10 +46,10 @@ def names(videos: VideoList, places: tuple[int, ...]) -> list[str]:
 def test_report(spoilt: Path) -> None:
     videos = load_list(spoilt)
     report = check(videos, workers=2, progress=False)
-    assert names(videos, report.unreadable) == ["wave/empty.mp4", "wave/text.mp4"]
+    assert names(videos, report.unreadable) == ["wave/empty too.mp4", "wave/empty.mp4", "wave/text.mp4"]
     causes = [report.findings[i].cause or "" for i in report.unreadable]
     assert "0 bytes" in causes[0]
-    assert "not a video" in causes[1]
+    assert "not a video" in causes[2]
     assert names(videos, report.too_short) == ["clap/one frame.mp4"]
     assert [names(videos, same) for same in report.duplicates] == [
         ["clap/0.mp4", "clap/z copy.mp4"],
@@ -93,13 +94,13 @@ def test_command_reports_and_fixes(spoilt: Path, tmp_path: Path, capsys: pytest.
     assert main(["data", "check", str(data), "--workers", "2"]) == 1
     out = capsys.readouterr().out
     for line in (
-        "11 videos, 2 classes, 1 to 8 frames",
+        "12 videos, 2 classes, 1 to 8 frames",
         "wave/empty.mp4: the file is empty (0 bytes)",
         "clap/one frame.mp4: 1",
         "clap/0.mp4 = clap/z copy.mp4\n",
         "clap/2.mp4 = wave/z other label.mp4 (in different classes: clap, wave)",
         "clap  2 of 5",
-        "wave  3 of 6",
+        "wave  3 of 7",
     ):
         assert line in out, out
     assert not list(data.glob("*.csv"))

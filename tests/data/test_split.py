@@ -86,6 +86,17 @@ def test_classes_that_share_groups() -> None:
         assert all(part.counts == (1, 1, 1, 1) for part in parts.values())
 
 
+def test_the_order_of_size_is_given_up_where_it_leads_nowhere() -> None:
+    groups = {"g0": [2, 2, 0], "g1": [2, 2, 1], "g2": [0, 0, 1], "g3": [1, 1]}  # only g0 + g3 | g1 + g2 will do
+    whole = videos([(label, group) for group, labels in groups.items() for label in labels])
+    for seed in range(10):
+        parts = split(whole, {"a": 0.53, "b": 0.47}, seed=seed)
+        assert {frozenset(sample.group for sample in part.samples) for part in parts.values()} == {
+            frozenset({"g0", "g3"}),
+            frozenset({"g1", "g2"}),
+        }
+
+
 def test_too_few_groups() -> None:
     whole = videos([(0, None)] * 9 + [(1, "one")] * 5 + [(1, "two")] * 5)
     with pytest.raises(VidnasError, match=r"class 'class 1' has 2 group.* 3 parts weights, alpha, holdout"):

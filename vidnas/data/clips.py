@@ -73,9 +73,9 @@ def span_frames(clip: ClipSpec, fps: float) -> float:
 
 def _latest_start(clip: ClipSpec, duration_sec: float, fps: float) -> int:
     """The last frame at which the window still fits; 0 where it never does."""
-    # The span is rounded as the frames are; the small number keeps 3.9999999 frames from counting as 3.
     last = round(duration_sec * fps) - 1
-    return max(0, math.floor(last - span_frames(clip, fps) + 0.5 + 1e-6))
+    # A span that is whole but for floating point must not cost a frame.
+    return max(0, math.floor(last - span_frames(clip, fps) + 1e-6))
 
 
 def _window_times(clip: ClipSpec, fps: float, start: int) -> tuple[float, ...]:

@@ -277,7 +277,7 @@ def save_list(videos: VideoList, file: Path) -> None:
         raise VidnasError(f"{file}: a list does not reach out of its folder; write it into {videos.root} or above")
     used = sorted({videos.classes[label] for label in videos.labels})
     own = read_classes(folder / "classes.txt")
-    named = own is None and tuple(used) == videos.classes and not any(name.isdecimal() for name in used)
+    named = tuple(used) == videos.classes and not any(name.isdecimal() for name in used)
     if own is not None and own != videos.classes:
         raise VidnasError(f"{folder / 'classes.txt'}: names other classes than {file.name} has; write it elsewhere")
     if own is None and not named:

@@ -17,7 +17,7 @@ def split(videos: VideoList, fractions: Mapping[str, float], seed: int) -> dict[
 
     Whole groups are dealt out, the largest first and equal ones in an order drawn from the seed, each to the part
     where it brings the numbers of videos per class nearest to the fractions. Then groups move to parts that have
-    a class not at all, as long as that helps.
+    a class not at all.
 
     Args:
         videos: the list.
@@ -146,13 +146,12 @@ class _Deal:
         return next(lacking, None)
 
     def fill(self) -> None:
-        """Move groups to where they bring classes that are lacking, as long as that leaves fewer lacking."""
+        """Move groups to where they bring a class that is lacking, those that leave least lacking elsewhere."""
         for part, counts in enumerate(self.counts):
             for label in sorted(self.totals):
                 if counts[label] == 0:
-                    movable = [g for g, group in enumerate(self.groups) if label in group and self.gain(g, part) > 0]
-                    if movable:
-                        self.put(max(movable, key=lambda g: (self.gain(g, part), -self.cost(g, part), -g)), part)
+                    movable = [g for g, group in enumerate(self.groups) if label in group]
+                    self.put(max(movable, key=lambda g: (self.gain(g, part), -self.cost(g, part), -g)), part)
 
     def gain(self, g: int, part: int) -> int:
         """Classes lacking in `part` that a group brings, less those that its own part then lacks."""
