@@ -87,14 +87,12 @@ def test_classes_that_share_groups() -> None:
 
 
 def test_the_order_of_size_is_given_up_where_it_leads_nowhere() -> None:
-    groups = {"g0": [2, 2, 0], "g1": [2, 2, 1], "g2": [0, 0, 1], "g3": [1, 1]}  # only g0 + g3 | g1 + g2 will do
-    whole = videos([(label, group) for group, labels in groups.items() for label in labels])
-    for seed in range(10):
-        parts = split(whole, {"a": 0.53, "b": 0.47}, seed=seed)
-        assert {frozenset(sample.group for sample in part.samples) for part in parts.values()} == {
-            frozenset({"g0", "g3"}),
-            frozenset({"g1", "g2"}),
-        }
+    groups = {"g0": "11122", "g1": "22", "g2": "00222", "g3": "00111", "g4": "00112"}  # by size, g4 comes too late
+    whole = videos([(int(label), group) for group, labels in groups.items() for label in labels])
+    for seed in range(5):
+        parts = split(whole, {"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, seed=seed)
+        assert_partition(whole, parts)
+        assert all(0 not in part.counts for part in parts.values())
 
 
 def test_too_few_groups() -> None:
