@@ -3,10 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_DIR ?= runs
 
-.PHONY: demo test lint unit official-weights clean
+DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
+.PHONY: demo test lint unit utd utd-seeds bench-search official-weights clean
+
+# Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
-	$(BIN)/vidnas run --demo --out $(RUN_DIR)/demo
+	test -f $(RUN_DIR)/demo/data/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/demo/data \
+	    --classes $(DEMO_CLASSES) --train 100 --test 25 --size 48 --frames 16
+	$(BIN)/vidnas run --config demo --data $(RUN_DIR)/demo/data --target-macs 4M --out $(RUN_DIR)/demo/run --resume
 
 test: lint unit
 
@@ -19,6 +24,17 @@ lint: .venv/dev
 # Two workers of one thread each: tests are many small networks, which do not use two threads well.
 unit: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# make utd UTD=DIR, with UTD-MHAD as benchmarks/utd.py describes
+utd: .venv/package
+	$(BIN)/python benchmarks/utd.py --data $(UTD) --out $(RUN_DIR)/utd --result benchmarks/results/utd.json
+
+utd-seeds: .venv/package
+	$(BIN)/python benchmarks/utd.py --data $(UTD) --out $(RUN_DIR)/utd --seeds 0 1 2 --random 3 \
+	    --result benchmarks/results/utd_seeds.json
+
+bench-search: .venv/package
+	$(BIN)/python benchmarks/supernet_cost.py --out benchmarks/results/supernet_cost.json
 
 # make official-weights FILES="X3D_S.pyth x3d_l.pyth"
 official-weights: .venv/dev

@@ -1,21 +1,21 @@
 """`vidnas run`: search, train, test, compare with X3D, report."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidnas.cli.search_options import describe, prepare, search_parser
+
+if TYPE_CHECKING:
+    from vidnas.cli.config_parser import ConfigParser
 
 
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
     from vidnas.data.augment import Views
-    from vidnas.engine.config import TrainConfig
     from vidnas.pipeline.page import write_page
     from vidnas.pipeline.run import RunPaths, fit_run, run_seconds, run_videos
 
-    parser = search_parser("run", "Search, train, test, compare with X3D at equal cost, and write a report.")
-    parser.add_class_arguments(TrainConfig, "train")
-    parser.add_argument("--views", type=str, default="1x1", help="Clips x crops of the test, as 10x3.")
-    ready = prepare(parser, argv)
+    ready = prepare(run_parser(), argv)
     views = Views.parse(ready.options.views)
     search, training, steps = ready.search, ready.options.train, ready.data.steps_per_epoch
     if ready.options.max_hours:
@@ -47,3 +47,13 @@ def run(argv: list[str]) -> int:
     )
     print(f"report: {paths.report}")
     return 0
+
+
+def run_parser() -> "ConfigParser":
+    """The options of a whole job."""
+    from vidnas.engine.config import TrainConfig
+
+    parser = search_parser("run", "Search, train, test, compare with X3D at equal cost, and write a report.")
+    parser.add_class_arguments(TrainConfig, "train")
+    parser.add_argument("--views", type=str, default="1x1", help="Clips x crops of the test, as 10x3.")
+    return parser
