@@ -78,7 +78,8 @@ def test_one_seed_one_result_whatever_the_workers(run):
     other, _ = run("c", mixup=0.3, ema=0.5, val_fraction=0.2, seed=1)
     assert_same(weights(first), weights(again))
     assert not torch.equal(weights(first)["head.fc1.weight"], weights(other)["head.fc1.weight"])
-    assert said[0].startswith("adamw, lr 0.001732 at batch 12 (by rule: 0.002 x sqrt(batch / 16))")
+    assert said[0] == "tiny: 1.74 MMACs @ 8x32x32, 0.008 M params; 8 frames over the whole video"
+    assert said[1].startswith("adamw, lr 0.001732 at batch 12 (by rule: 0.002 x sqrt(batch / 16))")
     assert said[-1] == f"{first.folder.weights}: weights averaged with decay 0.5 up to step 6"
 
 
@@ -197,6 +198,26 @@ def test_average_follows_the_weights(videos, synthetic_data, tmp_path):
                 expected[name] = value.clone() if step == 0 else 0.7 * expected[name] + 0.3 * value
                 torch.testing.assert_close(averaged[step][name], expected[name], rtol=1e-5, atol=1e-6)  # fp32 rounding
     assert not torch.allclose(raw[3]["head.fc2.weight"], averaged[3]["head.fc2.weight"], atol=1e-5)
+
+
+def test_a_full_disk_loses_nothing(run, videos, synthetic_data, tmp_path):
+    """A limit on the size of files stands for a disk that refuses in the middle of a write."""
+    resource = pytest.importorskip("resource")
+    whole, _ = run("a")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_disk(line):
+        if line.startswith("step 5/6"):  # the state after step 4 is saved
+            resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+
+    try:
+        with pytest.raises(VidnasError, match=r"last\.ckpt: cannot be written .* nothing saved before is lost"):
+            train(tiny_spec(), videos, tiny_config(), tiny_data(synthetic_data), tmp_path / "b", notify=fill_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resumed, said = run("b", resume=True)
+    assert said[0] == "going on after step 4"
+    assert_same(weights(whole), weights(resumed))
 
 
 @pytest.mark.parametrize(

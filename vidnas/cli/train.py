@@ -1,5 +1,6 @@
 """`vidnas train`: train a network on videos."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +31,7 @@ def run(argv: list[str]) -> int:
         group_regex=options.group_regex,
         **vars(options.clips),
     )
-    say = print if is_first_process() else _say_nothing
+    say = partial(print, flush=True) if is_first_process() else _say_nothing
     lists = load_dataset(data.path, group_regex=data.group_regex)
     videos, tested = lists.train, lists.test
     if data.test_path is not None:

@@ -80,7 +80,7 @@ class RunKeeper(lightning.Callback):
         self.done: int = resumed["step"] if resumed else 0
         self.saved = self.done
         self.best: dict[str, float] = dict(resumed["best"]) if resumed else {}
-        self.last: dict[str, float] = {}
+        self.last: dict[str, float] = dict(resumed["last"]) if resumed else {}
         self.line_every_epochs = max(1, pace.num_steps // pace.steps_per_epoch // _LINES)
         self.final: State | None = resumed if self.done == pace.num_steps else None
         self.signals = StopSignals()
@@ -202,6 +202,7 @@ class RunKeeper(lightning.Callback):
             "scaler": scaler.state_dict() if scaler is not None else None,
             "sums": module.sums,
             "best": self.best,
+            "last": self.last,
         }
         if self.done == self.pace.num_steps:
             self.final = state

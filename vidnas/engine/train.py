@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidnas.arch.spec import ArchSpec
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.data.split import split
@@ -111,6 +112,7 @@ def train(
         device = runtime.choose_device(config.device)
         loaders = TrainLoaders(train_part, data, spec.clip, config, pin_memory=device.type == "cuda")
         pace = Pace(loaders.num_steps, loaders.steps_per_epoch)
+        say(f"{spec.name}: {network_cost(spec)}; {_describe_clip(spec.clip)}")
         say(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
         network = fresh_network(network, config.seed) if isinstance(network, ArchSpec) else network
         validate = Validation(held_out, data, config, spec.clip) if held_out is not None else None
@@ -142,6 +144,7 @@ def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: 
     return {
         "name": spec.name,
         "architecture": spec.content_hash,
+        "classes": list(train_part.classes),
         "data": train_part.content_hash,
         "videos": len(train_part),
         "settings": _builtins(settings),
@@ -242,6 +245,12 @@ def _finished_before(folder: RunFolder, identity: State, say: Notify) -> TrainRe
     check_identity(info.config["identity"], identity, folder.model_info)
     say(f"{folder.weights}: finished already, nothing to do")
     return TrainResult(network, folder, info.config["kept"], info.config["steps"], info.config["figures"])
+
+
+def _describe_clip(clip: ClipSpec) -> str:
+    if clip.sampling == "uniform":
+        return f"{clip.frames} frames over the whole video"
+    return f"{clip.frames} frames, {clip.stride:g} apart at {clip.fps:g} fps, cover {clip.span_sec:.2f} s"
 
 
 def _builtins(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""The verbs train, test and predict on real video files."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tiny_training import tiny_spec
+
+from vidnas.cli.main import main
+from vidnas.data.formats import load_dataset
+from vidnas.nn.weights import load_model
+
+QUICK = ["--steps", "2", "--batch-size", "12", "--workers", "0", "--memory-budget-mib", "0"]
+
+
+@pytest.fixture(scope="module")
+def arch(tmp_path_factory):
+    path = tmp_path_factory.mktemp("arch") / "tiny.json"
+    path.write_text(tiny_spec(400).to_json())
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def trained(arch, synthetic_data, tmp_path_factory):
+    """The folder of a run of two steps."""
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    assert main(["train", "--arch", arch, "--data", str(synthetic_data), "--out", str(out), *QUICK]) == 0
+    return out
+
+
+def copy_lists(source, target, rows):
+    """A copy with the first `rows` lines of each list."""
+    shutil.copytree(source / "videos", target / "videos")
+    for name in ("train.csv", "test.csv"):
+        lines = (source / name).read_text().splitlines()
+        (target / name).write_text("\n".join(lines[: rows + 1]) + "\n")
+    return target
+
+
+def test_train_tests_at_the_end(trained, synthetic_data, capsys):
+    network, info = load_model(trained)
+    assert info.classes == load_dataset(synthetic_data).train.classes
+    assert network.spec.head.num_classes == 12
+    result = json.loads((trained / "test" / "result.json").read_text())
+    assert result["videos"] == 24
+    assert result["views"] == "1x1"
+
+
+def test_test_writes_every_video(trained, synthetic_data, tmp_path, capsys):
+    words = [
+        "test",
+        str(trained),
+        "--data",
+        str(synthetic_data),
+        "--views",
+        "2x3",
+        "--workers",
+        "0",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "24 videos, " in told
+    assert "2x3 views x 2.35 MMACs @ 8x36x36 = 14.12 MMACs per video" in told
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    top1 = sum(row["label"] == row["predicted"] for row in rows) / len(rows)
+    assert f"top-1 {100 * top1:.1f}%, top-5" in told
+    assert len(list(csv.DictReader((tmp_path / "per_class.csv").open()))) == 12
+
+
+def test_predict_goes_on_after_a_bad_file(trained, synthetic_data, tmp_path, capsys):
+    good = load_dataset(synthetic_data).test.samples[5].path
+    bad = tmp_path / "bad.mp4"
+    bad.touch()
+    words = [str(bad), str(good), str(tmp_path / "none.mp4")]
+    assert main(["predict", str(trained), *words, "--top", "3", "--views", "1x3"]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{good}: ")
+    assert told.out.count("%") == 3
+    assert told.err.splitlines() == [
+        "1x3 views x 2.35 MMACs @ 8x36x36 = 7.06 MMACs per video",
+        f"vidnas: error: {bad}: the file is empty (0 bytes)",
+        f"vidnas: error: {tmp_path / 'none.mp4'}: no such file",
+    ]
+    assert main(["predict", str(trained / "model.safetensors"), *words, "--json", "--top", "100"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["path"] for line in lines] == words
+    assert "empty" in lines[0]["error"]
+    top = lines[1]["top"]
+    assert {entry["class"] for entry in top} == set(load_model(trained)[1].classes)
+    assert sum(entry["score"] for entry in top) == pytest.approx(1, abs=1e-4)  # each is rounded to 6 digits
+    assert [entry["score"] for entry in top] == sorted((entry["score"] for entry in top), reverse=True)
+
+
+def test_predicting_loads_no_training_code(trained, synthetic_data):
+    video = load_dataset(synthetic_data).test.samples[0].path
+    code = "import sys; from vidnas.cli.main import main; main(sys.argv[1:]); print('lightning' in sys.modules)"
+    words = [sys.executable, "-c", code, "predict", str(trained), str(video), "--views", "1x1"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "False"
+
+
+def test_weights_of_another_data_set(arch, trained, synthetic_data, tmp_path, capsys):
+    few = copy_lists(synthetic_data, tmp_path / "few", 3)
+    out = tmp_path / "tuned"
+    words = ["train", "--arch", arch, "--data", str(few), "--out", str(out), "--weights", str(trained), *QUICK]
+    assert main([*words, "--batch-size", "3", "--lr", "1e-6"]) == 0
+    told = capsys.readouterr().out
+    assert "replaced  head.fc2.weight: 12 classes in the file, 3 in the network" in told
+    before, after = (load_model(folder)[0].state_dict() for folder in (trained, out))
+    assert after["head.fc2.weight"].shape[0] == 3
+    name = "streams.0.groups.0.block1.expand.weight"
+    assert float((before[name] - after[name]).abs().max()) < 1e-4  # two steps of 1e-6: began where the other ended
+
+
+def test_recipes_options_and_clips(arch, synthetic_data, tmp_path, capsys):
+    few = copy_lists(synthetic_data, tmp_path / "few", 4)
+    words = ["train", "--arch", arch, "--data", str(few), "--out", str(tmp_path / "run"), *QUICK, "--batch-size", "4"]
+    words += ["--config", "x3d_kinetics", "--norm-batches", "1", "--accumulate", "1", "--flip", "off"]
+    assert main([*words, "--clip", "4x32", "--sampling", "stride", "--stride", "2"]) == 0
+    assert "sgd, lr 0.00625 at batch 4" in capsys.readouterr().out
+    _, info = load_model(tmp_path / "run")
+    assert (str(info.clip), info.clip.sampling, info.clip.stride) == ("4x32x32", "stride", 2.0)
+    assert info.config["identity"]["settings"]["train.momentum"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["train", "--data", "DATA", "--out", "OUT"], 2, "vidnas train needs --arch"),
+        (["train", "--arch", "x3d_z", "--data", "DATA", "--out", "OUT"], 1, "no network called 'x3d_z'; did you mean"),
+        (["train", "--arch", "ARCH", "--data", "nowhere", "--out", "OUT"], 1, "nowhere: no such file or folder"),
+        (
+            ["train", "--arch", "ARCH", "--data", "DATA", "--out", "OUT", "--config", "BAD"],
+            2,
+            "line 2: train.lrr: no such",
+        ),
+        (["train", "--arch", "ARCH", "--data", "DATA", "--out", "OUT", "--lr", "-1"], 1, "train.lr: must be above 0"),
+        (["train", "--arch", "ARCH", "--data", "DATA", "--out", "OUT", "--stride", "-1"], 1, "clip.stride"),
+        (["train", "--arch", "ARCH", "--data", "DATA", "--out", "OUT", "--weights", "none"], 1, "none: no such weight"),
+        (["train", "--arch", "ARCH", "--data", "DATA", "--out", "RUN"], 1, "holds a finished run already"),
+        (["train", "--arch", "ARCH", "--data", "DATA", "--out", "RUN", "--resume"], 1, "train.steps 2 then, None now"),
+        (
+            ["train", "--arch", "ARCH", "--data", "DATA/train.csv", "--test", "DATA/train.csv", "--out", "OUT"],
+            1,
+            "is in the training list and in the test list",
+        ),
+        (["test", "RUN", "--data", "DATA", "--views", "3"], 1, "views '3': write clips x crops"),
+        (["test", "none", "--data", "DATA"], 1, "none: no such run folder or model file"),
+        (["test", "DATA", "--data", "DATA"], 1, "no model.safetensors and model.json in it"),
+        (["test", "RUN", "--data", "OTHER"], 1, "is unknown to the network"),
+        (["test", "RUN", "--data", "DATA", "--clip", "2x32"], 1, "smaller than the network's pool"),
+        (["predict", "RUN"], 2, "vidnas predict needs VIDEO"),
+        (["predict", "RUN", "x.mp4", "--top", "0"], 2, "0 is not at least 1"),
+        (["predict", "ARCH", "x.mp4"], 1, "tiny.json: "),
+    ],
+)
+def test_bad_input_is_one_line(words, code, message, arch, trained, synthetic_data, tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("train:\n  lrr: 1\n")
+    for name in ("one", "two"):
+        (tmp_path / "other" / name).mkdir(parents=True)
+        (tmp_path / "other" / name / "x.mp4").touch()
+    places = {
+        "ARCH": arch,
+        "DATA": str(synthetic_data),
+        "OUT": str(tmp_path / "out"),
+        "RUN": str(trained),
+        "BAD": str(tmp_path / "bad.yaml"),
+        "OTHER": str(tmp_path / "other"),
+    }
+    for place, path in places.items():
+        words = [word.replace(place, path) if word.startswith(place) else word for word in words]
+    if words[0] != "predict":
+        words = [*words, "--workers", "0"]
+    assert main(words) == code
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("vidnas: error: ")
+    assert message in errors[0]
+
+
+def test_an_unfinished_run_is_not_tested(trained, synthetic_data, tmp_path, capsys):
+    (tmp_path / "last.ckpt").touch()
+    assert main(["test", str(tmp_path), "--data", str(synthetic_data)]) == 1
+    assert "this run is not finished; train it to the end with --resume" in capsys.readouterr().err
