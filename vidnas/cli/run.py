@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidnas.cli.search_options import describe, prepare, search_parser
+from vidnas.cli.search_options import prepare, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -13,26 +13,22 @@ def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
     from vidnas.data.augment import Views
     from vidnas.pipeline.page import write_page
-    from vidnas.pipeline.run import RunPaths, fit_run, run_seconds, run_videos
+    from vidnas.pipeline.run import RunPaths, run_videos
 
     ready = prepare(run_parser(), argv)
     views = Views.parse(ready.options.views)
-    search, training, steps = ready.search, ready.options.train, ready.data.steps_per_epoch
-    if ready.options.max_hours:
-        seconds = 3600 * ready.options.max_hours
-        search, training = fit_run(ready.estimate, search, training, ready.plan, steps, seconds)
-    seconds = run_seconds(ready.estimate, search, training, ready.plan, steps)
-    print(describe(seconds, ready.estimate, search.schedule(steps).alpha_steps))
-    if ready.options.dry_run:
-        return 0
     paths = RunPaths(Path(ready.options.out))
+    settled = settle_or_resume(ready, ready.options.train, paths.settled)
+    if settled is None:
+        return 0
+    assert settled.training is not None
     outcome = run_videos(
         ready.lists,
         ready.plan,
         ready.data_config,
         ready.data,
-        search,
-        training,
+        settled.search,
+        settled.training,
         views,
         paths,
         resume=ready.options.resume,
@@ -42,8 +38,8 @@ def run(argv: list[str]) -> int:
         outcome,
         source=ready.options.data,
         command=["vidnas", "run", *argv],
-        search=search,
-        training=training,
+        search=settled.search,
+        training=settled.training,
     )
     print(f"report: {paths.report}")
     return 0

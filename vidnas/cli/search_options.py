@@ -1,4 +1,4 @@
-"""What `vidnas search` and `vidnas run` share: options, and the steps from them to a settled search."""
+"""What `vidnas search` and `vidnas run` share: options, and the way from them to settled settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,17 @@ from vidnas.cli.parsing import UsageError, make_config_parser
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
     from vidnas.data.datamodule import DataConfig
+    from vidnas.engine.config import TrainConfig
     from vidnas.engine.search_config import SearchConfig
-    from vidnas.engine.search_estimate import SearchEstimate
     from vidnas.pipeline.lists import Lists
     from vidnas.pipeline.plan import SearchPlan
     from vidnas.pipeline.search import SearchData
+    from vidnas.pipeline.settle import Settled
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A search, settled and measured; `search` is as given, before any time limit."""
+    """What a search needs to start; `search` is as given, before any time limit."""
 
     options: Any
     lists: "Lists"
@@ -27,7 +28,6 @@ class Prepared:
     data_config: "DataConfig"
     data: "SearchData"
     search: "SearchConfig"
-    estimate: "SearchEstimate"
 
 
 def search_parser(verb: str, description: str) -> "ConfigParser":
@@ -61,11 +61,11 @@ def search_parser(verb: str, description: str) -> "ConfigParser":
 
 
 def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
-    """Parse, read the lists, settle the space, and measure a few steps; prints what was settled."""
+    """Parse, read the lists and choose the space; prints what was chosen."""
     from vidnas.data.datamodule import DataConfig
     from vidnas.pipeline.lists import load_lists
     from vidnas.pipeline.plan import SpaceChoice, parse_macs, plan_search
-    from vidnas.pipeline.search import SearchData, estimate_search, prepare_process
+    from vidnas.pipeline.search import SearchData, prepare_process
 
     parsed = parser.parse_args(argv)
     for name in ("data", "target_macs", "out"):
@@ -89,15 +89,20 @@ def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
     print(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
     data = SearchData(plan, data_config, options.search)
-    estimate = estimate_search(plan, data, options.search)
-    return Prepared(options, lists, plan, data_config, data, options.search, estimate)
+    return Prepared(options, lists, plan, data_config, data, options.search)
 
 
-def describe(seconds: float, estimate: "SearchEstimate", alpha_steps: int) -> str:
-    """One line: time, memory, disk."""
-    hours, minutes = divmod(round(seconds / 60), 60)
-    clock = f"{hours} h {minutes} min" if hours else f"{max(minutes, 1)} min"
-    return (
-        f"estimated: {clock} ({alpha_steps} steps on alpha), peak memory {estimate.peak_memory_mib:.0f} MiB, "
-        f"disk {estimate.disk_mib:.0f} MiB"
-    )
+def settle_or_resume(ready: Prepared, training: "TrainConfig | None", path: Path) -> "Settled | None":
+    """The settings after any time limit, with the estimate printed; None for a dry run."""
+    from vidnas.pipeline.settle import keep, kept, settle
+
+    settled = kept(ready.search, training, path) if ready.options.resume else None
+    fresh = settled is None
+    if settled is None:
+        settled = settle(ready.plan, ready.data, ready.search, training, ready.options.max_hours)
+    print(settled.line, flush=True)
+    if ready.options.dry_run:
+        return None
+    if fresh:
+        keep(settled, path)
+    return settled

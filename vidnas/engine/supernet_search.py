@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from lightning.fabric import Fabric
@@ -55,7 +55,7 @@ class SearchFolder:
     @property
     def state(self) -> Path:
         """What resuming needs; after the end, the trained supernet."""
-        return self.root / "search.ckpt"
+        return self.root / "last.ckpt"
 
     @property
     def space(self) -> Path:
@@ -197,12 +197,11 @@ def run_search(
     folder.archive.touch()
     with (
         Archive(folder.archive, lines=lines["archive"]) as archive,
-        folder.curves.open("a") as curves,
+        folder.curves.open("a", buffering=1) as curves,
         StopSignals() as stop,
     ):
 
         def save() -> None:
-            curves.flush()
             counted = {"archive": archive.lines, "curves": search.step}
             save_state({**search.state_dict(), "lines": counted, "fingerprint": dict(fingerprint)}, folder.state)
 
@@ -222,7 +221,7 @@ def run_search(
                     record = search.alpha_step(number, batch)
                     archive.append(entries(record, len(batch.labels)))
                     line |= _alpha_line(record, search)
-                curves.write(json.dumps(line) + "\n")
+                _write_line(curves, json.dumps(line), folder.curves)
                 search.step += 1
                 bar.update()
                 bar.set_postfix_str(_postfix(line, search), refresh=False)
@@ -235,6 +234,13 @@ def run_search(
                 if search.step % search.config.checkpoint_every_steps == 0 and search.step < schedule.total:
                     save()
         save()
+
+
+def _write_line(file: TextIO, line: str, path: Path) -> None:
+    try:
+        file.write(line + "\n")
+    except OSError as error:
+        raise VidnasError(f"{path}: cannot be written ({error.strerror}); make room and resume the run") from error
 
 
 def check_fingerprint(saved: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> None:

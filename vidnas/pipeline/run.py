@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from vidnas.arch.cost import format_macs, network_cost
@@ -13,7 +13,6 @@ from vidnas.engine.config import TrainConfig
 from vidnas.engine.files import write_json
 from vidnas.engine.results import TestResult
 from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.search_estimate import SearchEstimate, fit_epochs
 from vidnas.engine.test import test
 from vidnas.engine.train import train
 from vidnas.pipeline.lists import Lists
@@ -29,6 +28,11 @@ class RunPaths:
     """What lies where in the folder of a run."""
 
     root: Path
+
+    @property
+    def settled(self) -> Path:
+        """Epochs of the run, for its resumption."""
+        return self.root / "settled.json"
 
     @property
     def search(self) -> Path:
@@ -94,33 +98,6 @@ class RunOutcome:
     def only_x3d_right(self) -> int:
         """Test videos that only X3D got right."""
         return int((self.x3d.result.correct & ~self.searched.result.correct).sum())
-
-
-def run_seconds(
-    estimate: SearchEstimate, search: SearchConfig, train_config: TrainConfig, plan: SearchPlan, steps_per_epoch: int
-) -> float:
-    """Estimated seconds of a whole run: the search, and two trainings at the speed of the search's weight steps."""
-    train_steps = train_config.steps or train_config.epochs * max(1, len(plan.train) // train_config.batch_size)
-    step_sec = estimate.weights_step_sec * train_config.batch_size / search.batch_size
-    return estimate.total_sec(search.schedule(steps_per_epoch)) + 2 * train_steps * step_sec
-
-
-def fit_run(
-    estimate: SearchEstimate,
-    search: SearchConfig,
-    train_config: TrainConfig,
-    plan: SearchPlan,
-    steps_per_epoch: int,
-    seconds: float,
-) -> tuple[SearchConfig, TrainConfig]:
-    """Fewer epochs of search and training, in the same proportion, so that the run fits into the time."""
-    whole = run_seconds(estimate, search, train_config, plan, steps_per_epoch)
-    if whole <= seconds:
-        return search, train_config
-    share = estimate.total_sec(search.schedule(steps_per_epoch)) / whole
-    fitted = fit_epochs(search, estimate, steps_per_epoch, seconds * share)
-    epochs = max(1, int(train_config.epochs * seconds / whole))
-    return fitted, replace(train_config, epochs=epochs, steps=None)
 
 
 def run_videos(

@@ -13,10 +13,18 @@ from vidnas.data.dataset import TrainClips, ViewClips
 from vidnas.data.sampler import SequentialBatches, StepBatches
 from vidnas.engine.candidates import Judged, judge, probable_candidates
 from vidnas.engine.files import read_json, replace_file, write_json
+from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.runtime import choose_device, set_threads, tune_allocator, use_repeatable_kernels
 from vidnas.engine.search_config import Schedule, SearchConfig
 from vidnas.engine.search_estimate import SearchEstimate, measure_search
-from vidnas.engine.supernet_search import Batches, SearchFolder, SupernetSearch, make_fabric, run_search
+from vidnas.engine.supernet_search import (
+    Batches,
+    SearchFolder,
+    SupernetSearch,
+    check_fingerprint,
+    make_fabric,
+    run_search,
+)
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.search.costs import CostTable
 
@@ -123,14 +131,27 @@ def search_videos(
         Interrupted: stopped by a signal; the state is saved.
         VidnasError: as `vidnas.engine.supernet_search.run_search`.
     """
-    folder = SearchFolder(root)
-    root.mkdir(parents=True, exist_ok=True)
+    with RunFolder(root).lock():
+        return _search_locked(plan, data_config, data, config, SearchFolder(root), resume, notify)
+
+
+def _search_locked(
+    plan: SearchPlan,
+    data_config: DataConfig,
+    data: SearchData,
+    config: SearchConfig,
+    folder: SearchFolder,
+    resume: bool,
+    notify: Notify,
+) -> SearchResult:
     schedule = config.schedule(data.steps_per_epoch)
     fingerprint = _fingerprint(plan, data_config, config)
     if resume and folder.result.exists():
         record = read_json(folder.result)
+        check_fingerprint(record["fingerprint"], fingerprint, folder.result)
         notify(f"{folder.derived}: searched already, nothing to do")
         return SearchResult(ArchSpec.load(folder.derived), record, folder)
+    RunFolder(folder.root).open({"search": asdict(config), "fingerprint": fingerprint}, resume=resume)
     replace_file(folder.space, plan.space.to_json().encode())
     search = _new_search(plan, schedule, config)
     run_search(
@@ -143,7 +164,7 @@ def search_videos(
         notify=notify,
     )
     judged = _judge(search, data, config)
-    record = _record(search, plan, judged)
+    record = {**_record(search, plan, judged), "fingerprint": fingerprint}
     spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
     replace_file(folder.derived, spec.to_json().encode())
     write_json(folder.result, record)

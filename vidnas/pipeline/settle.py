@@ -1,0 +1,91 @@
+"""How long a job takes and how many epochs it gets: measured once, at its start, and kept for its resumption."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vidnas.engine.config import TrainConfig
+from vidnas.engine.files import read_json, write_json
+from vidnas.engine.search_config import SearchConfig
+from vidnas.engine.search_estimate import SearchEstimate, fit_epochs
+from vidnas.pipeline.plan import SearchPlan
+from vidnas.pipeline.search import SearchData, estimate_search
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The settings of a job after any time limit.
+
+    Attributes:
+        search: settings of the search.
+        training: settings of the trainings, for a whole run.
+        line: what it will take, for the user.
+    """
+
+    search: SearchConfig
+    training: TrainConfig | None
+    line: str
+
+
+def settle(
+    plan: SearchPlan, data: SearchData, search: SearchConfig, training: TrainConfig | None, max_hours: float | None
+) -> Settled:
+    """Measure a few steps, and give the job fewer epochs where it would take longer than `max_hours`.
+
+    Epochs of search and training shrink in the same proportion.
+    """
+    estimate = estimate_search(plan, data, search)
+    steps = data.steps_per_epoch
+    whole = _seconds(estimate, plan, steps, search, training)
+    if max_hours is not None and whole > 3600 * max_hours:
+        part = 3600 * max_hours / whole
+        if training is not None:
+            training = replace(training, epochs=max(1, int(training.epochs * part)), steps=None)
+        search = fit_epochs(search, estimate, steps, part * estimate.total_sec(search.schedule(steps)))
+        whole = _seconds(estimate, plan, steps, search, training)
+    alpha_steps = search.schedule(steps).alpha_steps
+    return Settled(search, training, _describe(whole, estimate, alpha_steps))
+
+
+def keep(settled: Settled, path: Path) -> None:
+    """Remember the epochs for a resumed run, which must not measure, and so decide, anew."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    training = settled.training
+    record = {
+        "search": {"epochs": settled.search.epochs, "steps": settled.search.steps},
+        "train": {"epochs": training.epochs, "steps": training.steps} if training else None,
+    }
+    write_json(path, record)
+
+
+def kept(search: SearchConfig, training: TrainConfig | None, path: Path) -> Settled | None:
+    """The settings with the epochs of the start of the run, or None where there was none."""
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if training is not None and record["train"] is not None:
+        training = replace(training, **record["train"])
+    return Settled(replace(search, **record["search"]), training, "epochs as settled at the start of the run")
+
+
+def _seconds(
+    estimate: SearchEstimate,
+    plan: SearchPlan,
+    steps_per_epoch: int,
+    search: SearchConfig,
+    training: TrainConfig | None,
+) -> float:
+    """The search, and for a whole run two trainings at the speed of the search's steps on the weights."""
+    seconds = estimate.total_sec(search.schedule(steps_per_epoch))
+    if training is None:
+        return seconds
+    train_steps = training.steps or training.epochs * max(1, len(plan.train) // training.batch_size)
+    return seconds + 2 * train_steps * estimate.weights_step_sec * training.batch_size / search.batch_size
+
+
+def _describe(seconds: float, estimate: SearchEstimate, alpha_steps: int) -> str:
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    clock = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    return (
+        f"estimated: {clock} ({alpha_steps} steps on alpha), peak memory {estimate.peak_memory_mib:.0f} MiB, "
+        f"disk {estimate.disk_mib:.0f} MiB"
+    )
