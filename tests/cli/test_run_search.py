@@ -1,0 +1,175 @@
+"""`vidnas run` and `vidnas search` as a user calls them, on real files, with everything that can go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ArchSpec
+from vidnas.cli.main import main
+from vidnas.data.synthetic import write_dataset
+from vidnas.search.archive import read
+
+SMALL = ["--space", "tiny", "--clip", "4x24", "--sampling", "uniform", "--target-macs", "1M"]
+QUICK = ["--search.steps", "9", "--search.batch_size", "8", "--search.norm_batches", "1", "--search.candidates", "2"]
+QUICK += ["--clips.workers", "0", "--clips.jitter", "[1.0,1.1]", "--search.threads", "1"]
+TRAIN = ["--train.epochs", "1", "--train.batch_size", "8", "--train.threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("videos")
+    write_dataset(
+        root, classes=("move_left", "move_right"), train_per_class=12, test_per_class=4, size=(32, 32), frames=8, fps=8
+    )
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def command(verb: str, videos: Path, out: Path, *more: str) -> list[str]:
+    return [verb, "--data", str(videos), "--out", str(out), *SMALL, *QUICK, *(TRAIN if verb == "run" else []), *more]
+
+
+def fails(capsys: pytest.CaptureFixture[str], argv: list[str], code: int = 1) -> str:
+    """The one line of an error."""
+    assert main(argv) == code
+    error = capsys.readouterr().err.strip().splitlines()
+    lines = [line for line in error if not line.startswith("search:")]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("vidnas: error: ")
+    return lines[0]
+
+
+def test_run_leaves_everything_and_a_second_call_finds_it_done(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(command("run", videos, out)) == 0
+    printed = capsys.readouterr().out
+    assert "estimated: " in printed
+    assert "McNemar p = " in printed
+    result = json.loads((out / "result.json").read_text())
+    searched = ArchSpec.load(out / "search" / "searched.json")
+    assert result["searched"]["macs"] == network_cost(searched).macs <= 1e6
+    assert abs(result["x3d"]["macs"] / result["searched"]["macs"] - 1) <= 0.01
+    assert result["searched"]["videos"] == 8
+    page = (out / "report.html").read_text()
+    assert "X3D" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert len(list(read(out / "search" / "archive.jsonl"))) >= 6
+    # Going on with a finished run trains nothing and comes to the same figures.
+    assert main(command("run", videos, out, "--resume")) == 0
+    again = json.loads((out / "result.json").read_text())
+    for name in ("searched", "x3d", "mcnemar_p", "only_searched_right"):
+        assert again[name] == result[name]
+    assert main(["predict", str(out / "searched"), str(next((videos / "videos" / "test").iterdir()))]) == 0
+    assert "move_" in capsys.readouterr().out
+
+
+def test_a_run_is_never_written_over(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("search", videos, tmp_path / "run")) == 0
+    capsys.readouterr()
+    assert "--resume" in fails(capsys, command("search", videos, tmp_path / "run"))
+
+
+def test_dry_run_trains_nothing(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("search", videos, tmp_path / "run", "--dry-run")) == 0
+    assert "peak memory" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_terminated_search_resumes_to_the_same_numbers(videos: Path, tmp_path: Path) -> None:
+    """A real process, a real SIGTERM, in the middle of the steps."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(out: Path, *more: str) -> "subprocess.Popen[str]":
+        argv = command("search", videos, out, "--search.steps", "60", *more)
+        return subprocess.Popen(
+            [sys.executable, "-m", "vidnas", *argv],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    whole = start(tmp_path / "whole")
+    assert whole.wait(120) == 0
+    stopped = start(tmp_path / "stopped")
+    curves = tmp_path / "stopped" / "curves.jsonl"
+    deadline = time.monotonic() + 90
+    while not (curves.exists() and curves.read_text().count("\n") >= 25):
+        assert stopped.poll() is None, stopped.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGTERM)
+    _, error = stopped.communicate(timeout=60)
+    assert stopped.returncode == 128 + signal.SIGTERM, error
+    assert "the state is saved" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "stopped" / "searched.json").exists()
+    resumed = start(tmp_path / "stopped", "--resume")
+    assert resumed.wait(120) == 0
+    for name in ("archive.jsonl", "curves.jsonl", "searched.json"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_bad_input_is_one_line(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    good = command("search", videos, out)
+
+    def replaced(option: str, value: str) -> list[str]:
+        place = good.index(option) + 1
+        return [*good[:place], value, *good[place + 1 :]]
+
+    assert "nowhere" in fails(capsys, replaced("--data", str(tmp_path / "nowhere")))
+    too_small = fails(capsys, replaced("--target-macs", "1k"))
+    too_large = fails(capsys, replaced("--target-macs", "900G"))
+    for line in (too_small, too_large):
+        assert line.count("MACs") >= 3, "the target and both ends of the range"
+    assert "write multiply-adds" in fails(capsys, replaced("--target-macs", "lots"))
+    assert "did you mean tiny" in fails(capsys, replaced("--space", "tinny"))
+    assert "frames x size" in fails(capsys, replaced("--clip", "4by24"))
+    assert "--target-macs is missing" in fails(capsys, good[: good.index("--target-macs")], code=2)
+    assert "search.steps" in fails(capsys, [*good, "--search.stepz", "3"], code=2)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("search:\n  steps: 9\n  leaning_rate: 1\n")
+    line = fails(capsys, [*good, "--config", str(recipe)], code=2)
+    assert "recipe.yaml, line 3" in line
+    assert not out.exists()
+
+
+def test_wrong_data_is_one_line(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    one = tmp_path / "one_class" / "only"
+    one.mkdir(parents=True)
+    for i, file in enumerate(sorted((videos / "videos" / "train").iterdir())[:4]):
+        (one / f"{i}.mp4").write_bytes(file.read_bytes())
+    assert "class" in fails(capsys, command("search", one.parent, out))
+    (tmp_path / "one_class" / "empty").mkdir()
+    assert "empty" in fails(capsys, command("search", one.parent, out))
+    # A group on both sides of the split.
+    both = tmp_path / "both"
+    both.mkdir()
+    rows = (videos / "train.csv").read_text().splitlines()
+    for split in ("train", "test"):
+        (both / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    target = both / "videos" / "train"
+    target.mkdir(parents=True)
+    for file in (videos / "videos" / "train").iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    assert "both" in fails(capsys, command("search", both, out))
+    # All files are broken.
+    for file in target.iterdir():
+        file.write_bytes(b"")
+    (both / "test.csv").unlink()
+    assert "data check" in fails(capsys, command("search", both, out))
