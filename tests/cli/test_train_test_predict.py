@@ -128,6 +128,35 @@ def test_recipes_options_and_clips(arch, synthetic_data, tmp_path, capsys):
     assert info.config["identity"]["settings"]["train.momentum"] == 0.9
 
 
+def test_a_folder_is_divided_once(arch, synthetic_data, tmp_path, capsys):
+    """Without a test list train and test hold the same fifth out; a CSV file is tested as a whole."""
+    folder = tmp_path / "folder"
+    videos = load_dataset(synthetic_data).train
+    for sample in videos.samples[:30]:
+        (folder / videos.classes[sample.label]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(sample.path, folder / videos.classes[sample.label])
+    out = tmp_path / "run"
+    words = ["train", "--arch", arch, "--data", str(folder), "--out", str(out), *QUICK, "--batch-size", "4"]
+    assert main(words) == 0
+    trained_on = capsys.readouterr().out
+    assert "note: no test list: " in trained_on
+    first = (out / "test" / "scores.csv").read_text()
+    assert 12 <= len(first.splitlines()) - 1 < 30  # every class has two or three videos, one of them is tested
+    test = ["test", str(out), "--views", "1x1", "--workers", "0", "--batch-size", "4"]
+    assert main([*test, "--data", str(folder)]) == 0
+    assert "may have seen" not in capsys.readouterr().out
+    assert (out / "test" / "scores.csv").read_text() == first
+    next(folder.glob("*/*.mp4")).unlink()
+    assert main([*test, "--data", str(folder)]) == 0
+    assert "it may have seen some of these videos" in capsys.readouterr().out
+    assert main([*test, "--data", str(synthetic_data / "train.csv")]) == 0
+    assert "60 videos, 1.74 MMACs @ 8x32x32" in capsys.readouterr().out
+    shutil.rmtree(out)
+    assert main([*words, "--test", "none"]) == 0
+    assert not (out / "test").exists()
+    assert load_model(out)[1].config["identity"]["videos"] == 29
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -161,7 +190,7 @@ def test_recipes_options_and_clips(arch, synthetic_data, tmp_path, capsys):
 )
 def test_bad_input_is_one_line(words, code, message, arch, trained, synthetic_data, tmp_path, capsys):
     (tmp_path / "bad.yaml").write_text("train:\n  lrr: 1\n")
-    for name in ("one", "two"):
+    for name in ("train/one", "train/two", "test/one", "test/two"):
         (tmp_path / "other" / name).mkdir(parents=True)
         (tmp_path / "other" / name / "x.mp4").touch()
     places = {

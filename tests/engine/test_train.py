@@ -1,6 +1,7 @@
 """Training as a plain function: what it computes, and what it refuses."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -70,6 +71,27 @@ def test_learns_to_tell_videos_apart(synthetic_data, tmp_path):
     assert lines[0]["loss"] > 1.3  # four classes of twelve: starts at ln 12
     assert lines[-1]["loss"] < 0.4
     assert sum(line["top1"] for line in lines[-10:]) / 10 > 0.9
+
+
+def test_equals_a_plain_loop(run, videos, synthetic_data):
+    config = tiny_config(label_smoothing=0.1, grad_clip=0.5, weight_decay=0.1)
+    network = fresh_network(tiny_spec(dropout=0.0), 0)
+    loaders = TrainLoaders(videos, tiny_data(synthetic_data), network.spec.clip, config)
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}])
+    network.train()
+    for step, batch in enumerate(loaders.loader(0, 6)):
+        for group in optimizer.param_groups:  # one step of warm-up
+            group["lr"] = config.peak_lr * 0.5 * (1 + math.cos(math.pi * max(step, 1) / 6)) * min(1, (step + 1) / 2)
+        loss = torch.nn.functional.cross_entropy(network(batch.clips), batch.labels, label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimizer.step()
+    result, _ = run("a", network=tiny_spec(dropout=0.0), label_smoothing=0.1, grad_clip=0.5, weight_decay=0.1)
+    assert_same(network.state_dict(), result.network.state_dict())
+    assert result.figures["loss"] == pytest.approx(loss.item(), rel=1e-6)
 
 
 def test_one_seed_one_result_whatever_the_workers(run):

@@ -1,9 +1,16 @@
 """`vidnas test`: accuracy of a trained network on a list of videos."""
 
 import argparse
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidnas.cli.parsing import make_parser
+
+if TYPE_CHECKING:
+    from vidnas.data.datamodule import DataConfig
+    from vidnas.data.formats import VideoList
+    from vidnas.nn.weights import ModelInfo
 
 
 def run(argv: list[str]) -> int:
@@ -14,10 +21,9 @@ def run(argv: list[str]) -> int:
     from vidnas.cli.checkpoint import load_checkpoint, trained_jitter
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
-    from vidnas.data.formats import load_dataset
     from vidnas.engine.run_folder import RunFolder
     from vidnas.engine.runtime import set_threads, tune_allocator
-    from vidnas.engine.test import test, with_classes
+    from vidnas.engine.test import test
     from vidnas.engine.trainer import is_first_process
 
     tune_allocator()
@@ -25,19 +31,19 @@ def run(argv: list[str]) -> int:
     views = Views.parse(options.views)
     network, info = load_checkpoint(options.checkpoint)
     clip = info.clip.resized(options.clip) if options.clip else info.clip
-    lists = load_dataset(options.data)
-    videos = with_classes(lists.test or lists.train, info.classes)
-    say = print if is_first_process() else _say_nothing
-    for notice in videos.notices:
-        say(f"note: {notice}")
-    say(f"{len(videos)} videos, {network_cost(info.spec, clip)} per clip, {views} views")
     data = DataConfig(
         path=options.data,
+        group_regex=info.config.get("group_regex"),
         jitter=trained_jitter(info),
         workers=options.workers,
         memory_budget_mib=options.memory_budget_mib,
         cache_dir=options.cache_dir,
     )
+    videos, notices = _test_list(data, info)
+    say = partial(print, flush=True) if is_first_process() else _say_nothing
+    for notice in notices:
+        say(f"note: {notice}")
+    say(f"{len(videos)} videos, {network_cost(info.spec, clip)} per clip, {views} views")
     result = test(
         network,
         videos,
@@ -58,11 +64,27 @@ def run(argv: list[str]) -> int:
     return 0
 
 
+def _test_list(data: "DataConfig", info: "ModelInfo") -> "tuple[VideoList, tuple[str, ...]]":
+    """The whole of a CSV file, or the test part of a data set, and what the user should know about it."""
+    from vidnas.data.formats import load_list
+    from vidnas.engine.test import with_classes
+    from vidnas.pipeline.lists import load_lists
+
+    if not data.path.is_dir():
+        videos = load_list(data.path, classes=info.classes)
+        return videos, videos.notices
+    lists = load_lists(data, info.config.get("identity", {}).get("settings", {}).get("train.seed", 0))
+    notices = lists.notices
+    if info.config.get("list") != lists.train.content_hash:
+        notices += ("not the data set that the network was trained on; it may have seen some of these videos",)
+    return with_classes(lists.test, info.classes), notices
+
+
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = make_parser("test", "Accuracy of a trained network: top-1, top-5, per class, and scores of every video.")
     parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="a run folder, or its model.safetensors")
     parser.add_argument(
-        "--data", type=Path, required=True, help="test list (CSV), folder of class folders, or a data set's folder"
+        "--data", type=Path, required=True, help="test list (CSV file), or a data set whose test part is used"
     )
     parser.add_argument(
         "--views", default="10x3", help="clips x crops (1 or 3) per video; default 10x3, as in the papers"

@@ -14,36 +14,36 @@ if TYPE_CHECKING:
 
 
 def run(argv: list[str]) -> int:
-    """Train, then test where there is a test list."""
+    """Train, then test."""
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
-    from vidnas.data.formats import load_dataset, load_list
-    from vidnas.data.split import check_disjoint
+    from vidnas.data.formats import load_dataset
     from vidnas.engine.test import test
     from vidnas.engine.train import train
     from vidnas.engine.trainer import is_first_process
+    from vidnas.pipeline.lists import load_lists
 
     options = _parse(argv)
     views = Views.parse(options.views)
+    without_test = options.test == "none"
     data = DataConfig(
         path=Path(options.data),
-        test_path=Path(options.test) if options.test else None,
+        test_path=Path(options.test) if options.test and not without_test else None,
         group_regex=options.group_regex,
         **vars(options.clips),
     )
     say = partial(print, flush=True) if is_first_process() else _say_nothing
-    lists = load_dataset(data.path, group_regex=data.group_regex)
-    videos, tested = lists.train, lists.test
-    if data.test_path is not None:
-        tested = load_list(data.test_path, classes=videos.classes, group_regex=data.group_regex)
-    if tested is not None:
-        check_disjoint(videos, tested)
-    for notice in (*videos.notices, *(tested.notices if tested else ())):
+    if without_test:
+        videos, tested = load_dataset(data.path, group_regex=data.group_regex).train, None
+        notices = videos.notices
+    else:
+        lists = load_lists(data, options.train.seed)
+        videos, tested, notices = lists.train, lists.test, lists.notices
+    for notice in notices:
         say(f"note: {notice}")
     network = _network(options, len(videos.classes), say)
     result = train(network, videos, options.train, data, Path(options.out), resume=options.resume, notify=say)
     if tested is None:
-        say("no test list: nothing tested")
         return 0
     outcome = test(
         result.network,
@@ -70,7 +70,9 @@ def _parse(argv: list[str]) -> Any:
     optional = str | None
     parser.add_argument("--arch", type=optional, default=None, help="A name of `vidnas list`, or a spec file.")
     parser.add_argument("--data", type=optional, default=None, help="Folder of videos or CSV list (docs/data.md).")
-    parser.add_argument("--test", type=optional, default=None, help="Test list, where it is not beside the other.")
+    parser.add_argument(
+        "--test", type=optional, default=None, help="Test list, or none; default: beside --data, or a fifth of it."
+    )
     parser.add_argument("--group_regex", type=optional, default=None, help="Its first group on a path is never split.")
     parser.add_argument("--out", type=optional, default=None, help="Run folder.")
     parser.add_argument("--weights", type=optional, default=None, help="Start from these: a run folder or weight file.")

@@ -48,7 +48,6 @@ class TrainLoaders:
 
     Attributes:
         clips: the data set.
-        jitter: its scales.
         steps_per_epoch: full batches in one pass over the list.
         num_steps: of the whole run.
     """
@@ -57,7 +56,6 @@ class TrainLoaders:
         self, videos: VideoList, data: DataConfig, clip: ClipSpec, config: TrainConfig, *, pin_memory: bool = False
     ) -> None:
         self.clips = train_clips(data, videos, train_reader(data, videos, clip), clip, config.seed)
-        self.jitter = data.jitter
         self.config = config
         self.workers = data.workers
         self.pin_memory = pin_memory

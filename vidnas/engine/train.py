@@ -120,7 +120,8 @@ def train(
         keeper = RunKeeper(config, pace, folder, identity, resumed, validate, _say_nothing if shows_bar else say)
         if keeper.final is None:
             _fit(network, keeper, loaders, device, shows_bar)
-        return _finish(network, keeper, loaders, device, say)
+        made_from = {"list": videos.content_hash, "group_regex": data.group_regex, "jitter": list(data.jitter)}
+        return _finish(network, keeper, loaders, device, made_from, say)
 
 
 def fresh_network(spec: ArchSpec, seed: int) -> VideoNetwork:
@@ -192,9 +193,14 @@ def _fit(
 
 
 def _finish(
-    network: VideoNetwork, keeper: RunKeeper, loaders: TrainLoaders, device: torch.device, say: Notify
+    network: VideoNetwork,
+    keeper: RunKeeper,
+    loaders: TrainLoaders,
+    device: torch.device,
+    made_from: dict[str, Any],
+    say: Notify,
 ) -> TrainResult:
-    """Take the weights to keep and write them out."""
+    """Take the weights to keep and write them out, with what testing must know of the data."""
     folder, num_steps = keeper.folder, keeper.pace.num_steps
     kept = _put_kept_weights(network, keeper, loaders, device)
     figures = {**keeper.last, **{f"best_{name}": value for name, value in keeper.best.items()}}
@@ -205,8 +211,8 @@ def _finish(
         described = {
             "kept": kept,
             "steps": num_steps,
-            "jitter": list(loaders.jitter),
             "figures": figures,
+            **made_from,
             "identity": keeper.identity,
         }
         save_model(folder.root, network, classes=loaders.clips.videos.classes, config=described)
