@@ -62,11 +62,12 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _parse(argv: list[str]) -> Any:
+def train_parser() -> "ConfigParser":
+    """The options of `vidnas train`."""
     from vidnas.data.datamodule import DataConfig
     from vidnas.engine.config import TrainConfig
 
-    parser: ConfigParser = make_config_parser("train", "Train a network on videos, and test it at the end.")
+    parser = make_config_parser("train", "Train a network on videos, and test it at the end.")
     optional = str | None
     parser.add_argument("--arch", type=optional, default=None, help="A name of `vidnas list`, or a spec file.")
     parser.add_argument("--data", type=optional, default=None, help="Folder of videos or CSV list (docs/data.md).")
@@ -86,6 +87,11 @@ def _parse(argv: list[str]) -> Any:
     parser.add_argument("--views", type=str, default="1x1", help="Clips x crops of the test at the end, as 10x3.")
     parser.add_class_arguments(TrainConfig, "train")
     parser.add_class_arguments(DataConfig, "clips", skip={"path", "test_path", "group_regex"}, instantiate=False)
+    return parser
+
+
+def _parse(argv: list[str]) -> Any:
+    parser = train_parser()
     parsed = parser.parse_args(argv)
     for name in ("arch", "data", "out"):
         if getattr(parsed, name) is None:

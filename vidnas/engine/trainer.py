@@ -54,13 +54,15 @@ def make_trainer(
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's remarks on hardware, workers and products."""
+    """Without Lightning's remarks on hardware, workers and products, and torch's on strides."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
+            # DDP's buckets are contiguous, gradients of 1x1x1 kernels channels-last: the same memory, other strides.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             yield
     finally:
         logger.setLevel(level)
