@@ -12,7 +12,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
 from vidnas.search.spaces.autox3d import autox3d_space
-from vidnas.search.supernet import Supernet, extract
+from vidnas.search.supernet import SuperBlock, Supernet, extract
 from vidnas.search.windows import WINDOW_MODES, WindowMode, hidden_window
 
 KERNELS = tuple(Kernel(t=t, s=s) for t in (1, 3) for s in (3, 5))
@@ -139,15 +139,18 @@ def test_forward_keeps_no_state() -> None:
         assert torch.equal(tensor, before[name]), name
 
 
-def test_starts_as_identity_and_attention_changes_nothing_at_first() -> None:
+@pytest.mark.parametrize("zero_init_residual", [False, True])
+def test_attention_changes_nothing_at_first(zero_init_residual: bool) -> None:
     space = small_space()
-    supernet = Supernet(space)
+    supernet = Supernet(space, zero_init_residual=zero_init_residual)
     clips = torch.randn(2, 3, 3, 24, 24)
     attention = [i for i, variable in enumerate(space.variables) if variable.kind == "attention"]
     plain = list(space.largest())
     for i in attention:
         plain[i] = 0
     torch.testing.assert_close(supernet(clips, tuple(plain)), supernet(clips, space.largest()))
+    scales = [block.project_norm.weight for block in supernet.modules() if isinstance(block, SuperBlock)]
+    assert all((scale == (0 if zero_init_residual else 1)).all() for scale in scales)
 
 
 def test_state_is_differentiable_and_sparse() -> None:

@@ -30,6 +30,8 @@ class TrainConfig:
         precision: fp32, bf16 (mixed), or fp16 (mixed, with loss scaling; on a GPU).
         accumulate: parts in which a batch goes through the network, to save memory. Norms see one part at a time.
         activation_checkpointing: recompute activations in the backward pass, to save memory.
+        zero_init_residual: start the last norm of residual branches at zero, as X3D does. Over short schedules
+            networks then stay at chance for long, so it is off here and on in the papers' recipes.
         norm_batches: batches from which norm statistics are estimated anew at the end; 0 keeps the running ones.
         val_fraction: share of the training list held out for validation, whole groups at a time; 0 is none.
         val_every_epochs: epochs between validations.
@@ -57,6 +59,7 @@ class TrainConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulate: int = 1
     activation_checkpointing: bool = False
+    zero_init_residual: bool = False
     norm_batches: int = 0
     val_fraction: float = 0.0
     val_every_epochs: int = 1

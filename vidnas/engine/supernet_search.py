@@ -92,7 +92,7 @@ class SupernetSearch:
         self.config = config
         self.fabric = fabric
         torch.manual_seed(config.seed)
-        supernet = Supernet(space, config.windows)
+        supernet = Supernet(space, config.windows, zero_init_residual=config.zero_init_residual)
         self.supernet = supernet.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.supernet, config)
         self.alpha = AlphaSearch(table, target, config.alpha_settings, config.seed)

@@ -114,7 +114,8 @@ def train(
         pace = Pace(loaders.num_steps, loaders.steps_per_epoch)
         say(f"{spec.name}: {network_cost(spec)}; {_describe_clip(spec.clip)}")
         say(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
-        network = fresh_network(network, config.seed) if isinstance(network, ArchSpec) else network
+        if isinstance(network, ArchSpec):
+            network = fresh_network(network, config.seed, zero_init_residual=config.zero_init_residual)
         validate = Validation(held_out, data, config, spec.clip) if held_out is not None else None
         shows_bar = progress and is_first_process() and sys.stdout.isatty()
         keeper = RunKeeper(config, pace, folder, identity, resumed, validate, _say_nothing if shows_bar else say)
@@ -124,11 +125,11 @@ def train(
         return _finish(network, keeper, loaders, device, made_from, say)
 
 
-def fresh_network(spec: ArchSpec, seed: int) -> VideoNetwork:
-    """A network whose initial weights depend on the seed alone."""
+def fresh_network(spec: ArchSpec, seed: int, *, zero_init_residual: bool = False) -> VideoNetwork:
+    """A network whose initial weights depend on the seed alone; `TrainConfig` explains the option."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(spec)
+        return build(spec, zero_init_residual=zero_init_residual)
 
 
 def _divide(videos: VideoList, config: TrainConfig) -> tuple[VideoList, VideoList | None]:

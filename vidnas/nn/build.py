@@ -96,18 +96,20 @@ def _norm_statistics_kept(module: nn.Module) -> Iterator[None]:
             norm.momentum, norm.num_batches_tracked = momentum, counter
 
 
-def build(spec: ArchSpec) -> VideoNetwork:
-    """A freshly initialised network in channels_last_3d, in training mode.
-
-    He initialisation; the last norm of every residual branch starts at zero (X3D A.3), biases at zero.
-    """
+def build(spec: ArchSpec, *, zero_init_residual: bool = True) -> VideoNetwork:
+    """A freshly initialised network in channels_last_3d, in training mode; see `initialise`."""
     network = VideoNetwork(spec)
-    initialise(network)
+    initialise(network, zero_init_residual=zero_init_residual)
     return network.to(memory_format=torch.channels_last_3d)
 
 
-def initialise(network: nn.Module) -> None:
-    """(Re-)initialise in place, from torch's current random state."""
+def initialise(network: nn.Module, *, zero_init_residual: bool = True) -> None:
+    """(Re-)initialise in place, from torch's current random state: He's rule, biases at zero.
+
+    Args:
+        network: any module made of ours.
+        zero_init_residual: start the last norm of every residual branch at zero (X3D A.3). Attention always does.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -119,7 +121,7 @@ def initialise(network: nn.Module) -> None:
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, MBConv3D):
+        if isinstance(module, MBConv3D) and zero_init_residual:
             nn.init.zeros_(module.project_norm.weight)
         elif isinstance(module, GloRe):
             nn.init.zeros_(module.norm.weight)

@@ -154,9 +154,10 @@ class Supernet(nn.Module):
     Args:
         space: the search space.
         windows: which channels a candidate uses, see `vidnas.search.windows`.
+        zero_init_residual: see `vidnas.nn.build.initialise`. An inserted attention unit always starts as the identity.
     """
 
-    def __init__(self, space: Space, windows: WindowMode = "fair") -> None:
+    def __init__(self, space: Space, windows: WindowMode = "fair", *, zero_init_residual: bool = False) -> None:
         super().__init__()
         self.space = space
         self.windows: WindowMode = windows
@@ -166,10 +167,9 @@ class Supernet(nn.Module):
         with torch.device("meta"):
             pool_size = VideoNetwork(largest).head.pool_size or (1, 1, 1)
         self.head = ClassificationHead(space.head, pooled, pool_size)
-        initialise(self)
+        initialise(self, zero_init_residual=zero_init_residual)
         for module in self.modules():
-            # A residual branch, and so an inserted attention unit, starts at zero: its block is the shortcut.
-            if isinstance(module, SuperBlock):
+            if isinstance(module, SuperBlock) and zero_init_residual:
                 nn.init.zeros_(module.project_norm.weight)
 
     def forward(self, clips: Tensor, choice: Choice) -> Tensor:
