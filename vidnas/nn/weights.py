@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from vidnas.arch.spec import ArchSpec, ClipSpec, Frozen, explain
@@ -163,8 +163,9 @@ def save_model(
     _check_classes(info, info_path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     metadata = {"spec": network.spec.to_json()}
-    _write(weights_path, lambda temporary: save_file(tensors, temporary, metadata))
-    _write(info_path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    # As bytes: safetensors' own file is readable by its owner only.
+    _write(weights_path, save(tensors, metadata))
+    _write(info_path, text.encode())
     return ModelInfo.model_validate_json(text)
 
 
@@ -304,15 +305,16 @@ def _check_classes(info: ModelInfo, path: Path) -> None:
         raise VidnasError(f"{path}: {len(info.classes)} class names for {info.spec.head.num_classes} classes")
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Through a temporary file beside it, so that an interrupted write leaves the old file whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise VidnasError(f"{path}: cannot write the model ({one_line(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
