@@ -29,7 +29,7 @@ class ConfigParser(ArgumentParser):
         self.add_argument(
             "--config",
             action="config",
-            help="Recipe: a YAML file or small, x3d_kinetics, autox3d_kinetics; options win.",
+            help="Recipe: a YAML file, or one that the package brings, such as small (docs/training.md); options win.",
         )
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
