@@ -1,6 +1,7 @@
 """The search loop: a stopped run goes on to the same archive, alpha and weights as one that was never stopped."""
 
 import json
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -92,19 +93,23 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, mode: str) -> 
     assert_equal(tmp_path / "cut", search, tmp_path / "whole", reference)
 
 
+def killed_search(folder: Path) -> None:
+    """Runs in a process of its own and never returns."""
+    search = start(CONFIG)
+    fingerprint = {"space": space().content_hash, "steps": search.schedule.total}
+    batches = Batches(1, stop_at=8, signum=signal.SIGKILL)
+    run_search(search, batches, Batches(2), SearchFolder(folder), fingerprint, resume=False, notify=print)
+
+
 def test_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     """After a kill the files run ahead of the state: they are cut back, a torn line included."""
     reference = go(tmp_path / "whole")
     folder = tmp_path / "killed"
     folder.mkdir()
-    child = os.fork()
-    if child == 0:
-        search = start(CONFIG)
-        fingerprint = {"space": space().content_hash, "steps": search.schedule.total}
-        batches = Batches(1, stop_at=8, signum=signal.SIGKILL)
-        run_search(search, batches, Batches(2), SearchFolder(folder), fingerprint, resume=False, notify=lambda _: None)
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    process = multiprocessing.get_context("spawn").Process(target=killed_search, args=(folder,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
     with (folder / "archive.jsonl").open("a") as archive:
         archive.write('{"step": 99, "cho')
     search = go(folder, resume=True)
