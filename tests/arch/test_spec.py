@@ -91,7 +91,7 @@ def test_a_message_counts_further_mistakes() -> None:
 
 
 def test_what_is_not_json_is_refused_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(VidnasError, match="spec, line 2: not JSON"):
+    with pytest.raises(VidnasError, match="architecture, line 2: not JSON"):
         ArchSpec.from_json('{"name": "x",\n oops}')
     binary = tmp_path / "spec.json"
     binary.write_bytes(b"\xff\xfe\x00")

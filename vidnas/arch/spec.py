@@ -4,24 +4,16 @@ From an ArchSpec alone follow the module (`vidnas.nn`), its cost, its picture, i
 and its export. Tensors are (N, C, T, H, W), kernels (t, s) meaning t x s x s.
 """
 
-import hashlib
-import json
 import re
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from vidnas.arch.document import Document, Frozen
 from vidnas.errors import VidnasError
 
 Positive = Annotated[int, Field(ge=1)]
-
-
-class Frozen(BaseModel):
-    """Base of all specs: immutable, and an unknown field, an infinity or a NaN is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ClipSpec(Frozen):
@@ -170,8 +162,10 @@ class HeadSpec(Frozen):
     ensemble: Literal["softmax_mean", "logit_mean"] = "softmax_mean"
 
 
-class ArchSpec(Frozen):
+class ArchSpec(Document):
     """A whole network: clip, streams, head. `num_classes` 0 leaves fc2 out and the network gives features."""
+
+    what: ClassVar[str] = "architecture"
 
     name: Annotated[str, Field(min_length=1)]
     clip: ClipSpec
@@ -195,47 +189,6 @@ class ArchSpec(Frozen):
                 channels = group.channels
         return self
 
-    @property
-    def content_hash(self) -> str:
-        """12 hex digits over everything but the name."""
-        canonical = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-    def to_json(self) -> str:
-        """Indented JSON; `from_json` gives an equal spec back."""
-        return self.model_dump_json(indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, source: str = "spec") -> "ArchSpec":
-        """Parse and validate.
-
-        Raises:
-            VidnasError: not JSON, or a field that breaks a rule; the message names both.
-        """
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise VidnasError(f"{source}, line {error.lineno}: not JSON ({error.msg})") from error
-        return cls.from_data(data, source)
-
-    @classmethod
-    def from_data(cls, data: Any, source: str = "spec") -> "ArchSpec":
-        """Validate a tree of dicts and lists, as from JSON."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            raise VidnasError(f"{source}: {explain(error)}") from error
-
-    @classmethod
-    def load(cls, path: str | Path) -> "ArchSpec":
-        """Read a spec file."""
-        try:
-            text = Path(path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a text file"
-            raise VidnasError(f"{path}: cannot read the architecture ({reason})") from error
-        return cls.from_json(text, str(path))
-
     def with_classes(self, num_classes: int) -> "ArchSpec":
         """The same network for another number of classes."""
         return self.model_copy(update={"head": self.head.model_copy(update={"num_classes": num_classes})})
@@ -243,14 +196,3 @@ class ArchSpec(Frozen):
     def with_clip(self, clip: ClipSpec) -> "ArchSpec":
         """The same network trained on another clip."""
         return self.model_copy(update={"clip": clip})
-
-
-def explain(error: ValidationError) -> str:
-    """The first broken rule of a validation error as `field: rule`, and how many more there are."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    rule = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    shown = f" (got {given!r})" if isinstance(given, int | float | str) else ""
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {rule}{shown}{more}" if field else f"{rule}{more}"

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from vidnas.engine.config import Optimizer, decay_by_rule, lr_by_rule
 from vidnas.errors import VidnasError
 from vidnas.search.alpha import AlphaSettings
 from vidnas.search.objective import CostMode, CostPressure
@@ -61,7 +62,7 @@ class SearchConfig:
     samples: int | None = None
     weight_samples: int = 1
     weight_mode: Literal["uniform", "two_pass", "streamed"] = "uniform"
-    optimizer: Literal["sgd", "adamw"] = "adamw"
+    optimizer: Optimizer = "adamw"
     lr: float | None = None
     momentum: float = 0.9
     weight_decay: float | None = None
@@ -106,14 +107,14 @@ class SearchConfig:
         """The weights' learning rate at the top of the schedule, given or by rule."""
         if self.lr is not None:
             return self.lr
-        return 0.1 * self.batch_size / 64 if self.optimizer == "sgd" else 0.002 * (self.batch_size / 16) ** 0.5
+        return lr_by_rule(self.optimizer, self.batch_size)
 
     @property
     def decay(self) -> float:
         """The weights' decay, given or by rule."""
         if self.weight_decay is not None:
             return self.weight_decay
-        return 5e-5 if self.optimizer == "sgd" else 0.01
+        return decay_by_rule(self.optimizer)
 
     @property
     def score_batch_size(self) -> int:

@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vidnas.arch.spec import ArchSpec, ClipSpec, Frozen, explain
+from vidnas.arch.document import Frozen, explain
+from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.official_keys import OurState, projection_norm_of, to_ours

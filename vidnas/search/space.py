@@ -3,20 +3,17 @@
 An architecture is an index vector, one index per variable; `decode` turns it into an ArchSpec, `encode` back.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from itertools import product
 from math import prod
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from vidnas.arch.document import Document, Frozen
 from vidnas.arch.spec import (
     ArchSpec,
     ClipSpec,
-    Frozen,
     GloReSpec,
     GroupSpec,
     HeadSpec,
@@ -25,7 +22,6 @@ from vidnas.arch.spec import (
     SqueezeExciteSpec,
     StemSpec,
     StreamSpec,
-    explain,
 )
 from vidnas.errors import VidnasError
 from vidnas.search.windows import WINDOW_MODES, channel_window, exact, spacing, unit
@@ -181,8 +177,10 @@ def _shown(choices: Sequence[float]) -> str:
     return f"{choices[0]:g}" if len(choices) == 1 else f"{choices[0]:g}~{choices[-1]:g}"
 
 
-class Space(Frozen):
+class Space(Document):
     """A search space: every architecture has this clip and head, and one option of each list."""
+
+    what: ClassVar[str] = "space"
 
     name: Annotated[str, Field(min_length=1)]
     clip: ClipSpec
@@ -308,40 +306,6 @@ class Space(Frozen):
     def with_clip(self, clip: ClipSpec) -> "Space":
         """The same space for networks that see another clip."""
         return self.model_copy(update={"clip": clip})
-
-    @property
-    def content_hash(self) -> str:
-        """12 hex digits over everything but the name."""
-        canonical = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-    def to_json(self) -> str:
-        """Indented JSON; `from_json` gives an equal space back."""
-        return self.model_dump_json(indent=2) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, source: str = "space") -> "Space":
-        """Parse and validate.
-
-        Raises:
-            VidnasError: not JSON, or a field that breaks a rule; the message names both.
-        """
-        try:
-            return cls.model_validate(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise VidnasError(f"{source}, line {error.lineno}: not JSON ({error.msg})") from error
-        except ValidationError as error:
-            raise VidnasError(f"{source}: {explain(error)}") from error
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Space":
-        """Read a space file."""
-        try:
-            text = Path(path).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a text file"
-            raise VidnasError(f"{path}: cannot read the space ({reason})") from error
-        return cls.from_json(text, str(path))
 
 
 def _first_difference(ours: Any, theirs: Any, path: str) -> str | None:
