@@ -229,3 +229,13 @@ def test_a_recipe_cannot_name_code_to_run(tmp_path):
     path.write_text("arch: a\noptim:\n  class_path: subprocess.Popen\n  init_args: {args: ls}\n")
     with pytest.raises(UsageError, match=r"subprocess\.Popen"):
         config_parser().parse_args(["--config", str(path)])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
+def test_idle_threads_are_calmed_unless_the_user_says_otherwise(given, expected):
+    environment = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")} | given
+    code = "import os; from vidnas.cli.main import main; main(['--version']); print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == expected

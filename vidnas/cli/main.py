@@ -30,6 +30,7 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    _calm_idle_threads()
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -49,6 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _discard_broken_output()
         return _fail(line, 1)
+
+
+def _calm_idle_threads() -> None:
+    """Let OpenMP's idle threads sleep after a short spin; must come before torch is loaded.
+
+    By default GNU OpenMP's threads spin for long at every barrier, so that any other work on the machine slows training
+    on a CPU many times over.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def _dispatch(argv: list[str]) -> int:
