@@ -1,5 +1,6 @@
 """The door: exit codes, one-line errors, suggestions, what is imported."""
 
+import os
 import signal
 import subprocess
 import sys
