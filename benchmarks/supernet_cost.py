@@ -189,7 +189,7 @@ def main() -> None:
     for row in rows:
         print(f"{row['macs'] / 1e9:.2f} GMACs: sampled / extracted {row['ratio']:.3f}")
     result = {
-        "command": "python benchmarks/supernet_cost.py",
+        "command": f"python benchmarks/supernet_cost.py --repeats {options.repeats} --architectures {options.architectures}",
         "date": date.today().isoformat(),
         "versions": versions(),
         "device": options.device,
