@@ -188,8 +188,9 @@ def main() -> None:
     rows = times(torch.device(options.device), options.repeats, options.architectures)
     for row in rows:
         print(f"{row['macs'] / 1e9:.2f} GMACs: sampled / extracted {row['ratio']:.3f}")
+    measured = f"--repeats {options.repeats} --architectures {options.architectures}"
     result = {
-        "command": f"python benchmarks/supernet_cost.py --repeats {options.repeats} --architectures {options.architectures}",
+        "command": f"python benchmarks/supernet_cost.py {measured}",
         "date": date.today().isoformat(),
         "versions": versions(),
         "device": options.device,
