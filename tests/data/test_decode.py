@@ -190,6 +190,7 @@ def test_probe(files: Callable[[str], Path], name: str) -> None:
         ("open GOP", 2.6),
         ("HEVC with open GOP", 1.9),
         ("VP9", 1.9),
+        ("MJPEG", 0.7),
     ],
 )
 def test_decodes_only_what_is_needed(files: Callable[[str], Path], name: str, at_sec: float) -> None:
@@ -202,8 +203,22 @@ def test_decodes_only_what_is_needed(files: Callable[[str], Path], name: str, at
             decoded[jump] = video.decoded
         assert number(got[0]) == wanted
     # The first two frames and what the decoder holds back behind them, then one group of pictures and the same.
-    assert decoded[True] <= 2 + 12 + 2 * 4
+    assert decoded[True] <= (2 if name == "MJPEG" else 2 + 12 + 2 * 4)
     assert decoded[False] > wanted
+
+
+def test_pictures_that_none_leans_on_are_left_out(files: Callable[[str], Path]) -> None:
+    name = "long GOP with B-frames"
+    wanted = np.arange(5, 90, 8)
+    with open_video(files(name)) as video:
+        got = decode._pick(video, (wanted + 0.5) / 30, None, jump=True)
+        came_out = video.decoded
+    assert [number(frame) for frame in got] == wanted.tolist()
+    with av.open(str(files(name))) as container:
+        container.streams.video[0].codec_context.skip_frame = "NONREF"
+        needed = sum(1 for _ in container.decode(video=0))
+    # The frames wanted themselves, and up to the last one what others lean on.
+    assert came_out <= needed + len(wanted) < 75
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the bytes read from /proc")

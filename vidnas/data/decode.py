@@ -89,7 +89,7 @@ def probe(path: str | Path) -> VideoInfo:
 def read_frames(path: str | Path, times_sec: Sequence[float], *, short_side: int | None = None) -> np.ndarray:
     """Frames on the screen at the given times, in the order given.
 
-    Only what is needed is decoded, and only the frames used are converted.
+    Only what is needed is decoded, where packets tell what that is, and only the frames used are converted.
 
     Args:
         path: the video file.
@@ -177,21 +177,25 @@ class _Converter:
 
 
 def _pick(video: Video, times_sec: Sequence[float], short_side: int | None, *, jump: bool) -> np.ndarray:
-    start, shown = video.first()
-    convert = _Converter(shown, short_side)
-    ahead = video.next()
+    start, frame = video.first()
+    convert = _Converter(frame, short_side)
+    position, ahead = start, None
     image: np.ndarray | None = None
     out: np.ndarray | None = None
     for place in np.argsort(np.asarray(times_sec), kind="stable"):
         tick = start + times_sec[place] / video.tick_sec + video.slack_ticks
-        if jump and ahead is not None and ahead[0] <= tick and video.jump(tick, ahead[0]):
-            ahead = video.next()
-            if ahead is None:
-                raise LostFrame
-        while ahead is not None and ahead[0] <= tick:
-            shown, ahead, image = ahead[1], video.next(), None
+        shown = None
+        if jump and tick > position and (ahead is None or ahead[0] <= tick):
+            shown = video.aim(tick, position if ahead is None else ahead[0])
+        while position != shown:
+            ahead = ahead or video.next()
+            if ahead is None or ahead[0] > tick:
+                if shown is not None:
+                    raise LostFrame
+                break
+            (position, frame), ahead, image = ahead, None, None
         if image is None:
-            image = convert(shown)
+            image = convert(frame)
         if out is None:
             out = np.empty((len(times_sec), *image.shape), np.uint8)
         out[place] = image

@@ -4,7 +4,7 @@ A tick is the stream's own unit of time.
 """
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, repeat
@@ -21,11 +21,19 @@ _CONTAINERS = (
     "mxf,nut,wtv,rm,dv,mjpeg,yuv4mpegpipe"
 )
 # Farther than this the file is sought; nearer, packets are read on and decoded from the last key frame among them.
+# Where every frame stands alone, two frames are far.
 _SEEK_BEYOND_SEC = 10.0
 # Containers that give right times after a seek (MPEG program streams do not).
 _SEEKABLE = {"mov", "matroska", "mpegts", "flv", "asf"}
 # A container without an index of key frames lands anywhere: try farther back until a key frame is met.
 _SEEK_BACK_SEC = (0.0, 1.0, 4.0, 16.0, 64.0)
+# Codecs of which a packet is one picture with its own time, so that packets tell what is on the screen at a time.
+_PICTURE_PER_PACKET = {"h264", "hevc", "mjpeg"}
+# Of those, the ones whose pictures that no other leans on can be left out without a trace (HEVC marks them only
+# within their temporal layer).
+_SKIPS = {"h264"}
+# Of those, the ones whose every picture stands alone.
+_STAND_ALONE = {"mjpeg"}
 # AVI stores no presentation times; the demuxer's own are swapped around B-frames, never by more places than this.
 _AVI_REORDER = 4
 
@@ -71,10 +79,15 @@ class Video:
         self.seeks = bool(_SEEKABLE & set(container.format.name.split(",")))
         self.reorder = _AVI_REORDER if container.format.name == "avi" else 0
         self.decoded = 0
+        self._codec = self.stream.codec_context.name
         self._demuxed = container.demux(self.stream)
         self._queue: deque[Any] = deque()  # packets read ahead, not decoded yet
+        self._inside: Counter[int] = Counter()  # ticks of packets that went into the decoder and did not come out yet
+        self._latest_key: int | None = None
         self._floor: int | None = None  # frames before this tick lean on packets that were skipped
         self._landed = False  # whether the key frame of the last jump came out
+        self._wanted: tuple[float, int] | None = None  # what `aim` is after: up to which tick, and the frame's own
+        self._skipping = False  # whether the decoder passes over pictures that no other leans on
         self._stamped = self._stamp(self._frames())
 
     def first(self) -> tuple[int, Any]:
@@ -97,27 +110,42 @@ class Video:
         last, duration = max(starts)
         return len(packets), (last - min(starts)[0] + (duration or self.frame_ticks)) * self.tick_sec
 
-    def jump(self, tick: float, position: int) -> bool:
-        """Skip to the last key frame at or before `tick` if that is not decoded yet; whether it did.
+    def aim(self, tick: float, position: int) -> int | None:
+        """Prepare for the frame on the screen at `tick`: `next` may leave out whatever is not needed for it.
 
         Args:
-            tick: where to.
-            position: tick of the last frame given out, before `tick`.
+            tick: later than that of the frame asked for before.
+            position: tick of the last frame given out, at or before `tick`.
+
+        Returns:
+            The tick of the frame on the screen; None where packets do not tell, and the frame is known by the next.
 
         Raises:
             LostFrame: the packets have no times to go by, or no key frame was found.
         """
-        far = self.seeks and (tick - position) * self.tick_sec > _SEEK_BEYOND_SEC
+        beyond = 2 * self.frame_ticks if self._codec in _STAND_ALONE else _SEEK_BEYOND_SEC / self.tick_sec
+        far = self.seeks and tick - position > beyond
         key = self._seek(tick) if far else self._read_until(tick)
-        if key is None:
-            return False
-        for _ in range(key):
-            self._queue.popleft()
-        self._floor = self._queue[0].pts
-        self._landed = False
-        self.stream.codec_context.flush_buffers()
-        self._stamped = self._stamp(self._frames())
-        return True
+        shown = self._shown(tick, position) if self._codec in _PICTURE_PER_PACKET else None
+        self._wanted = None if shown is None else (tick, shown)
+        if key is not None:
+            for _ in range(key):
+                self._queue.popleft()
+            self._inside.clear()
+            self._floor = self._queue[0].pts
+            self._landed = False
+            self.stream.codec_context.flush_buffers()
+            self._stamped = self._stamp(self._frames())
+        return shown
+
+    def _shown(self, tick: float, position: int) -> int:
+        """The latest tick up to `tick` of all packets whose frames did not come out yet, else `position`."""
+        ticks = Counter(packet.pts for packet in self._queue if packet.pts is not None and not packet.is_discard)
+        ticks += self._inside
+        shown = max((start for start in ticks if start <= tick), default=position)
+        if ticks[shown] > 1:
+            raise LostFrame
+        return max(shown, position)
 
     def _seek(self, tick: float) -> int:
         for back_sec in _SEEK_BACK_SEC:
@@ -127,6 +155,7 @@ class Video:
             except av.FFmpegError as error:
                 raise LostFrame from error
             self._demuxed = self.container.demux(self.stream)
+            self._latest_key = None
             key = self._read_until(tick)
             if key is not None:
                 return key
@@ -142,6 +171,11 @@ class Video:
             self._queue.append(last)
             if last.pts is None and not _is_end(last):
                 raise LostFrame
+            if last.is_keyframe and last.pts is not None:
+                # Key frames that go back in time: packets then tell nothing about the order on the screen.
+                if self._latest_key is not None and last.pts < self._latest_key:
+                    raise LostFrame
+                self._latest_key = last.pts
         keys = (i for i, p in enumerate(self._queue) if p.is_keyframe and p.pts is not None and p.pts <= tick)
         return max(keys, default=None)
 
@@ -160,6 +194,7 @@ class Video:
 
     def _frames(self) -> Iterator[Any]:
         for packet in self._packets():
+            self._leave_out(packet)
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
@@ -167,8 +202,23 @@ class Video:
                 raise BrokenVideo(self.path, cause) from error
             for frame in frames:
                 self.decoded += 1
+                if frame.pts is not None:
+                    self._inside.pop(frame.pts, None)
                 if self._floor is None or self._landed_on(frame, self._floor):
                     yield frame
+
+    def _leave_out(self, packet: Any) -> None:
+        """Tell the decoder whether to pass over this packet if no other leans on it."""
+        tick = packet.pts
+        needless = False
+        if self._wanted is not None and tick is not None and self._codec in _SKIPS:
+            until, shown = self._wanted
+            needless = tick <= until and tick != shown
+        if needless != self._skipping:
+            self.stream.codec_context.skip_frame = "NONREF" if needless else "DEFAULT"
+            self._skipping = needless
+        if tick is not None and not needless and not packet.is_discard:
+            self._inside[tick] += 1
 
     def _landed_on(self, frame: Any, floor: int) -> bool:
         """Whether a frame after a jump counts; the first one must be the key frame itself.
