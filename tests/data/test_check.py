@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from vidnas.cli.main import main
-from vidnas.data.check import Finding, check, run_apart, shared
+from vidnas.data.check import Finding, check, shared
 from vidnas.data.formats import VideoList, load_dataset, load_list
+from vidnas.data.processes import run_apart
 from vidnas.data.synthetic import write_video
 
 
@@ -82,11 +83,12 @@ def crash_or_count(path: Path) -> Finding:
 
 def test_a_file_that_kills_its_process_is_found_out() -> None:
     paths = [Path(f"{'crash' if i in (3, 11) else 'good'}{i}") for i in range(14)]
-    done: list[None] = []
-    findings = run_apart(crash_or_count, paths, 2, lambda: done.append(None))
+    done: dict[int, Finding] = {}
+    crash = Finding(0, None, "crash")
+    findings = run_apart(crash_or_count, paths, 2, dead=crash, done=lambda place, found: done.update({place: found}))
     assert [i for i, finding in enumerate(findings) if finding.cause is not None] == [3, 11]
     assert all(f.frames == len(p.name) for f, p in zip(findings, paths, strict=True) if f.cause is None)
-    assert len(done) == 14
+    assert [done[i] for i in range(14)] == findings
 
 
 def test_command_reports_and_fixes(spoilt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
