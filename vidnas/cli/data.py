@@ -1,4 +1,4 @@
-"""`vidnas data`: `check` says which videos of a data set are of no use; `generate` makes a small data set."""
+"""`vidnas data`: `check` says which videos are of no use, `cache` copies them small, `generate` makes a data set."""
 
 import argparse
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from vidnas.cli.cache import cache
 from vidnas.cli.generate import generate
 from vidnas.cli.parsing import UsageError, make_parser, suggestion
 from vidnas.data.check import Report, check, shared
@@ -15,10 +16,11 @@ from vidnas.errors import VidnasError
 
 def run(argv: list[str]) -> int:
     """Dispatch on the second word."""
-    actions = {"check": _check, "generate": generate}
+    actions = {"check": _check, "cache": cache, "generate": generate}
     if not argv or argv[0] in ("-h", "--help"):
         print(
-            "usage: vidnas data check DIR|CSV ...\n       vidnas data generate DIR ...\n\n"
+            "usage: vidnas data check DIR|CSV ...\n       vidnas data cache DIR|CSV -o OUT ...\n"
+            "       vidnas data generate DIR ...\n\n"
             "`vidnas data check --help` tells more."
         )
         return 0

@@ -22,7 +22,6 @@ from vidnas.data.stream import BrokenVideo, LostFrame, Video, open_video
 __all__ = ["BrokenVideo", "VideoInfo", "count_frames", "probe", "read_all", "read_frames"]
 
 _UNKNOWN_FPS = 25.0
-_COMPLETE = 0.9
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def read_all(
     """
     with open_video(path) as video:
         start, first = video.first()
-        convert = _Converter(first, short_side)
+        convert = Converter(first, short_side)
         frames, ticks = [convert(first)], [start]
         while max_frames is None or len(frames) < max_frames:
             following = video.next()
@@ -150,15 +149,11 @@ def count_frames(path: str | Path) -> int:
         start, _ = current = video.first()
         while (following := video.next()) is not None:
             current = following
-        end_ticks = current[0] - start + video.frame_ticks
-        declared, duration = video.stream.frames, video.stream.duration
-        # Frames alone would accuse files whose edit list hides some, the duration alone a long last frame.
-        if declared and duration and max(video.decoded / declared, end_ticks / duration) < _COMPLETE:
-            raise BrokenVideo(path, f"ends after {video.decoded} of {declared} frames")
+        video.check_end(start, current[0])
         return video.decoded
 
 
-class _Converter:
+class Converter:
     """Decoded frames to upright RGB arrays, all as large and turned as the first frame of the video."""
 
     def __init__(self, first: Any, short_side: int | None) -> None:
@@ -178,7 +173,7 @@ class _Converter:
 
 def _pick(video: Video, times_sec: Sequence[float], short_side: int | None, *, jump: bool) -> np.ndarray:
     start, frame = video.first()
-    convert = _Converter(frame, short_side)
+    convert = Converter(frame, short_side)
     position, ahead = start, None
     image: np.ndarray | None = None
     out: np.ndarray | None = None

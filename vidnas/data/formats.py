@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from vidnas.data.classes import classify, read_classes
+from vidnas.data.manifest import MANIFEST, stale_notice
 from vidnas.data.rows import read_rows, write_rows, write_text
 from vidnas.errors import VidnasError
 
@@ -132,8 +133,8 @@ def load_list(path: str | Path, *, classes: Sequence[str] | None = None, group_r
         group_regex: its first match group on the relative path is the group of a video.
 
     Raises:
-        VidnasError: nothing usable, a bad line, an unknown class, one path with two labels, a path that leaves the
-            folder, a group expression that fails.
+        VidnasError: an unfinished copy (`vidnas data cache`), nothing usable, a bad line, an unknown class, one path
+            with two labels, a path that leaves the folder, a group expression that fails.
     """
     path = Path(path)
     if path.is_dir():
@@ -154,6 +155,8 @@ def _is_list(path: Path) -> bool:
 
 def _read_folder(folder: Path, classes: Sequence[str] | None) -> VideoList:
     root = folder.resolve()
+    if (root / MANIFEST).is_file():
+        raise VidnasError(f"{folder}: an unfinished copy of a data set; call the same `vidnas data cache` again")
     class_folders = [entry for entry in _visible(root) if entry.is_dir()]
     if not class_folders:
         raise VidnasError(f"{folder}: no class folders in it; put the videos of each class into a folder of its own")
@@ -222,6 +225,8 @@ def _read_csv(file: Path, classes: Sequence[str] | None) -> VideoList:
         raise VidnasError(f"{file}: none of its files is there, e.g. {root / missing[0]}; paths start at {root}")
     if missing:
         notices.append(f"{file}: {len(missing)} of {len(samples)} files are not there, e.g. {missing[0]}")
+    if stale := stale_notice(root, [path.relative_to(root).as_posix() for path in samples]):
+        notices.append(stale)
     if repeats:
         notices.append(f"{file}: {repeats} repeated lines passed over")
     return VideoList(root, tuple(samples.values()), names, tuple(notices))

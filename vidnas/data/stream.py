@@ -4,7 +4,7 @@ A tick is the stream's own unit of time.
 """
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, repeat
@@ -36,6 +36,8 @@ _SKIPS = {"h264"}
 _STAND_ALONE = {"mjpeg"}
 # AVI stores no presentation times; the demuxer's own are swapped around B-frames, never by more places than this.
 _AVI_REORDER = 4
+# A file that holds less of what its header declares has been cut short.
+_COMPLETE = 0.9
 
 
 class BrokenVideo(VidnasError):
@@ -82,7 +84,7 @@ class Video:
         self._codec = self.stream.codec_context.name
         self._demuxed = container.demux(self.stream)
         self._queue: deque[Any] = deque()  # packets read ahead, not decoded yet
-        self._inside: Counter[int] = Counter()  # ticks of packets that went into the decoder and did not come out yet
+        self._inside: list[int] = []  # ticks of packets that went into the decoder and did not come out yet
         self._latest_key: int | None = None
         self._floor: int | None = None  # frames before this tick lean on packets that were skipped
         self._landed = False  # whether the key frame of the last jump came out
@@ -100,6 +102,22 @@ class Video:
     def next(self) -> tuple[int, Any] | None:
         """The next frame and its tick; None after the last."""
         return next(self._stamped, None)
+
+    def check_end(self, start: int, last: int) -> None:
+        """After decoding from end to end, compare with what the header declares.
+
+        Args:
+            start: tick of the first frame.
+            last: tick of the last frame.
+
+        Raises:
+            BrokenVideo: more than a tenth of the frames and of the duration is not there.
+        """
+        declared, duration = self.stream.frames, self.stream.duration
+        end_ticks = last - start + self.frame_ticks
+        # Frames alone would accuse files whose edit list hides some, the duration alone a long last frame.
+        if declared and duration and max(self.decoded / declared, end_ticks / duration) < _COMPLETE:
+            raise BrokenVideo(self.path, f"ends after {self.decoded} of {declared} frames")
 
     def measure(self) -> tuple[int, float]:
         """Number of frames, and seconds from the first to the end of the last one, without decoding."""
@@ -140,10 +158,10 @@ class Video:
 
     def _shown(self, tick: float, position: int) -> int:
         """The latest tick up to `tick` of all packets whose frames did not come out yet, else `position`."""
-        ticks = Counter(packet.pts for packet in self._queue if packet.pts is not None and not packet.is_discard)
-        ticks += self._inside
-        shown = max((start for start in ticks if start <= tick), default=position)
-        if ticks[shown] > 1:
+        ticks = [p.pts for p in self._queue if p.pts is not None and p.pts <= tick and not p.is_discard]
+        ticks += [start for start in self._inside if start <= tick]
+        shown = max(ticks, default=position)
+        if ticks.count(shown) > 1:
             raise LostFrame
         return max(shown, position)
 
@@ -202,8 +220,8 @@ class Video:
                 raise BrokenVideo(self.path, cause) from error
             for frame in frames:
                 self.decoded += 1
-                if frame.pts is not None:
-                    self._inside.pop(frame.pts, None)
+                if frame.pts in self._inside:
+                    self._inside.remove(frame.pts)
                 if self._floor is None or self._landed_on(frame, self._floor):
                     yield frame
 
@@ -218,7 +236,7 @@ class Video:
             self.stream.codec_context.skip_frame = "NONREF" if needless else "DEFAULT"
             self._skipping = needless
         if tick is not None and not needless and not packet.is_discard:
-            self._inside[tick] += 1
+            self._inside.append(tick)
 
     def _landed_on(self, frame: Any, floor: int) -> bool:
         """Whether a frame after a jump counts; the first one must be the key frame itself.

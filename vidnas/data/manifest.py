@@ -1,0 +1,154 @@
+"""What a small copy of a data set was made of: one JSON line per video, so that a killed build loses nothing.
+
+The first line says how the videos were written and where they came from (a path relative to the copy, which is only
+ever looked at for sizes and times of change). Every other line is one source video: its path in the data set, size and
+time of change, and what became of it. The last line about a path counts, and a line cut short by a kill counts not.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vidnas.data.rows import write_text
+from vidnas.errors import VidnasError
+
+MANIFEST = "manifest.jsonl"
+VERSION = 1
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """By which a changed file is known: size in bytes and time of change; -1 for a file that is not there."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Stamp":
+        """The stamp of a file as it is now."""
+        try:
+            status = path.stat()
+        except OSError:
+            return cls(-1, -1)
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One source video.
+
+    Attributes:
+        path: in the data set, with forward slashes.
+        size: of the source in bytes.
+        mtime_ns: time of the source's last change.
+        file: what was written, from the folder of the copy; None where the source cannot be used.
+        bytes: size of that file.
+        cause: why the source cannot be used.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    file: str | None = None
+    bytes: int = 0
+    cause: str | None = None
+
+    @property
+    def stamp(self) -> Stamp:
+        """Of the source when it was read."""
+        return Stamp(self.size, self.mtime_ns)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """How a copy was made, and of what.
+
+    Attributes:
+        source: folder of the data set, relative to the copy.
+        settings: of the videos written.
+        lists: stamps of the data set's own lists, by path.
+        entries: source videos by path.
+    """
+
+    source: str
+    settings: Mapping[str, str | int]
+    lists: Mapping[str, Stamp]
+    entries: Mapping[str, Entry]
+
+    def save(self, folder: Path) -> None:
+        """Write all of it anew."""
+        lists = {name: [stamp.size, stamp.mtime_ns] for name, stamp in self.lists.items()}
+        head = {"vidnas_copy": VERSION, "source": self.source, "settings": dict(self.settings), "lists": lists}
+        lines = [head, *(_as_line(entry) for entry in self.entries.values())]
+        write_text(folder / MANIFEST, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def add_entry(folder: Path, entry: Entry) -> None:
+    """Append one line, in one write."""
+    with (folder / MANIFEST).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(_as_line(entry)) + "\n")
+
+
+def load_manifest(folder: Path) -> Manifest | None:
+    """What the folder's manifest says; None where there is none.
+
+    Raises:
+        VidnasError: it cannot be read, or a path in it leads out of the folder.
+    """
+    file = folder / MANIFEST
+    if not file.is_file():
+        return None
+    try:
+        # What a kill left of the last line has no end of line.
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+        head = lines[0]
+        if head["vidnas_copy"] != VERSION:
+            raise VidnasError(f"{file}: of another version ({head['vidnas_copy']}); make the copy anew with --rebuild")
+        entries = {entry.path: entry for entry in (Entry(**line) for line in lines[1:])}
+        lists = {str(name): Stamp(*map(int, stamp)) for name, stamp in head["lists"].items()}
+        names = [*lists, *entries, *(entry.file for entry in entries.values() if entry.file is not None)]
+        astray = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+        manifest = Manifest(str(head["source"]), dict(head["settings"]), lists, entries)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise VidnasError(f"{file}: cannot be read as a manifest; make the copy anew with --rebuild") from error
+    if astray:
+        raise VidnasError(f"{file}: {astray[0]!r} leads out of the folder; make the copy anew with --rebuild")
+    return manifest
+
+
+def stale_notice(folder: Path, files: Iterable[str]) -> str | None:
+    """One line where videos of a copy, or its lists, are not what the source has now; None where all is well.
+
+    Where the source is not at hand nothing can be said.
+
+    Args:
+        folder: of the copy.
+        files: paths of the videos in question, from the folder.
+    """
+    manifest = load_manifest(folder)
+    if manifest is None or not (source := folder / manifest.source).is_dir():
+        return None
+    by_file = {entry.file: entry for entry in manifest.entries.values()}
+    wanted = [by_file[file] for file in files if file in by_file]
+    now = {entry.path: Stamp.of(source / entry.path) for entry in wanted}
+    changed = [entry.path for entry in wanted if now[entry.path] not in (entry.stamp, Stamp(-1, -1))]
+    changed += [name for name, stamp in manifest.lists.items() if Stamp.of(source / name) not in (stamp, Stamp(-1, -1))]
+    if not changed:
+        return None
+    return (
+        f"{folder}: out of date: {_named(changed)} changed in {os.path.normpath(source)} since; bring it up to date by "
+        "`vidnas data cache`"
+    )
+
+
+def _named(paths: list[str]) -> str:
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(paths[:_NAMED]) + more
+
+
+def _as_line(entry: Entry) -> dict[str, Any]:
+    return {name: value for name, value in asdict(entry).items() if value is not None}
