@@ -196,6 +196,40 @@ def test_a_class_without_any_readable_video_stops_in_one_line(damaged, workers):
     assert "\n" not in str(error.value)
 
 
+class CountingReader(FileReader):
+    """The reader that it extends, with the number of reads."""
+
+    reads = 0
+
+    def read(self, path, times_sec):
+        self.reads += 1
+        return super().read(path, times_sec)
+
+
+def test_clips_of_one_video_are_the_same_together_as_one_by_one(train):
+    plain = dataset(train, flip="on")
+    batches = StepBatches(len(train), 12, 3, num_steps=4, clips_per_video=3)
+    for items in batches:
+        reader = CountingReader(SIDES[1])
+        data = TrainClips(train, reader, CLIP, seed=3, autoaugment=True, flip="on")
+        together = data.__getitems__(items)
+        assert reader.reads == 4  # videos
+        for item, example in zip(items, together, strict=True):
+            alone = plain[item]
+            assert torch.equal(example.clip, alone.clip)
+            assert example[1:] == alone[1:]
+
+
+def test_clips_of_one_broken_video_are_replaced_as_one_by_one(damaged):
+    items = [(0, 5), (0, 0), (1, 0), (2, 0), (0, 7), (1, 7)]
+    together, plain = dataset(damaged).__getitems__(items), dataset(damaged)
+    for item, example in zip(items, together, strict=True):
+        alone = plain[item]
+        assert torch.equal(example.clip, alone.clip)
+        assert example[1:] == alone[1:]
+    assert together[1].place != 0
+
+
 # ---- testing ---------------------------------------------------------------------------------------------------
 
 
@@ -225,6 +259,10 @@ def test_a_batch_of_views_equals_its_views(synthetic_data, tmp_path):
     one_by_one = [data[0, item] for item in range(60)]
     batches = list(make_loader(data, SequentialBatches(60, 7), 0))
     assert_equal(batches, [collate(one_by_one[start : start + 7]) for start in range(0, 60, 7)])
+    assert [len(batch.labels) for batch in batches] == [7] * 8 + [4]
+    reader = CountingReader(SIDES[0])
+    ViewClips(videos, reader, CLIP, Views(3, 3)).__getitems__([(0, item) for item in range(18)])
+    assert reader.reads == 2  # videos, with 9 views each
     shuffled = np.random.default_rng(0).permutation(60).tolist()
     for item, example in zip(shuffled, data.__getitems__([(0, item) for item in shuffled]), strict=True):
         assert torch.equal(example.clip, one_by_one[item].clip)
@@ -246,7 +284,8 @@ def test_an_unreadable_video_is_listed_in_testing_and_never_left_out(damaged, wo
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"jitter": (0.9, 1.2)}, {"jitter": (1.3, 1.2)}, {"max_broken": 1.5}, {"workers": -1}]
+    "wrong",
+    [{"jitter": (0.9, 1.2)}, {"jitter": (1.3, 1.2)}, {"max_broken": 1.5}, {"workers": -1}, {"clips_per_video": 0}],
 )
 def test_a_bad_configuration_names_its_field(wrong):
     with pytest.raises(VidnasError, match=f"data.{next(iter(wrong))}"):

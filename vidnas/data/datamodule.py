@@ -41,6 +41,8 @@ class DataConfig:
         autoaugment: apply AutoAugment's ImageNet policy, one draw per clip.
         max_broken: stop training when more than this fraction of the list turns out broken; one video is always
             tolerated, unless this is 0.
+        clips_per_video: training clips of a video side by side in a batch, decoded in one go: less decoding where
+            videos are long, less variety in a batch. Divides the batch.
         workers: worker processes per loader; 0 makes clips in the main process, which is fast enough for small
             clips from the cache.
         memory_budget_mib: data sets whose decoded frames take no more than this are decoded once into a memory
@@ -55,6 +57,7 @@ class DataConfig:
     flip: Flip = "off"
     autoaugment: bool = False
     max_broken: float = 0.01
+    clips_per_video: int = 1
     workers: int = 2
     memory_budget_mib: float = 2048
     cache_dir: Path | None = None
@@ -65,6 +68,8 @@ class DataConfig:
             raise VidnasError(f"data.jitter {low}, {high}: give two multiples of the crop, 1 <= low <= high")
         if not 0 <= self.max_broken <= 1:
             raise VidnasError(f"data.max_broken {self.max_broken}: give a fraction from 0 to 1")
+        if self.clips_per_video < 1:
+            raise VidnasError(f"data.clips_per_video {self.clips_per_video}: give 1 or more")
         if self.workers < 0:
             raise VidnasError(f"data.workers {self.workers}: give 0 or more processes")
 

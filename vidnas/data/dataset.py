@@ -4,6 +4,7 @@ An item is asked for by (epoch, index), as the batch samplers give them, and dep
 these two numbers: not on the order of requests, the number of worker processes, or what was broken before.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -171,20 +172,41 @@ class TrainClips(Dataset[Example]):
             # Every attempt has a generator of its own: what a failed one drew depends on where it failed.
             rng = item_rng(self.seed, epoch, index + attempt * len(self))
             try:
-                return self._example(candidate, rng)
+                return self._examples(candidate, [rng])[0]
             except BrokenVideo:
                 self.quarantine.add(candidate)
         name = self.videos.classes[self.videos.samples[index].label]
         raise VidnasError(f"class {name!r}: none of its videos can be read: run `vidnas data check` on the list")
 
     def __getitems__(self, items: Sequence[Item]) -> list[Example | VidnasError]:
-        """The items of a batch; an error is an item too, so that it reaches the main process as it is."""
-        examples: list[Example | VidnasError] = []
-        for item in items:
+        """The items of a batch; an error is an item too, so that it reaches the main process as it is.
+
+        Clips of one video are decoded in one pass.
+        """
+        examples = self._together(items)
+        missing = [item for item in items if item not in examples]
+        for item in missing:
             try:
-                examples.append(self[item])
+                examples[item] = self[item]
             except VidnasError as error:
-                examples.append(error)
+                examples[item] = error
+        return [examples[item] for item in items]
+
+    def _together(self, items: Sequence[Item]) -> dict[Item, Example | VidnasError]:
+        """Those items of which the batch has several from one video, unless a frame of it cannot be read."""
+        epochs: defaultdict[int, set[int]] = defaultdict(set)
+        for epoch, index in items:
+            epochs[index].add(epoch)
+        examples: dict[Item, Example | VidnasError] = {}
+        for index, several in epochs.items():
+            if len(several) > 1:
+                # The generators are those of the items one by one.
+                drawn = {epoch: item_rng(self.seed, epoch, index) for epoch in several}
+                try:
+                    made = self._examples(index, list(drawn.values()))
+                except BrokenVideo:
+                    continue
+                examples |= {(epoch, index): example for epoch, example in zip(drawn, made, strict=True)}
         return examples
 
     def _candidates(self, epoch: int, index: int) -> Iterator[int]:
@@ -194,12 +216,18 @@ class TrainClips(Dataset[Example]):
         # Beyond the numbers of all attempts, so that this generator is nobody's clip.
         yield from item_rng(self.seed, epoch, index + len(self) ** 2).permutation(others).tolist()
 
-    def _example(self, index: int, rng: np.random.Generator) -> Example:
+    def _examples(self, index: int, rngs: Sequence[np.random.Generator]) -> list[Example]:
+        """One clip per generator, all from one pass through the video."""
         sample = self.videos.samples[index]
         info = self.reader.info(sample.path)
-        frames = self.reader.read(sample.path, clip_times(self.clip, info.duration_sec, info.fps, rng))
+        times = [clip_times(self.clip, info.duration_sec, info.fps, rng) for rng in rngs]
+        frames = self.reader.read(sample.path, [time for clip in times for time in clip])
+        return [self._example(index, clip, rng) for clip, rng in zip(np.split(frames, len(rngs)), rngs, strict=True)]
+
+    def _example(self, index: int, frames: np.ndarray, rng: np.random.Generator) -> Example:
         draw = self.transform.draw(frames.shape[1], frames.shape[2], rng)
-        label = self.mirrored[sample.label] if draw.flip and self.mirrored else sample.label
+        label = self.videos.samples[index].label
+        label = self.mirrored[label] if draw.flip and self.mirrored else label
         return Example(self.transform(frames, draw), label, index)
 
 

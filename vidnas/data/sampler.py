@@ -27,6 +27,9 @@ class StepBatches(Sampler[list[Item]]):
     A list shorter than a batch is passed through as often as needed to fill one; each pass is an epoch of its own
     in the items, so that a sample met twice in a batch is cut and augmented differently.
 
+    With `clips_per_video` above 1 so many passes share one order, in which each sample stands that often in a row:
+    the same items as without it, but a batch holds several clips of a video, which are then decoded in one go.
+
     Args:
         num_samples: length of the list.
         batch_size: samples per step, over all ranks.
@@ -35,9 +38,10 @@ class StepBatches(Sampler[list[Item]]):
         start_step: first step to yield, for resuming.
         rank: this process; it gets the `rank`-th of `world_size` equal parts of every batch.
         world_size: number of processes.
+        clips_per_video: clips of a video side by side in a batch.
 
     Raises:
-        VidnasError: no samples, or a batch that the processes cannot share equally.
+        VidnasError: no samples, or a batch that the processes, or the clips of a video, cannot share equally.
     """
 
     def __init__(
@@ -50,12 +54,18 @@ class StepBatches(Sampler[list[Item]]):
         start_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        clips_per_video: int = 1,
     ) -> None:
         if num_samples < 1:
             raise VidnasError("the training list is empty: give it at least one video")
         if batch_size < 1 or batch_size % world_size:
             raise VidnasError(
                 f"batch size {batch_size} cannot be shared by {world_size} processes: use a multiple of {world_size}"
+            )
+        if clips_per_video < 1 or batch_size // world_size % clips_per_video:
+            raise VidnasError(
+                f"{clips_per_video} clips per video do not go into the {batch_size // world_size} clips of a batch: "
+                "use a number that divides them"
             )
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -64,6 +74,7 @@ class StepBatches(Sampler[list[Item]]):
         self.start_step = start_step
         self.rank = rank
         self.world_size = world_size
+        self.clips_per_video = clips_per_video
 
     @property
     def steps_per_epoch(self) -> int:
@@ -75,21 +86,27 @@ class StepBatches(Sampler[list[Item]]):
 
     def __iter__(self) -> Iterator[list[Item]]:
         share = self.batch_size // self.world_size
-        # The order of an epoch is kept while its steps last; it is recomputed, never carried over, on resume.
-        epoch, order = -1, np.empty(0, int)
+        # The order of a round (the epochs that share one) is kept while its steps last; it is recomputed, never
+        # carried over, on resume.
+        steps = self.steps_per_epoch * self.clips_per_video
+        current, order = -1, np.empty(0, int)
         for step in range(self.start_step, self.num_steps):
-            if step // self.steps_per_epoch != epoch:
-                epoch = step // self.steps_per_epoch
-                order = self._epoch(epoch)
-            first = step % self.steps_per_epoch * self.batch_size + self.rank * share
+            if step // steps != current:
+                current = step // steps
+                order = self._round(current)
+            first = step % steps * self.batch_size + self.rank * share
             yield [(int(e), int(i)) for e, i in order[first : first + share]]
 
-    def _epoch(self, epoch: int) -> np.ndarray:
-        """(samples, 2): pass number and sample index in the order of an epoch."""
-        passes = -(-self.batch_size // self.num_samples)
-        numbers = range(epoch * passes, (epoch + 1) * passes)
-        orders = [permutation(self.num_samples, self.seed, number) for number in numbers]
-        return np.stack([np.repeat(numbers, self.num_samples), np.concatenate(orders)], axis=1)
+    def _round(self, number: int) -> np.ndarray:
+        """(items, 2): pass number and sample index in the order of a round."""
+        together = self.clips_per_video
+        orders = -(-self.batch_size // self.num_samples)
+        parts = []
+        for first in range(number * orders * together, (number + 1) * orders * together, together):
+            samples = np.repeat(permutation(self.num_samples, self.seed, first), together)
+            passes = np.tile(np.arange(first, first + together), self.num_samples)
+            parts.append(np.stack([passes, samples], axis=1))
+        return np.concatenate(parts)
 
 
 class SequentialBatches(Sampler[list[Item]]):

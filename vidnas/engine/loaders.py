@@ -58,6 +58,7 @@ class TrainLoaders:
         self.clips = train_clips(data, videos, train_reader(data, videos, clip), clip, config.seed)
         self.config = config
         self.workers = data.workers
+        self.clips_per_video = data.clips_per_video
         self.pin_memory = pin_memory
         self.steps_per_epoch = self._batches(0, 0, 0, 1).steps_per_epoch
         self.num_steps = config.steps or config.epochs * self.steps_per_epoch
@@ -77,6 +78,7 @@ class TrainLoaders:
             start_step=start_step,
             rank=rank,
             world_size=world_size,
+            clips_per_video=self.clips_per_video,
         )
 
 

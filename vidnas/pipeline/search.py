@@ -64,6 +64,7 @@ class SearchData:
         reader = train_reader(data, plan.train, clip)
         self.config = config
         self.workers = data.workers
+        self.clips_per_video = data.clips_per_video
         self.weights: TrainClips = train_clips(data, parts["weights"], reader, clip, config.seed)
         # Alpha and candidates see centre crops without augmentation, as a test does.
         self.alpha: ViewClips = view_clips(data, parts["alpha"], reader, clip, _CENTRE)
@@ -76,15 +77,20 @@ class SearchData:
 
     def weights_batches(self, schedule: Schedule) -> Batches:
         """Training batches from a step on."""
-        return self._batches(self.weights, self.config.batch_size, schedule.total, self.config.seed)
+        size, together = self.config.batch_size, self.clips_per_video
+        return self._batches(self.weights, size, schedule.total, self.config.seed, together)
 
     def alpha_batches(self, schedule: Schedule) -> Batches:
         """Scoring batches from an alpha step on."""
         return self._batches(self.alpha, self.config.score_batch_size, schedule.alpha_steps, self.config.seed + 1)
 
-    def _batches(self, clips: TrainClips | ViewClips, size: int, steps: int, seed: int) -> Batches:
+    def _batches(
+        self, clips: TrainClips | ViewClips, size: int, steps: int, seed: int, clips_per_video: int = 1
+    ) -> Batches:
         def start_at(step: int) -> Any:
-            batches = StepBatches(len(clips), size, seed, num_steps=steps, start_step=step)
+            batches = StepBatches(
+                len(clips), size, seed, num_steps=steps, start_step=step, clips_per_video=clips_per_video
+            )
             return make_loader(clips, batches, self.workers)
 
         return start_at
