@@ -69,7 +69,8 @@ class SmallForm:
 def write_small(source: Path, target: Path, form: SmallForm) -> None:
     """Decode a video from end to end and write it small, frame by frame, in one thread.
 
-    Start times keep the source's unit, so that they are exact; the first is 0. H.264 needs an even height and width:
+    Start times keep the source's unit, so that they are exact; the first is 0. The frame rate that the file then has
+    is frames over duration, whatever rate the source states. H.264 needs an even height and width:
     an odd last row or column is cut off.
 
     Raises:
@@ -171,6 +172,8 @@ def _open(
     stream: Any = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
     stream.height, stream.width = shape[:2]
     stream.pix_fmt = pixels
+    # FFmpeg opens a JPEG encoder with threads of its own although packets come ready made.
+    stream.codec_context.thread_count = 1
     stream.time_base = stream.codec_context.time_base = Fraction(1, unit.denominator)
     return container, stream
 

@@ -1,0 +1,210 @@
+"""Videos written small, read back by the decoder: the same frames at the same times, in one thread."""
+
+import os
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from vidnas.data import decode
+from vidnas.data.decode import BrokenVideo, count_frames, probe, read_all, read_frames
+from vidnas.data.encode import SmallForm, write_small
+from vidnas.data.stream import open_video
+from vidnas.data.synthetic import texture, write_video
+from vidnas.errors import VidnasError
+
+FORMS = {"jpeg": SmallForm("jpeg", 48), "h264": SmallForm("h264", 48)}
+# Mean difference of a channel of 0 to 255: chroma at half the resolution, quantisation, two conversions between RGB
+# and YCbCr. At most 3.5 here; the frame before differs by 10 and more.
+TOLERANCE = 5.0
+
+
+def scene(frames: int, size: tuple[int, int]) -> np.ndarray:
+    """A smooth texture that moves by a ninth of the width per frame, less a little."""
+    image = (255 * texture(size, np.random.default_rng(0))).astype(np.uint8)
+    return np.stack([np.roll(image, k * (size[1] // 9), 1) for k in range(frames)])
+
+
+def write(
+    path: Path, *, codec: str = "libx264", steps: tuple[int, int] | None = None, start: int = 0, **stream_options
+):
+    """40 frames of 60 x 90; `steps` draws the ticks (of 1/50 s) from one frame to the next; then a key frame each 30."""
+    size = stream_options.pop("size", (60, 90))
+    rotation = stream_options.pop("rotation", 0)
+    rng = np.random.default_rng(1)
+    with av.open(str(path), "w") as container:
+        options = {"preset": "ultrafast", "bf": "2", "g": "30", "qp": "12"} if codec == "libx264" else {"qscale": "2"}
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        unit = Fraction(1, 25) if steps is None else Fraction(1, 50)
+        stream.time_base = stream.codec_context.time_base = unit
+        if rotation:
+            stream.set_display_rotation(rotation)
+        tick = start
+        for pixels in scene(40, size):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts, frame.time_base = tick, unit
+            container.mux(stream.encode(frame))
+            tick += 1 if steps is None else int(rng.integers(*steps))
+        container.mux(stream.encode(None))
+
+
+SOURCES = {
+    "constant rate, B-frames": ("mp4", {}),
+    "variable rate": ("mp4", {"steps": (1, 9)}),
+    "variable rate, Matroska": ("mkv", {"steps": (1, 9)}),
+    "late start": ("mp4", {"start": 77}),
+    "transport stream": ("ts", {"start": 9}),
+    "AVI": ("avi", {"codec": "mpeg4"}),
+    "turned left": ("mp4", {"rotation": 90}),
+    "upside down": ("mp4", {"rotation": 180}),
+    "smaller": ("mp4", {"size": (40, 50)}),
+    "odd when scaled": ("mp4", {"size": (64, 90)}),
+}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("sources")
+    paths = {}
+    for name, (suffix, options) in SOURCES.items():
+        paths[name] = folder / f"{len(paths)}.{suffix}"
+        write(paths[name], **options)
+    return paths
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", SOURCES)
+def test_frames_and_times_are_those_of_the_source(
+    sources: dict[str, Path], tmp_path: Path, name: str, form: str
+) -> None:
+    source, target = sources[name], tmp_path / f"small{FORMS[form].suffix}"
+    write_small(source, target, FORMS[form])
+    info, small = probe(source), probe(target)
+    short = min(48, info.width, info.height)
+    frames, starts = read_all(source, short_side=short)
+    written, times = read_all(target)
+    np.testing.assert_allclose(times, starts, rtol=1e-12)
+    height, width = frames.shape[1:3]
+    if form == "h264":
+        height, width = height // 2 * 2, width // 2 * 2
+    assert written.shape == (40, height, width, 3)
+    difference = np.abs(written.astype(float) - frames[:, :height, :width]).mean((1, 2, 3))
+    assert difference.max() < TOLERANCE
+    other = np.abs(written[1:].astype(float) - frames[:-1, :height, :width]).mean((1, 2, 3))
+    assert other.min() > 2 * TOLERANCE
+    assert (small.width, small.height, small.frames, small.rotation) == (width, height, 40, 0)
+    # Matroska knows the duration to the millisecond.
+    assert small.duration_sec == pytest.approx(info.duration_sec, abs=0.0011)
+    # Headers of variable rates say what they like; the copy says the average.
+    assert min(abs(small.fps / fps - 1) for fps in (info.fps, 40 / info.duration_sec)) < 1e-3
+    # Anywhere, before and after, and on every start: the frame that the source shows.
+    rng = np.random.default_rng(2)
+    asked = np.concatenate([rng.uniform(-0.5, info.duration_sec + 0.5, 20), starts, starts + 1e-9])
+    got = read_frames(target, asked)
+    shown = read_frames(source, asked, short_side=short)[:, :height, :width]
+    assert np.abs(got.astype(float) - shown).mean((1, 2, 3)).max() < TOLERANCE
+
+
+def test_quality_and_rate_factor_count(sources: dict[str, Path], tmp_path: Path) -> None:
+    source = sources["constant rate, B-frames"]
+    sizes = {}
+    for form in (
+        SmallForm("jpeg", 48, quality=95),
+        SmallForm("jpeg", 48, quality=50),
+        SmallForm("h264", 48, crf=12),
+        SmallForm("h264", 48, crf=35),
+        SmallForm("h264", 48, crf=12, gop=4),
+    ):
+        target = tmp_path / "small"
+        write_small(source, target, form)
+        sizes[form.format, form.quality, form.crf, form.gop] = target.stat().st_size
+        if form.format == "h264":
+            with av.open(str(target)) as container:
+                keys = [i for i, p in enumerate(container.demux(video=0)) if p.is_keyframe and p.size]
+            assert keys == list(range(0, 40, form.gop))
+    assert sizes["jpeg", 50, 18, 24] < 0.6 * sizes["jpeg", 95, 18, 24]
+    assert sizes["h264", 90, 35, 24] < 0.6 * sizes["h264", 90, 12, 24] < 0.8 * sizes["h264", 90, 12, 4]
+
+
+def test_a_clip_decodes_its_own_frames_and_little_more(sources: dict[str, Path], tmp_path: Path) -> None:
+    decoded = {}
+    for name, form in FORMS.items():
+        write_small(sources["constant rate, B-frames"], tmp_path / "small", form)
+        with open_video(tmp_path / "small") as video:
+            decode._pick(video, (np.arange(8, 40, 8) + 0.5) / 25, None, jump=True)
+            decoded[name] = video.decoded
+    # The first frame of the file, and the four of the clip.
+    assert decoded["jpeg"] == 5
+    # Of every four frames one that others lean on, and the four of the clip.
+    assert decoded["h264"] <= 40 / 4 + 4 + 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+@pytest.mark.parametrize("form", FORMS)
+def test_decoding_and_encoding_take_one_thread(
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    convert, threads = decode.Converter.__call__, []
+
+    def counting(self: decode.Converter, frame: av.VideoFrame) -> np.ndarray:
+        threads.append(len(os.listdir("/proc/self/task")))
+        return convert(self, frame)
+
+    before = len(os.listdir("/proc/self/task"))
+    monkeypatch.setattr(decode.Converter, "__call__", counting)
+    write_small(sources["constant rate, B-frames"], tmp_path / "small", FORMS[form])
+    read_frames(tmp_path / "small", [0.1, 1.1])
+    read_frames(sources["constant rate, B-frames"], [0.1, 1.1], short_side=48)
+    assert len(threads) == 40 + 2 + 2
+    assert set(threads) == {before}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_unusable_sources_are_named_as_a_check_names_them(tmp_path: Path, form: str) -> None:
+    cut, text = tmp_path / "cut.mp4", tmp_path / "text.mp4"
+    write_video(tmp_path / "whole.mp4", scene(40, (48, 64)), 25)
+    with av.open(str(tmp_path / "whole.mp4")) as container:
+        end = [packet.pos for packet in container.demux(video=0) if packet.pos is not None][20]
+    # The header lies at the end: it is moved to the front, so that the cut leaves it.
+    with (
+        av.open(str(tmp_path / "whole.mp4")) as source,
+        av.open(str(cut), "w", options={"movflags": "faststart"}) as target,
+    ):
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    with cut.open("r+b") as stream:
+        stream.truncate(end)
+    text.write_text("no video")
+    for path in (cut, text, tmp_path / "missing.mp4"):
+        with pytest.raises(BrokenVideo) as checked:
+            count_frames(path)
+        with pytest.raises(BrokenVideo) as written:
+            write_small(path, tmp_path / "small", FORMS[form])
+        assert str(written.value) == str(checked.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"format": "h264", "short_side": 181}, "even"),
+        ({"format": "jpeg", "short_side": 4}, "short_side 4: give a number from 16"),
+        ({"format": "jpeg", "quality": 101}, "quality 101: give a number from 1 to 100"),
+        ({"format": "h264", "crf": 52}, "crf 52"),
+        ({"format": "h264", "gop": 0}, "gop 0"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(VidnasError, match=message):
+        SmallForm(**settings)
+
+
+def test_settings_are_those_that_make_a_difference() -> None:
+    assert SmallForm("jpeg").settings() == {"format": "jpeg", "short_side": 182, "quality": 90}
+    assert SmallForm("h264").settings() == {"format": "h264", "short_side": 182, "crf": 18, "gop": 24}
