@@ -69,9 +69,8 @@ class SmallForm:
 def write_small(source: Path, target: Path, form: SmallForm) -> None:
     """Decode a video from end to end and write it small, frame by frame, in one thread.
 
-    Start times keep the source's unit, so that they are exact; the first is 0. The frame rate that the file then has
-    is frames over duration, whatever rate the source states. H.264 needs an even height and width:
-    an odd last row or column is cut off.
+    Start times keep the source's unit, so that they are exact; the first is 0. A variable frame rate is not kept: the
+    file's is the average. H.264 needs an even height and width: an odd last row or column is cut off.
 
     Raises:
         BrokenVideo: the source cannot be used, ends early, or cannot be encoded.

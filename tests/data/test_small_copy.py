@@ -1,0 +1,301 @@
+"""Small copies of data sets: equal lists, kill and resume, nothing stale in silence, nothing else touched."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from vidnas.arch.spec import ClipSpec
+from vidnas.data.augment import Views
+from vidnas.data.dataset import ViewClips
+from vidnas.data.encode import SmallForm
+from vidnas.data.formats import VideoList, load_dataset, load_list
+from vidnas.data.manifest import MANIFEST, load_manifest
+from vidnas.data.reader import FileReader
+from vidnas.data.small_copy import CopyReport, make_copy
+from vidnas.data.synthetic import write_dataset
+from vidnas.errors import VidnasError
+
+JPEG, H264 = SmallForm("jpeg", 32), SmallForm("h264", 32)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 classes x (3 training and 1 test videos), with groups; read-only."""
+    root = tmp_path_factory.mktemp("original")
+    classes = ["move_right", "move_left", "grow"]  # not sorted: classes.txt counts
+    write_dataset(root, classes=classes, train_per_class=3, test_per_class=1, size=(48, 64), frames=12, gop=6)
+    return root
+
+
+@pytest.fixture
+def data(tmp_path: Path, original: Path) -> Path:
+    """The same, for a test that changes it."""
+    return shutil.copytree(original, tmp_path / "data")
+
+
+def copy(data: Path, out: Path, form: SmallForm = JPEG, **options) -> CopyReport:
+    lists = load_dataset(data)
+    parts = {"train": lists.train} | ({} if lists.test is None else {"test": lists.test})
+    return make_copy(parts, data, out, form, workers=1, progress=False, **options)
+
+
+def rows(videos: VideoList, suffix: str = "") -> list[tuple[str, str, str | None]]:
+    return [(videos.relative(s) + suffix, videos.classes[s.label], s.group) for s in videos.samples]
+
+
+def contents(folder: Path) -> dict[str, int]:
+    """Names and times of change of all files but the lock."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in files}
+
+
+@pytest.mark.parametrize("form", [JPEG, H264], ids=["jpeg", "h264"])
+def test_a_copy_is_a_data_set_with_the_same_lists_and_frames(original: Path, tmp_path: Path, form: SmallForm) -> None:
+    report = copy(original, tmp_path / "out", form)
+    assert (len(report.entries), len(report.made), report.unreadable) == (12, 12, ())
+    source, small = load_dataset(original), load_dataset(tmp_path / "out")
+    assert source.test is not None
+    assert small.test is not None
+    assert small.train.classes == source.train.classes == ("move_right", "move_left", "grow")
+    assert rows(small.train) == rows(source.train, form.suffix)
+    assert rows(small.test) == rows(source.test, form.suffix)
+    assert (small.train.notices, small.test.notices) == ((), ())
+    clip = ClipSpec(frames=4, size=28, stride=2, fps=24)
+    before, after = (ViewClips(videos, FileReader(32), clip, Views(2, 1)) for videos in (source.test, small.test))
+    for item in range(6):
+        was, now = before[0, item], after[0, item]
+        assert was[1:] == now[1:]
+        # A deviation of 1 is 57 of 256 levels; quantisation and halved chroma make a tenth of that.
+        assert (was.clip - now.clip).abs().mean() < 0.15
+
+
+def test_one_list_or_folder_of_classes_is_copied_as_what_it_is(original: Path, tmp_path: Path) -> None:
+    folders = tmp_path / "folders"
+    for name in ("grow", "move_left"):
+        (folders / "deep" / name).mkdir(parents=True)
+        shutil.copy(original / f"videos/train/{name}_0000.mp4", folders / "deep" / name / "a.mp4")
+        shutil.copy(original / f"videos/train/{name}_0001.mp4", folders / "deep" / name / "a.avi")
+    copy(folders / "deep", tmp_path / "a")
+    small = load_dataset(tmp_path / "a")
+    assert small.test is None
+    assert rows(small.train) == [
+        (f"{name}/a.{end}.mov", name, None) for name in ("grow", "move_left") for end in ("avi", "mp4")
+    ]
+    listed = folders / "some.csv"
+    listed.write_text("deep/move_left/a.mp4,1,g\ndeep/grow/a.mp4,0,h\n")
+    copy(listed, tmp_path / "b")
+    assert rows(load_dataset(tmp_path / "b").train) == [
+        ("deep/move_left/a.mp4.mov", "1", "g"),
+        ("deep/grow/a.mp4.mov", "0", "h"),
+    ]
+
+
+def test_a_killed_build_goes_on_and_redoes_nothing(synthetic_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    program = f"""
+from pathlib import Path
+from vidnas.data.encode import SmallForm
+from vidnas.data.formats import load_dataset
+from vidnas.data.small_copy import make_copy
+if __name__ == "__main__":
+    lists = load_dataset({str(synthetic_data)!r})
+    make_copy({{"train": lists.train, "test": lists.test}}, Path({str(synthetic_data)!r}), Path({str(out)!r}),
+              SmallForm("jpeg", 32), workers=1)
+"""
+    script = tmp_path / "build.py"
+    script.write_text(program)
+    process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
+    manifest = out / MANIFEST
+    deadline = time.monotonic() + 60
+    while not (manifest.exists() and manifest.read_text().count("\n") >= 5):  # the head and four videos
+        assert time.monotonic() < deadline
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = [json.loads(line) for line in manifest.read_text().split("\n")[1:-1]]
+    assert 4 <= len(finished) < 84
+    with pytest.raises(VidnasError, match="unfinished copy of a data set; call the same `vidnas data cache`"):
+        load_dataset(out)
+    # As if the kill had come in the middle of a line, and of a video.
+    with manifest.open("a") as stream:
+        stream.write('{"path": "videos/tr')
+    (out / ".unfinished").mkdir(exist_ok=True)
+    (out / ".unfinished" / "half").write_bytes(b"half")
+    before = contents(out)
+    report = copy(synthetic_data, out)
+    assert len(report.made) == 84 - len(finished)
+    assert not {entry["path"] for entry in finished} & set(report.made)
+    after = contents(out)
+    for entry in finished:
+        assert after[entry["file"]] == before[entry["file"]]
+    assert not (out / ".unfinished").exists()
+    copy(synthetic_data, tmp_path / "whole")
+    assert set(after) == set(contents(tmp_path / "whole"))
+    for name in after:
+        if name != MANIFEST:  # whose lines come in the order of completion
+            assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_what_changed_is_made_again_and_nothing_else(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    copy(data, out)
+    first, test = data / "videos/train/grow_0000.mp4", load_list(data / "test.csv").samples[0].path
+    shutil.copy(data / "videos/train/grow_0001.mp4", first)
+    test.unlink()
+    lines = (data / "train.csv").read_text().split("\n")
+    gone = next(line for line in lines if "grow_0002" in line)
+    (data / "train.csv").write_text("\n".join(line for line in lines if line != gone))
+    damaged = out / "videos/train/move_left_0000.mp4.mov"
+    os.truncate(damaged, 500)
+    notices = load_dataset(out).train.notices
+    assert len(notices) == 1
+    assert f"{out}: out of date: videos/train/grow_0000.mp4, train.csv changed in {data} since" in notices[0]
+    assert "`vidnas data cache`" in notices[0]
+    before = contents(out)
+
+    report = copy(data, out)
+    changed = {"videos/train/grow_0000.mp4", test.relative_to(data).as_posix()}
+    assert set(report.made) == {*changed, "videos/train/move_left_0000.mp4"}
+    assert set(report.changed) == changed
+    assert report.removed == ("videos/train/grow_0002.mp4",)
+    assert [(e.path, e.cause) for e in report.unreadable] == [(test.relative_to(data).as_posix(), "no such file")]
+    after = contents(out)
+    assert set(before) - set(after) == {
+        "videos/train/grow_0002.mp4.mov",
+        test.relative_to(data).as_posix() + ".mov",
+    }
+    untouched = [n for n in after if n.endswith(".mov") and n.removesuffix(".mov") not in report.made]
+    assert len(untouched) == 12 - 1 - 3
+    assert all(after[name] == before[name] for name in untouched)
+    lists = load_dataset(out)
+    assert (len(lists.train), lists.train.notices) == (8, ())
+    same = [FileReader(32).read(out / f"videos/train/grow_000{k}.mp4.mov", [0.1]) for k in (0, 1)]
+    np.testing.assert_array_equal(*same)
+    assert copy(data, out).made == ()
+
+
+def test_a_source_that_is_not_at_hand_is_not_missed(data: Path, tmp_path: Path) -> None:
+    copy(data, tmp_path / "out")
+    os.utime(data / "videos/test/grow_0000.mp4", ns=(0, 1))
+    assert load_dataset(tmp_path / "out").train.notices == ()
+    test = load_dataset(tmp_path / "out").test
+    assert test is not None
+    assert "videos/test/grow_0000.mp4 changed" in test.notices[0]
+    data.rename(tmp_path / "elsewhere")
+    test = load_dataset(tmp_path / "out").test
+    assert test is not None
+    assert test.notices == ()
+    # The data set may move: what is unchanged counts on.
+    report = copy(tmp_path / "elsewhere", tmp_path / "out")
+    assert report.made == report.changed == ("videos/test/grow_0000.mp4",)
+
+
+def test_unreadable_videos_are_left_out_and_kept_in_mind(data: Path, tmp_path: Path) -> None:
+    (data / "videos/train/grow_0000.mp4").write_bytes(b"")
+    (data / "videos/train/grow_0001.mp4").write_text("no video")
+    out = tmp_path / "out"
+    report = copy(data, out)
+    causes = {entry.path: entry.cause for entry in report.unreadable}
+    assert causes.pop("videos/train/grow_0000.mp4") == "the file is empty (0 bytes)"
+    assert "not a video" in causes.pop("videos/train/grow_0001.mp4")
+    assert not causes
+    assert len(load_dataset(out).train) == 7
+    again = copy(data, out)
+    assert (again.made, again.unreadable) == ((), report.unreadable)
+    shutil.copy(data / "videos/train/grow_0002.mp4", data / "videos/train/grow_0000.mp4")
+    assert copy(data, out).made == ("videos/train/grow_0000.mp4",)
+    assert len(load_dataset(out).train) == 8
+
+
+def test_other_settings_are_refused_until_a_rebuild(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    copy(data, out)
+    for form in (SmallForm("jpeg", 34), SmallForm("jpeg", 32, quality=80), H264):
+        with pytest.raises(VidnasError, match=r"made with format jpeg, short_side 32, quality 90, not .*--rebuild"):
+            copy(data, out, form)
+    assert len(copy(data, out, H264, rebuild=True).made) == 12
+    assert {Path(name).suffix for name in contents(out)} == {".mp4", ".csv", ".txt", ".jsonl"}
+    assert len(load_dataset(out).train) == 9
+
+
+def test_a_copy_of_another_data_set_is_refused(data: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path / "other", classes=["grow", "shrink"], train_per_class=1, test_per_class=1, size=(32, 32))
+    copy(data, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(VidnasError, match=r"a copy of \.\./data, not of .*other; make it anew with --rebuild"):
+        copy(tmp_path / "other", tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+
+
+def test_folders_that_will_not_do(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(data)
+    before = contents(data)
+    for out, message in (
+        (data, "lies in the data set"),
+        (data / "videos" / "small", "lies in the data set"),
+        (tmp_path / "link" / "small", "lies in the data set"),
+        (tmp_path, "holds other things"),
+        (tmp_path / "full", "holds other things"),
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "out", "cannot be written"),
+    ):
+        with pytest.raises(VidnasError, match=message) as error:
+            copy(data, out, rebuild=True)
+        assert "\n" not in str(error.value)
+    assert contents(data) == before
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+
+
+def test_a_manifest_leads_nowhere_else(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    copy(data, out)
+    precious = tmp_path / "precious.mov"
+    precious.write_text("precious")
+    for file in ("../precious.mov", str(precious)):
+        line = {"path": "gone.mp4", "size": 1, "mtime_ns": 1, "file": file, "bytes": 8}
+        with (out / MANIFEST).open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        for use in (lambda: copy(data, out), lambda: load_dataset(out)):
+            with pytest.raises(VidnasError, match="leads out of the folder"):
+                use()
+        copy(data, out, rebuild=True)
+        assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("text", ["", "no json\n", "[]\n", '{"vidnas_copy": 1}\n', '{"vidnas_copy": 99}\n'])
+def test_a_damaged_manifest_is_one_line(data: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / MANIFEST).write_text(text)
+    with pytest.raises(VidnasError, match="make the copy anew with --rebuild") as error:
+        load_manifest(tmp_path / "out")
+    assert "\n" not in str(error.value)
+
+
+def test_two_builds_do_not_meet(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(VidnasError, match=r"another .* is at work there"):
+        copy(data, tmp_path / "out")
+
+
+def test_a_disk_that_takes_no_more_is_no_fault_of_the_videos(data: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, limits[1]))  # a video takes about 20 kB
+    try:
+        with pytest.raises(VidnasError, match=r"cannot be written \(File too large\): free some space") as error:
+            copy(data, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(error.value)
+    assert len(copy(data, tmp_path / "out").made) == 12
