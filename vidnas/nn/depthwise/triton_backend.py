@@ -5,21 +5,24 @@ read as such; weights are (C, 1, kt, ks, kw). Sums are in float32. How the work 
 pass gives the same bits every time.
 """
 
+import functools
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vidnas.nn.depthwise.shapes import output_shape
+
 Triple = tuple[int, int, int]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 # Sums and values that a thread keeps in registers, of which it may have 255.
-MAX_VALUES = 112
+MAX_VALUES = 80
 MAX_VECTOR = 4
 MIN_TILE, MAX_TILE = 4, 8
 MIN_BLOCK, MAX_BLOCK = 32, 64
@@ -49,33 +52,36 @@ class Cut(NamedTuple):
 
 
 def supports(x: Tensor) -> bool:
-    """Whether this backend can take `x` (N, C, T, H, W): on CUDA, or on any device in Triton's interpreter."""
-    if x.dtype not in DTYPES or x.dim() != 5 or find_spec("triton") is None:
+    """Whether this backend computes on the device and type of `x`: on GPUs, and on a CPU in Triton's interpreter."""
+    if x.dtype not in DTYPES:
         return False
-    return x.is_cuda or (os.environ.get("TRITON_INTERPRET") == "1" and _kernels().INTERPRETED)
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return find_spec("triton") is not None and _kernels().INTERPRETED
+    return x.is_cuda and _runs_on_gpu()
 
 
-def forward(x: Tensor, weight: Tensor, stride: Triple, padding: Triple) -> Tensor:
+def forward(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int]) -> Tensor:
     """The convolution of `x` (N, C, T, H, W) with `weight` (C, 1, kt, ks, kw): (N, C, T', H', W'), the dtype of x."""
     kernel = _triple(weight.shape[2:])
-    shape = _triple(
-        (size + 2 * p - k) // s + 1 for size, k, s, p in zip(x.shape[2:], kernel, stride, padding, strict=True)
-    )
-    out = _empty((*x.shape[:2], *shape), x)
+    out = _empty(output_shape(x.shape, kernel, stride, padding), x)
     if out.numel() == 0:
         return out
+    shape = _triple(out.shape[2:])
     cut = cut_work(x.shape[1], shape[1], shape[2], per_position=kernel[0])
     blocks = x.shape[0] * cut.blocks(x.shape[1], shape[1], shape[2])
     frames = run_length(shape[0], kernel[0], blocks)
-    kernels = _kernels()
-    with torch.cuda.device_of(x):
-        kernels.forward_kernel[(blocks * _ceil(shape[0], frames),)](
-            x, _by_tap(weight), out, tuple(x.shape[2:]), shape, frames, **_settings(x, cut, kernel, stride, padding)
-        )
+    launch(
+        _kernels().forward_kernel,
+        blocks * _ceil(shape[0], frames),
+        (x, _by_tap(weight), out, _triple(x.shape[2:]), shape, frames),
+        _settings(x, cut, kernel, stride, padding),
+    )
     return out
 
 
-def input_gradient(grad: Tensor, weight: Tensor, input_shape: Iterable[int], stride: Triple, padding: Triple) -> Tensor:
+def input_gradient(
+    grad: Tensor, weight: Tensor, input_shape: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> Tensor:
     """The gradient by the input, of `input_shape` (N, C, T, H, W), given `grad` by the output; the dtype of grad."""
     dx = _empty(tuple(input_shape), grad)
     if dx.numel() == 0:
@@ -88,21 +94,18 @@ def input_gradient(grad: Tensor, weight: Tensor, input_shape: Iterable[int], str
     cut = cut_work(dx.shape[1], rows, shape[2], per_position=in_flight, tile_step=stride[2])
     blocks = dx.shape[0] * stride[1] * cut.blocks(dx.shape[1], rows, shape[2])
     frames = run_length(groups, kernel[0], blocks)
-    kernels = _kernels()
-    with torch.cuda.device_of(grad):
-        kernels.input_gradient_kernel[(blocks * _ceil(groups, frames),)](
-            grad,
-            _by_tap(weight),
-            dx,
-            shape,
-            tuple(grad.shape[2:]),
-            frames,
-            **_settings(grad, cut, kernel, stride, padding),
-        )
+    launch(
+        _kernels().input_gradient_kernel,
+        blocks * _ceil(groups, frames),
+        (grad, _by_tap(weight), dx, shape, _triple(grad.shape[2:]), frames),
+        _settings(grad, cut, kernel, stride, padding),
+    )
     return dx
 
 
-def weight_gradient(grad: Tensor, x: Tensor, kernel: Triple, stride: Triple, padding: Triple) -> Tensor:
+def weight_gradient(
+    grad: Tensor, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> Tensor:
     """The gradient by the weight (C, 1, kt, ks, kw), given `grad` by the output; summed in float32, the dtype of x.
 
     Each program writes its sum to a row of its own, and the rows are added in a second step: no atomics, so the order
@@ -117,23 +120,23 @@ def weight_gradient(grad: Tensor, x: Tensor, kernel: Triple, stride: Triple, pad
     programs_per_part = kernel[0] // kt * _ceil(channels, cut.block)
     blocks = cut.blocks(1, height, width) * samples
     frames = run_length(out_t, kt, blocks * programs_per_part)
-    parts = min(blocks * _ceil(out_t, frames), _ceil(PROGRAMS, programs_per_part))
+    items = blocks * _ceil(out_t, frames)
+    # As few parts as leave none with more items than the others need.
+    parts = _ceil(items, _ceil(items, _ceil(PROGRAMS, programs_per_part)))
     partial = torch.empty((parts, math.prod(kernel), channels), dtype=torch.float32, device=x.device)
-    kernels = _kernels()
-    with torch.cuda.device_of(x):
-        kernels.weight_gradient_kernel[(parts * programs_per_part,)](
-            grad,
-            x,
-            partial,
-            tuple(x.shape[2:]),
-            tuple(grad.shape[2:]),
-            frames,
-            samples,
-            parts,
-            KT=kt,
-            **_settings(x, cut, kernel, stride, padding),
-        )
+    launch(
+        _kernels().weight_gradient_kernel,
+        parts * programs_per_part,
+        (grad, x, partial, _triple(x.shape[2:]), _triple(grad.shape[2:]), frames, samples, parts),
+        _settings(x, cut, kernel, stride, padding) | {"KT": kt},
+    )
     return partial.sum(0).t().reshape(channels, 1, *kernel).to(x.dtype)
+
+
+def launch(kernel: Any, programs: int, arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
+    """Runs `kernel` as `programs` programs on the device of its first argument."""
+    with torch.cuda.device_of(arguments[0]):
+        kernel[(programs,)](*arguments, **settings)
 
 
 def cut_work(channels: int, height: int, width: int, *, per_position: int, fixed: int = 0, tile_step: int = 1) -> Cut:
@@ -152,7 +155,9 @@ def cut_work(channels: int, height: int, width: int, *, per_position: int, fixed
     while vector > 1 and (fixed + per_position * MIN_TILE) * vector > MAX_VALUES:
         vector //= 2
     longest = min(MAX_TILE, max(MIN_TILE, (MAX_VALUES // vector - fixed) // per_position), width + tile_step - 1)
-    tile = _least_waste(width, range(tile_step, max(longest, tile_step) + 1, tile_step))
+    tiles = range(tile_step, max(longest, tile_step) + 1, tile_step)
+    # The least positions, each tile with about two more that its taps reach.
+    tile = min(tiles, key=lambda tile: (_ceil(width, tile) * (tile + 2), -tile))
     block = _least_waste(channels, (MIN_BLOCK, MAX_BLOCK))
     # Between one warp and MAX_WARPS, of 32 threads with one vector each.
     least = max(1, 32 * vector // block)
@@ -185,6 +190,17 @@ def _triple(sizes: Iterable[int]) -> Triple:
     return t, h, w
 
 
+@functools.cache
+def _runs_on_gpu() -> bool:
+    """Whether Triton has a GPU that it knows, and the C compiler and headers that it needs to start programs."""
+    try:
+        target = _kernels().gpu()
+    except Exception:  # Whatever keeps Triton from its GPU, another backend can take over.
+        return False
+    # Triton's own requirement for NVIDIA.
+    return target.backend != "cuda" or target.arch >= 80
+
+
 def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d)
 
@@ -194,7 +210,9 @@ def _by_tap(weight: Tensor) -> Tensor:
     return weight.reshape(weight.shape[0], -1).t().contiguous()
 
 
-def _settings(data: Tensor, cut: Cut, kernel: Triple, stride: Triple, padding: Triple) -> dict[str, Any]:
+def _settings(
+    data: Tensor, cut: Cut, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> dict[str, Any]:
     """The arguments that all kernels take alike."""
     return {
         "channel_vectors": data.shape[1] // cut.vector,

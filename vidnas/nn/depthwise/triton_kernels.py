@@ -11,14 +11,20 @@ u s - padding + r of the input meets the frame u - m of the output, at tap dt.
 Sums are in float32. Offsets along W within a tile are int32, all others are int64.
 """
 
-# Triton's compiler has no unpacking within a tuple.
+# Triton's compiler has no unpacking within a tuple; its kernels are typed by it, not by Python.
 # ruff: noqa: RUF005
+# mypy: ignore-errors
 
 import triton
 import triton.language as tl
 
 # Whether the kernels below run in Triton's interpreter: settled once, when they are decorated.
 INTERPRETED: bool = triton.knobs.runtime.interpret
+
+
+def gpu() -> triton.backends.compiler.GPUTarget:
+    """The GPU that kernels are compiled for. Raises whatever keeps Triton from using one."""
+    return triton.runtime.driver.active.get_current_target()
 
 
 @triton.jit
@@ -118,7 +124,7 @@ def forward_kernel(
         for r in tl.static_range(STRIDE[0]):
             from_t = u * STRIDE[0] - PADDING[0] + r
             if (from_t >= 0) & (from_t < in_t):
-                for dh in tl.static_range(KERNEL[1]):
+                for dh in range(KERNEL[1]):
                     row = (((sample * in_t + from_t) * in_h + from_h + dh) * in_w + from_w) * channels
                     inside = (channel < channels) & (from_h + dh >= 0) & (from_h + dh < in_h)
                     columns = _load_columns(
@@ -197,7 +203,7 @@ def input_gradient_kernel(
     sums = _zeros(M * ST * TILE, ROWS, BLOCK)
     for u in range(first - (M - 1), last):
         if (u >= 0) & (u < out_t):
-            for dh in tl.static_range(KERNEL[1]):
+            for dh in range(KERNEL[1]):
                 # A multiple of the stride is added because % of a negative number is negative here.
                 if (phase + PADDING[1] - dh + KERNEL[1] * STRIDE[1]) % STRIDE[1] == 0:
                     stride_h = h + PADDING[1] - dh
