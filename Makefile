@@ -5,7 +5,7 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo test lint unit utd utd-seeds bench-search official-weights clean
+.PHONY: demo test lint unit utd utd-seeds bench-search bench-data official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -35,6 +35,10 @@ utd-seeds: .venv/package
 
 bench-search: .venv/package
 	$(BIN)/python benchmarks/supernet_cost.py --out benchmarks/results/supernet_cost.json
+
+# Milliseconds per clip from videos and from small copies of them, on one core of an otherwise idle machine.
+bench-data: .venv/dev
+	$(BIN)/python benchmarks/data_loading.py --out benchmarks/results/data_loading.json
 
 # make official-weights FILES="X3D_S.pyth x3d_l.pyth"
 official-weights: .venv/dev
