@@ -18,7 +18,7 @@ VERBS = {
     "list": "names and costs of the built-in networks",
     "info": "cost of a network, layer by layer",
     "plot": "draw a network",
-    "data": "check a data set, make a small one",
+    "data": "check a data set, copy it small, make one",
     "search": "find a network for a data set and a budget",
     "train": "train a network",
     "test": "accuracy of a trained network",
