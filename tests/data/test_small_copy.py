@@ -159,7 +159,7 @@ def test_what_changed_is_made_again_and_nothing_else(data: Path, tmp_path: Path)
     notices = load_dataset(out).train.notices
     assert len(notices) == 1
     assert f"{out}: out of date: videos/train/grow_0000.mp4, train.csv changed in {data} since" in notices[0]
-    assert "`vidnas data cache`" in notices[0]
+    assert "call the same `vidnas data cache` again" in notices[0]
     before = contents(out)
 
     report = copy(data, out)

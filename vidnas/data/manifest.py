@@ -140,8 +140,8 @@ def stale_notice(folder: Path, files: Iterable[str]) -> str | None:
     if not changed:
         return None
     return (
-        f"{folder}: out of date: {_named(changed)} changed in {os.path.normpath(source)} since; bring it up to date by "
-        "`vidnas data cache`"
+        f"{folder}: out of date: {_named(changed)} changed in {os.path.normpath(source)} since; call the same "
+        "`vidnas data cache` again"
     )
 
 
