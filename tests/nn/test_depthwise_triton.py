@@ -51,6 +51,7 @@ CASES = {
     "even and unequal, stride 2 and 3": Case(1, 3, (4, 6, 7), (2, 4, 3), (2, 3, 2), (0, 1, 2)),
     "stride beyond the kernel": Case(1, 2, (7, 8, 9), (1, 2, 1), (3, 4, 3), (0, 0, 0)),
     "padding beyond the kernel": Case(1, 2, (2, 3, 3), (1, 2, 3), (2, 1, 2), (2, 3, 5)),
+    "padding out of step with the stride along T": Case(1, 2, (4, 3, 3), (3, 1, 1), (2, 1, 1), (1, 0, 0)),
     "stride 3": Case(1, 2, (5, 6, 7), (5, 4, 5), (3, 3, 3), (1, 2, 4)),
 }
 

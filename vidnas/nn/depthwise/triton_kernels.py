@@ -124,6 +124,7 @@ def forward_kernel(
         for r in tl.static_range(STRIDE[0]):
             from_t = u * STRIDE[0] - PADDING[0] + r
             if (from_t >= 0) & (from_t < in_t):
+                # Not unrolled: the compiler would load all rows at once, into more registers than there are.
                 for dh in range(KERNEL[1]):
                     row = (((sample * in_t + from_t) * in_h + from_h + dh) * in_w + from_w) * channels
                     inside = (channel < channels) & (from_h + dh >= 0) & (from_h + dh < in_h)
@@ -203,6 +204,7 @@ def input_gradient_kernel(
     sums = _zeros(M * ST * TILE, ROWS, BLOCK)
     for u in range(first - (M - 1), last):
         if (u >= 0) & (u < out_t):
+            # Not unrolled, as in the forward kernel.
             for dh in range(KERNEL[1]):
                 # A multiple of the stride is added because % of a negative number is negative here.
                 if (phase + PADDING[1] - dh + KERNEL[1] * STRIDE[1]) % STRIDE[1] == 0:
