@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from vidnas.data.player import Frames, Pictures, Player
 from vidnas.data.stream import BrokenVideo, LostFrame, Video, open_video
 
 __all__ = ["BrokenVideo", "VideoInfo", "count_frames", "probe", "read_all", "read_frames"]
@@ -172,25 +173,16 @@ class Converter:
 
 
 def _pick(video: Video, times_sec: Sequence[float], short_side: int | None, *, jump: bool) -> np.ndarray:
-    start, frame = video.first()
-    convert = Converter(frame, short_side)
-    position, ahead = start, None
-    image: np.ndarray | None = None
+    player: Player = Pictures(video) if jump and video.stands_alone else Frames(video, jump=jump)
+    # All frames become as large as the first one, which pictures that stand alone are anyway.
+    convert = None if player.first is None else Converter(player.first, short_side)
+    shown: int | None = None
     out: np.ndarray | None = None
     for place in np.argsort(np.asarray(times_sec), kind="stable"):
-        tick = start + times_sec[place] / video.tick_sec + video.slack_ticks
-        shown = None
-        if jump and tick > position and (ahead is None or ahead[0] <= tick):
-            shown = video.aim(tick, position if ahead is None else ahead[0])
-        while position != shown:
-            ahead = ahead or video.next()
-            if ahead is None or ahead[0] > tick:
-                if shown is not None:
-                    raise LostFrame
-                break
-            (position, frame), ahead, image = ahead, None, None
-        if image is None:
-            image = convert(frame)
+        tick, frame = player.at(player.start + times_sec[place] / video.tick_sec + video.slack_ticks)
+        if tick != shown:
+            convert = convert or Converter(frame, short_side)
+            shown, image = tick, convert(frame)
         if out is None:
             out = np.empty((len(times_sec), *image.shape), np.uint8)
         out[place] = image

@@ -21,18 +21,17 @@ _CONTAINERS = (
     "mxf,nut,wtv,rm,dv,mjpeg,yuv4mpegpipe"
 )
 # Farther than this the file is sought; nearer, packets are read on and decoded from the last key frame among them.
-# Where every frame stands alone, two frames are far.
 _SEEK_BEYOND_SEC = 10.0
 # Containers that give right times after a seek (MPEG program streams do not).
 _SEEKABLE = {"mov", "matroska", "mpegts", "flv", "asf"}
 # A container without an index of key frames lands anywhere: try farther back until a key frame is met.
 _SEEK_BACK_SEC = (0.0, 1.0, 4.0, 16.0, 64.0)
 # Codecs of which a packet is one picture with its own time, so that packets tell what is on the screen at a time.
-_PICTURE_PER_PACKET = {"h264", "hevc", "mjpeg"}
+_PICTURE_PER_PACKET = {"h264", "hevc"}
 # Of those, the ones whose pictures that no other leans on can be left out without a trace (HEVC marks them only
 # within their temporal layer).
 _SKIPS = {"h264"}
-# Of those, the ones whose every picture stands alone.
+# Codecs of which every packet is a picture that stands alone.
 _STAND_ALONE = {"mjpeg"}
 # AVI stores no presentation times; the demuxer's own are swapped around B-frames, never by more places than this.
 _AVI_REORDER = 4
@@ -64,6 +63,8 @@ class Video:
         stream: PyAV's video stream.
         tick_sec: seconds per tick.
         frame_ticks: ticks from frame to frame, on average.
+        seeks: whether the container gives right times after a seek.
+        stands_alone: whether every packet is a picture that leans on no other.
         reorder: how many places the demuxer's times may be off the order of frames.
         decoded: frames decoded so far.
     """
@@ -82,6 +83,7 @@ class Video:
         self.reorder = _AVI_REORDER if container.format.name == "avi" else 0
         self.decoded = 0
         self._codec = self.stream.codec_context.name
+        self.stands_alone = self._codec in _STAND_ALONE and not self.reorder
         self._demuxed = container.demux(self.stream)
         self._queue: deque[Any] = deque()  # packets read ahead, not decoded yet
         self._inside: list[int] = []  # ticks of packets that went into the decoder and did not come out yet
@@ -141,8 +143,7 @@ class Video:
         Raises:
             LostFrame: the packets have no times to go by, or no key frame was found.
         """
-        beyond = 2 * self.frame_ticks if self._codec in _STAND_ALONE else _SEEK_BEYOND_SEC / self.tick_sec
-        far = self.seeks and tick - position > beyond
+        far = self.seeks and (tick - position) * self.tick_sec > _SEEK_BEYOND_SEC
         key = self._seek(tick) if far else self._read_until(tick)
         shown = self._shown(tick, position) if self._codec in _PICTURE_PER_PACKET else None
         self._wanted = None if shown is None else (tick, shown)
@@ -167,17 +168,45 @@ class Video:
 
     def _seek(self, tick: float) -> int:
         for back_sec in _SEEK_BACK_SEC:
-            self._queue.clear()
-            try:
-                self.container.seek(int(tick - back_sec / self.tick_sec), stream=self.stream)
-            except av.FFmpegError as error:
-                raise LostFrame from error
-            self._demuxed = self.container.demux(self.stream)
+            self.seek(tick - back_sec / self.tick_sec)
             self._latest_key = None
             key = self._read_until(tick)
             if key is not None:
                 return key
         raise LostFrame
+
+    def seek(self, tick: float) -> None:
+        """Read on from about the last key frame at or before `tick`.
+
+        Raises:
+            LostFrame: the container cannot.
+        """
+        self._queue.clear()
+        try:
+            self.container.seek(int(tick), stream=self.stream)
+        except av.FFmpegError as error:
+            raise LostFrame from error
+        self._demuxed = self.container.demux(self.stream)
+
+    def packet(self) -> Any:
+        """The next packet, not decoded; None after the last. For videos whose packets stand alone."""
+        packet = self._read()
+        return None if packet is None or _is_end(packet) else packet
+
+    def picture(self, packet: Any) -> Any:
+        """The frame of a packet that stands alone.
+
+        Raises:
+            LostFrame: it cannot be decoded, or is not one frame.
+        """
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            raise LostFrame from error
+        if len(frames) != 1:
+            raise LostFrame
+        self.decoded += 1
+        return frames[0]
 
     def _read_until(self, tick: float) -> int | None:
         """Read ahead past `tick` and give the place in the queue of the last key frame up to there."""
