@@ -1,10 +1,12 @@
-"""Stem, MBConv block with squeeze-excitation, and the final convolution of X3D-like networks."""
+"""Stem, MBConv block, and the final convolution of X3D-like networks."""
 
-import torch
 from torch import Tensor, nn
 
 from vidnas.arch.plan import BlockPlan
 from vidnas.arch.spec import Kernel, StemSpec
+from vidnas.nn.depthwise import Backend, DepthwiseConv3d
+from vidnas.nn.norm_act import Act, SqueezeExcite, norm_act
+from vidnas.nn.pointwise import PointwiseConv3d
 
 
 def conv3d(
@@ -15,8 +17,11 @@ def conv3d(
     stride: int = 1,
     groups: int = 1,
 ) -> nn.Conv3d:
-    """A convolution without bias that keeps T and maps S to ceil(S / stride)."""
-    return nn.Conv3d(
+    """A convolution without bias that keeps T and maps S to ceil(S / stride), on the operator that suits it."""
+    if kernel == Kernel(t=1, s=1) and groups == 1:
+        return PointwiseConv3d(in_channels, out_channels, stride=stride)
+    kind = DepthwiseConv3d if groups == in_channels == out_channels else nn.Conv3d
+    return kind(
         in_channels,
         out_channels,
         (kernel.t, kernel.s, kernel.s),
@@ -36,22 +41,10 @@ class Stem(nn.Module):
         self.spatial = conv3d(spec.in_channels, channels, Kernel(t=1, s=spec.kernel.s), stride=2)
         self.temporal = conv3d(channels, channels, Kernel(t=spec.kernel.t, s=1), groups=channels)
         self.norm = nn.BatchNorm3d(channels)
+        self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu_(self.norm(self.temporal(self.spatial(x))))
-
-
-class SqueezeExcite(nn.Module):
-    """Channel gates from the global mean. Linear layers: at one position a 1 x 1 x 1 convolution is a matmul."""
-
-    def __init__(self, channels: int, squeezed: int) -> None:
-        super().__init__()
-        self.reduce = nn.Linear(channels, squeezed)
-        self.expand = nn.Linear(squeezed, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gates = torch.sigmoid(self.expand(torch.relu_(self.reduce(x.mean((2, 3, 4))))))
-        return x * gates[:, :, None, None, None]
+        return norm_act(self.norm, self.temporal(self.spatial(x)), "relu", backend=self.backend)
 
 
 class MBConv3D(nn.Module):
@@ -70,24 +63,23 @@ class MBConv3D(nn.Module):
         self.middle = conv3d(hidden, hidden, plan.kernel, stride=plan.stride, groups=groups)
         self.middle_norm = nn.BatchNorm3d(hidden)
         self.se = SqueezeExcite(hidden, plan.se_channels) if plan.se_channels else None
-        self.activation = nn.SiLU(inplace=True) if plan.activation == "swish" else nn.ReLU(inplace=True)
+        self.activation: Act = "swish" if plan.activation == "swish" else "relu"
         self.project = conv3d(hidden, out_channels)
         self.project_norm = nn.BatchNorm3d(out_channels)
         projects = plan.shortcut != "identity"
         has_norm = plan.shortcut == "projection_norm"
         self.shortcut = conv3d(plan.in_channels, out_channels, stride=plan.stride) if projects else None
         self.shortcut_norm = nn.BatchNorm3d(out_channels) if has_norm else None
+        self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
+        backend = self.backend
         shortcut = x if self.shortcut is None else self.shortcut(x)
         if self.shortcut_norm is not None:
-            shortcut = self.shortcut_norm(shortcut)
-        x = torch.relu_(self.expand_norm(self.expand(x)))
-        x = self.middle_norm(self.middle(x))
-        if self.se is not None:
-            x = self.se(x)
-        x = self.project_norm(self.project(self.activation(x)))
-        return torch.relu_(x + shortcut)
+            shortcut = norm_act(self.shortcut_norm, shortcut, backend=backend)
+        x = norm_act(self.expand_norm, self.expand(x), "relu", backend=backend)
+        x = norm_act(self.middle_norm, self.middle(x), self.activation, se=self.se, backend=backend)
+        return norm_act(self.project_norm, self.project(x), "relu", other=shortcut, backend=backend)
 
 
 class FinalConv(nn.Module):
@@ -97,6 +89,7 @@ class FinalConv(nn.Module):
         super().__init__()
         self.conv = conv3d(in_channels, out_channels)
         self.norm = nn.BatchNorm3d(out_channels)
+        self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu_(self.norm(self.conv(x)))
+        return norm_act(self.norm, self.conv(x), "relu", backend=self.backend)

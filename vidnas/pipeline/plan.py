@@ -16,8 +16,6 @@ from vidnas.search.space import Space
 from vidnas.search.spaces.auto import auto_space, nearest_rung
 from vidnas.search.spaces.registry import resolve_space
 
-# gamma_d of X3D's preset at a rung, by the rung's depth relative to AutoX3D's space.
-_PRESET_DEPTHS = {0.4: 1.0, 1.0: 2.2, 2.0: 5.0, 4.0: 10.1}
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
@@ -109,7 +107,7 @@ def x3d_baseline(searched: ArchSpec, macs: float) -> ArchSpec:
     Raises:
         VidnasError: no width meets the cost within 1%.
     """
-    depth_factor = _PRESET_DEPTHS[nearest_rung(macs).depth_factor]
+    depth_factor = nearest_rung(macs).depth_factor
     return x3d_at_cost("x3d_equal_macs", searched.clip, macs, depth_factor=depth_factor, head=searched.head)
 
 

@@ -33,12 +33,12 @@ Attention = Literal["none", "glore"]
 MAX_NODES = 216
 
 
-def glore_spec(channels: int) -> GloReSpec:
-    """The unit that stands after a group of this width: 1.5 nodes per channel, two states per node.
+def glore_spec(channels: int, nodes_per_channel: float = 1.5) -> GloReSpec:
+    """The unit that stands after a group of this width, with two states per node.
 
-    Deviation: the paper gives no sizes; these are fitted to its costs (docs/discrepancies.md).
+    Deviation: the paper gives no sizes; 1.5 nodes per channel are fitted to its costs (docs/discrepancies.md).
     """
-    nodes = max(1, min(int(1.5 * channels), MAX_NODES))
+    nodes = max(1, min(int(nodes_per_channel * channels), MAX_NODES))
     return GloReSpec(nodes=nodes, states=2 * nodes)
 
 
@@ -76,6 +76,7 @@ class GroupSpace(Frozen):
         expansion: candidates in equal steps.
         kernel: candidates in any order.
         attention: what may follow the group's last block.
+        nodes_per_channel: size of such a unit (`glore_spec`).
     """
 
     depth: Positive
@@ -84,6 +85,7 @@ class GroupSpace(Frozen):
     expansion: Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_as_list)]
     kernel: Annotated[tuple[Kernel, ...], BeforeValidator(_as_list)]
     attention: Annotated[tuple[Attention, ...], BeforeValidator(_as_list)] = ("none",)
+    nodes_per_channel: Annotated[float, Field(gt=0)] = 1.5
 
     @field_validator("channels", "expansion")
     @classmethod
@@ -107,13 +109,14 @@ class GroupSpace(Frozen):
     def decode(self, choice: GroupChoice) -> GroupSpec:
         """The group that a choice stands for."""
         channels = self.channels[choice.channels]
+        attends = self.attention[choice.attention] == "glore"
         return GroupSpec(
             depth=self.depth,
             stride=self.stride,
             channels=channels,
             expansion=self.expansion[choice.expansion],
             kernel=self.kernel[choice.kernel],
-            attention=glore_spec(channels) if self.attention[choice.attention] == "glore" else None,
+            attention=glore_spec(channels, self.nodes_per_channel) if attends else None,
         )
 
 

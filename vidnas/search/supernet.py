@@ -15,9 +15,10 @@ from torch.func import functional_call
 from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.spec import ArchSpec, Kernel
 from vidnas.nn.attention import GloRe
-from vidnas.nn.blocks import FinalConv, SqueezeExcite, Stem, conv3d
+from vidnas.nn.blocks import FinalConv, Stem, conv3d
 from vidnas.nn.build import VideoNetwork, build, initialise
 from vidnas.nn.heads import ClassificationHead
+from vidnas.nn.norm_act import SqueezeExcite
 from vidnas.search.space import Choice, GroupChoice, Space, StreamSpace
 from vidnas.search.windows import WindowMode, channel_window, hidden_window
 

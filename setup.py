@@ -1,0 +1,16 @@
+"""Builds the C++ kernels where there is a compiler; without one vidnas installs all the same and uses PyTorch's."""
+
+from setuptools import Extension, setup
+
+FOLDER = "vidnas/nn/native"
+KERNELS = Extension(
+    "vidnas.nn.native._kernels",
+    sources=[f"{FOLDER}/{name}.cpp" for name in ("entry", "portable", "avx2", "avx512")],
+    depends=[f"{FOLDER}/{name}.h" for name in ("depthwise", "geometry", "isa", "norm_act", "table", "vec")],
+    extra_compile_args=["-O2", "-std=c++17", "-fopenmp"],
+    extra_link_args=["-fopenmp"],
+    language="c++",
+    optional=True,
+)
+
+setup(ext_modules=[KERNELS])

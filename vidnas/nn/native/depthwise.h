@@ -1,0 +1,407 @@
+// Depthwise 3D convolution over channels-last tensors (N, T, H, W, C): the loops, for one instruction set.
+//
+// A row of outputs is computed in blocks of up to kBlock columns that stay in registers while the kernel's rows pass
+// over them; each input vector is loaded once per kernel row and used for every column that it reaches. Where the rows
+// that a kernel covers stay in the first-level cache for one tile of channels, tiles are the outer loop and their weights
+// stay there too; where rows are long, tiles are the inner loop and every cache line is fetched once.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "geometry.h"
+#include "vec.h"
+
+namespace VIDNAS_ISA {
+
+// Narrower vectors serve networks of a few channels only: they take the loops for any kernel.
+template <int M>
+constexpr int kFewest = M < 8 ? M : 8;
+
+constexpr int kBlock = 8;          // columns of a forward or input gradient block
+constexpr int64_t kRows = 8;          // most rows of a work unit
+constexpr int64_t kNear = 12 << 10;   // bytes that stay in the first-level cache
+constexpr int64_t kMiddle = 512 << 10;  // bytes that stay in the second-level cache
+constexpr int64_t kLines = 128;       // bytes of the cache lines that an unaligned vector touches
+
+VIDNAS_INLINE int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Splits a row into blocks of nearly equal size: ten columns are 5 + 5, not 8 + 2.
+template <class Body>
+VIDNAS_INLINE void for_blocks(int64_t columns, int64_t most, Body body) {
+  int64_t blocks = div_up(columns, most), first = 0;
+  for (int64_t b = 0; b < blocks; ++b) {
+    int64_t size = (columns - first) / (blocks - b);
+    body(first, size);
+    first += size;
+  }
+}
+
+template <int B, class Body>
+VIDNAS_INLINE void with_size(int64_t size, Body body) {
+  if (size == B) {
+    body(Width<B>{});
+  } else if constexpr (B > 1) {
+    with_size<B - 1>(size, body);
+  }
+}
+
+// Asks for memory that is used soon: frames lie too far apart for the processor to foresee.
+template <bool Write, class T>
+VIDNAS_INLINE void fetch(const T* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += int64_t(64 / sizeof(T))) __builtin_prefetch(from + i, Write, 2);
+}
+
+// Output rows of a work unit: the input frames under a kernel, and the next one, stay in the second-level cache.
+template <class T>
+VIDNAS_INLINE int64_t rows_of_unit(const Geometry& g) {
+  const int64_t input_rows = kMiddle / ((g.kt + 1) * g.w * g.c * int64_t(sizeof(T)));
+  return std::clamp<int64_t>((input_rows - g.kh) / g.sh, 1, kRows);
+}
+
+// [C][taps] -> [taps][C], in float; flipped reverses the taps.
+template <class T>
+void pack(const T* weight, int64_t channels, int64_t taps, bool flipped, float* packed) {
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t k = 0; k < taps; ++k)
+      packed[(flipped ? taps - 1 - k : k) * channels + c] = load<1>(weight + c * taps + k)[0];
+}
+
+// Kernel rows [begin, end) that meet the input where output `o` starts at o * stride - pad.
+struct Taps {
+  int64_t begin, end, origin;
+  Taps(int64_t o, int64_t stride, int64_t pad, int64_t kernel, int64_t size) {
+    origin = o * stride - pad;
+    begin = std::max<int64_t>(0, -origin);
+    end = std::min(kernel, size - origin);
+  }
+};
+
+// Which of a block's columns lie outside the row: the first `before`, and all from `behind` on. Padding is KW / 2, so
+// only the first and last KW / 2 can.
+struct Outside {
+  int64_t before, behind;
+  Outside(int64_t first, int64_t count, int64_t columns) {
+    before = -first;
+    behind = std::min(count, columns - first);
+  }
+};
+
+// Fetches what the same row needs anew when the next frame is computed.
+template <class T>
+VIDNAS_INLINE void fetch_next_frame(const Geometry& g, const T* x, const Taps& kt, const Taps& kh) {
+  const int64_t frame = kt.origin + g.kt, row = kh.origin + g.kh - g.sh;
+  if (frame < g.t && row >= 0 && row + g.sh <= g.h)
+    fetch<false>(x + (frame * g.h + row) * g.w * g.c, g.sh * g.w * g.c);
+}
+
+// One block of B outputs of a row: all kernel rows, one tile of channels.
+template <class T, int V, int KW, int S, int B>
+VIDNAS_INLINE void forward_block(const Geometry& g, const T* x, const float* packed, const T* zeros, T* out,
+                                 const Taps& kt, const Taps& kh, int64_t column) {
+  constexpr int P = KW / 2, kIn = (B - 1) * S + KW;
+  const Outside outside(column * S - P, kIn, g.w);
+  f32<V> sum[B] = {};
+  for (int64_t dt = kt.begin; dt < kt.end; ++dt)
+    for (int64_t dh = kh.begin; dh < kh.end; ++dh) {
+      const T* at = x + (((kt.origin + dt) * g.h + kh.origin + dh) * g.w + column * S - P) * g.c;
+      const float* w = packed + (dt * g.kh + dh) * KW * g.c;
+      f32<V> taps[KW];
+#pragma GCC unroll 8
+      for (int k = 0; k < KW; ++k) taps[k] = load<V>(w + k * g.c);
+#pragma GCC unroll 32
+      for (int i = 0; i < kIn; ++i, at += g.c) {
+        VIDNAS_STEP(at);
+        f32<V> value = load<V>((i < P && i < outside.before) || (i >= kIn - P && i >= outside.behind) ? zeros : at);
+        VIDNAS_KEEP(value);
+#pragma GCC unroll 8
+        for (int k = 0; k < KW; ++k)
+          if ((i - k) % S == 0 && i >= k && (i - k) / S < B) sum[(i - k) / S] += value * taps[k];
+      }
+    }
+#pragma GCC unroll 8
+  for (int b = 0; b < B; ++b) store<V>(out + (column + b) * g.c, sum[b]);
+}
+
+// One block of B input gradients of a row where outputs lie two columns apart. `column` is even.
+template <class T, int V, int KW, int B>
+VIDNAS_INLINE void spread_block(const Geometry& g, const T* grad, const float* packed, const T* zeros, T* dx,
+                                int64_t t, int64_t h, int64_t column) {
+  constexpr int P = KW / 2, kFirst = -((KW - 1 - P) / 2), kLast = (B - 1 + P) / 2;
+  const Outside outside(column / 2 + kFirst, kLast - kFirst + 1, g.ow);
+  f32<V> sum[B] = {};
+  for (int64_t dt = 0; dt < g.kt; ++dt) {
+    int64_t at = t + g.pt - dt;
+    if (at < 0 || at % g.st || at / g.st >= g.ot) continue;
+    for (int64_t dh = 0; dh < g.kh; ++dh) {
+      int64_t ah = h + g.ph - dh;
+      if (ah < 0 || ah % g.sh || ah / g.sh >= g.oh) continue;
+      const T* from = grad + ((at / g.st * g.oh + ah / g.sh) * g.ow + column / 2 + kFirst) * g.c;
+      const float* w = packed + (dt * g.kh + dh) * KW * g.c;
+      f32<V> taps[KW];
+#pragma GCC unroll 8
+      for (int k = 0; k < KW; ++k) taps[k] = load<V>(w + k * g.c);
+#pragma GCC unroll 32
+      for (int j = kFirst; j <= kLast; ++j, from += g.c) {
+        VIDNAS_STEP(from);
+        const bool out = (j < 0 && j - kFirst < outside.before) || (j > (B - 1) / 2 && j - kFirst >= outside.behind);
+        f32<V> value = load<V>(out ? zeros : from);
+        VIDNAS_KEEP(value);
+#pragma GCC unroll 8
+        for (int k = 0; k < KW; ++k) {
+          const int b = 2 * j + k - P;
+          if (b >= 0 && b < B) sum[b] += value * taps[k];
+        }
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int b = 0; b < B; ++b) store<V>(dx + (column + b) * g.c, sum[b]);
+}
+
+// Any kernel, stride and padding: one position at a time.
+template <class T, int V>
+VIDNAS_INLINE void forward_position(const Geometry& g, const T* x, const float* packed, T* out, const Taps& kt,
+                                    const Taps& kh, int64_t column) {
+  Taps kw(column, g.sw, g.pw, g.kw, g.w);
+  f32<V> sum = {};
+  for (int64_t dt = kt.begin; dt < kt.end; ++dt)
+    for (int64_t dh = kh.begin; dh < kh.end; ++dh)
+      for (int64_t dw = kw.begin; dw < kw.end; ++dw)
+        sum += load<V>(x + (((kt.origin + dt) * g.h + kh.origin + dh) * g.w + kw.origin + dw) * g.c) *
+               load<V>(packed + ((dt * g.kh + dh) * g.kw + dw) * g.c);
+  store<V>(out + column * g.c, sum);
+}
+
+template <class T, int V>
+VIDNAS_INLINE void spread_position(const Geometry& g, const T* grad, const float* packed, T* dx, int64_t t, int64_t h,
+                                   int64_t column) {
+  f32<V> sum = {};
+  for (int64_t dt = 0; dt < g.kt; ++dt) {
+    int64_t at = t + g.pt - dt;
+    if (at < 0 || at % g.st || at / g.st >= g.ot) continue;
+    for (int64_t dh = 0; dh < g.kh; ++dh) {
+      int64_t ah = h + g.ph - dh;
+      if (ah < 0 || ah % g.sh || ah / g.sh >= g.oh) continue;
+      for (int64_t dw = 0; dw < g.kw; ++dw) {
+        int64_t aw = column + g.pw - dw;
+        if (aw < 0 || aw % g.sw || aw / g.sw >= g.ow) continue;
+        sum += load<V>(grad + ((at / g.st * g.oh + ah / g.sh) * g.ow + aw / g.sw) * g.c) *
+               load<V>(packed + ((dt * g.kh + dh) * g.kw + dw) * g.c);
+      }
+    }
+  }
+  store<V>(dx + column * g.c, sum);
+}
+
+// Adds a block's share of the weight gradient [tap][V]: sums over its B outputs of gradient times input.
+template <class T, int V, int KW, int S, int B>
+VIDNAS_INLINE void weight_block(const Geometry& g, const T* x, const T* grad, const T* zeros, const Taps& kt,
+                                const Taps& kh, int64_t column, float* sums) {
+  // With few taps two sums for each, or additions would wait for each other.
+  constexpr int P = KW / 2, kIn = (B - 1) * S + KW, kSums = KW > 3 ? 1 : 2;
+  const Outside outside(column * S - P, kIn, g.w);
+  f32<V> grads[B];
+#pragma GCC unroll 8
+  for (int b = 0; b < B; ++b) {
+    grads[b] = load<V>(grad + (column + b) * g.c);
+    VIDNAS_KEEP(grads[b]);
+  }
+  for (int64_t dt = kt.begin; dt < kt.end; ++dt)
+    for (int64_t dh = kh.begin; dh < kh.end; ++dh) {
+      const T* at = x + (((kt.origin + dt) * g.h + kh.origin + dh) * g.w + column * S - P) * g.c;
+      float* to = sums + (dt * g.kh + dh) * KW * V;
+      f32<V> sum[KW][kSums] = {};
+#pragma GCC unroll 32
+      for (int i = 0; i < kIn; ++i, at += g.c) {
+        VIDNAS_STEP(at);
+        f32<V> value = load<V>((i < P && i < outside.before) || (i >= kIn - P && i >= outside.behind) ? zeros : at);
+        VIDNAS_KEEP(value);
+#pragma GCC unroll 8
+        for (int k = 0; k < KW; ++k)
+          if ((i - k) % S == 0 && i >= k && (i - k) / S < B)
+            sum[k][(i - k) / S % kSums] += value * grads[(i - k) / S];
+      }
+#pragma GCC unroll 8
+      for (int k = 0; k < KW; ++k) {
+        if (kSums == 2) sum[k][0] += sum[k][kSums - 1];
+        store<V>(to + k * V, load<V>(to + k * V) + sum[k][0]);
+      }
+    }
+}
+
+template <class T, int V>
+VIDNAS_INLINE void weight_position(const Geometry& g, const T* x, const T* grad, const Taps& kt, const Taps& kh,
+                                   int64_t column, float* sums) {
+  const Taps kw(column, g.sw, g.pw, g.kw, g.w);
+  const f32<V> value = load<V>(grad + column * g.c);
+  for (int64_t dt = kt.begin; dt < kt.end; ++dt)
+    for (int64_t dh = kh.begin; dh < kh.end; ++dh)
+      for (int64_t dw = kw.begin; dw < kw.end; ++dw) {
+        float* to = sums + ((dt * g.kh + dh) * g.kw + dw) * V;
+        store<V>(to, load<V>(to) + value * load<V>(x + (((kt.origin + dt) * g.h + kh.origin + dh) * g.w + kw.origin +
+                                                        dw) * g.c));
+      }
+}
+
+// Runs body(kw, stride) with compile-time constants where there are fast loops for them, else body(0, 0): for kernels
+// of 1, 3 and 5 columns, padded by half of that, with strides of 1 and 2.
+template <class Body>
+VIDNAS_INLINE void with_kernel(const Geometry& g, Body body) {
+  const int64_t kw = g.pw == g.kw / 2 ? g.kw : 0, sw = g.sw;
+  if (kw == 3 && sw == 1) return body(Width<3>{}, Width<1>{});
+  if (kw == 5 && sw == 1) return body(Width<5>{}, Width<1>{});
+  if (kw == 3 && sw == 2) return body(Width<3>{}, Width<2>{});
+  if (kw == 5 && sw == 2) return body(Width<5>{}, Width<2>{});
+  if (kw == 1 && sw == 1) return body(Width<1>{}, Width<1>{});
+  body(Width<0>{}, Width<0>{});
+}
+
+// Calls body(row, for_each_tile) for the rows of a work unit, with tiles inside or outside of them.
+template <int M, class Body>
+VIDNAS_INLINE void for_unit(bool tiles_inside, int64_t channels, int64_t first, int64_t last, Body body) {
+  if (tiles_inside) {
+    for (int64_t h = first; h < last; ++h) body(h, [&](auto each) { for_tiles<M>(channels, each); });
+  } else {
+    for_tiles<M>(channels, [&](auto V, int64_t c) {
+      for (int64_t h = first; h < last; ++h) body(h, [&](auto each) { each(V, c); });
+    });
+  }
+}
+
+template <int M, class T>
+void forward(const Geometry& g, const T* x, const float* packed, T* out, int threads) {
+  const std::vector<T> zeros(M);
+  const int64_t rows = rows_of_unit<T>(g), chunks = div_up(g.oh, rows);
+  const bool tiles_inside = g.kt * g.kh * g.w * kLines > kNear;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t unit = 0; unit < g.n * g.ot * chunks; ++unit) {
+    const int64_t n = unit / g.ot / chunks, t = unit % g.ot, first = unit / g.ot % chunks * rows;
+    const T* from = x + n * g.t * g.h * g.w * g.c;
+    T* to = out + (n * g.ot + t) * g.oh * g.ow * g.c;
+    const Taps kt(t, g.st, g.pt, g.kt, g.t);
+    with_kernel(g, [&](auto KW, auto S) {
+      for_unit<M>(tiles_inside, g.c, first, std::min(first + rows, g.oh), [&](int64_t h, auto for_each_tile) {
+        const Taps kh(h, g.sh, g.ph, g.kh, g.h);
+        T* row = to + h * g.ow * g.c;
+        if (tiles_inside) {
+          fetch_next_frame(g, from, kt, kh);
+          fetch<true>(row + g.ow * g.c, g.ow * g.c);
+        }
+        for_blocks(g.ow, kBlock, [&](int64_t column, int64_t size) {
+          for_each_tile([&](auto V, int64_t c) {
+            if constexpr (KW.value == 0 || V.value < kFewest<M>) {
+              for (int64_t w = column; w < column + size; ++w)
+                forward_position<T, V.value>(g, from + c, packed + c, row + c, kt, kh, w);
+            } else {
+              with_size<kBlock>(size, [&](auto B) {
+                forward_block<T, V.value, KW.value, S.value, B.value>(g, from + c, packed + c, zeros.data(), row + c, kt,
+                                                                      kh, column);
+              });
+            }
+          });
+        });
+      });
+    });
+  }
+}
+
+// Input gradient. Where the stride is 1 `forward` with the kernel flipped is the same; see the caller.
+template <int M, class T>
+void spread(const Geometry& g, const T* grad, const float* packed, T* dx, int threads) {
+  const std::vector<T> zeros(M);
+  const int64_t rows = std::min(kRows, rows_of_unit<T>(g) * g.sh), chunks = div_up(g.h, rows);
+  const bool tiles_inside = g.kt * g.kh * g.w * kLines > kNear;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t unit = 0; unit < g.n * g.t * chunks; ++unit) {
+    const int64_t n = unit / g.t / chunks, t = unit % g.t, first = unit / g.t % chunks * rows;
+    const T* from = grad + n * g.ot * g.oh * g.ow * g.c;
+    T* to = dx + (n * g.t + t) * g.h * g.w * g.c;
+    with_kernel(g, [&](auto KW, auto S) {
+      for_unit<M>(tiles_inside, g.c, first, std::min(first + rows, g.h), [&](int64_t h, auto for_each_tile) {
+        T* row = to + h * g.w * g.c;
+        if (tiles_inside) {
+          const int64_t frame = t + g.pt + 1, ahead = (h + g.ph) / g.sh;
+          if (frame % g.st == 0 && frame / g.st < g.ot && h % g.sh == 0 && ahead < g.oh)
+            fetch<false>(from + (frame / g.st * g.oh + ahead) * g.ow * g.c, g.ow * g.c);
+          fetch<true>(row + g.w * g.c, g.w * g.c);
+        }
+        for (int64_t column = 0; column < g.w; column += kBlock) {
+          const int64_t size = std::min<int64_t>(kBlock, g.w - column);
+          for_each_tile([&](auto V, int64_t c) {
+            if constexpr (KW.value < 3 || S.value != 2 || V.value < kFewest<M>) {
+              for (int64_t w = column; w < column + size; ++w)
+                spread_position<T, V.value>(g, from + c, packed + c, row + c, t, h, w);
+            } else {
+              with_size<kBlock>(size, [&](auto B) {
+                spread_block<T, V.value, KW.value, B.value>(g, from + c, packed + c, zeros.data(), row + c, t, h,
+                                                            column);
+              });
+            }
+          });
+        }
+      });
+    });
+  }
+}
+
+// Sums in two levels, a work unit and a thread, so that rounding grows little with the size of the tensor.
+template <int M, class T>
+void weight_gradient(const Geometry& g, const T* grad, const T* x, T* dw, int threads) {
+  const std::vector<T> zeros(M);
+  const int64_t rows = rows_of_unit<T>(g), chunks = div_up(g.oh, rows), units = g.n * g.ot * chunks;
+  const int64_t taps = g.kt * g.kh * g.kw;
+  const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, units));
+  const bool tiles_inside = g.kt * g.kh * g.w * kLines > kNear;
+  // Each tile of channels has its own sums, [tap][V]; an overlapping one would count channels twice.
+  const auto slot = [&](int64_t width, int64_t c) { return (width == 1 ? c : div_up(c, M)) * taps * M; };
+  std::vector<float> totals(parts * taps * g.c);
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+  for (int64_t part = 0; part < parts; ++part) {
+    float* total = totals.data() + part * taps * g.c;
+    std::vector<float> sums((g.c / M + 8) * taps * M);
+    for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
+      const int64_t n = unit / g.ot / chunks, t = unit % g.ot, first = unit / g.ot % chunks * rows;
+      const T* from = x + n * g.t * g.h * g.w * g.c;
+      const T* back = grad + (n * g.ot + t) * g.oh * g.ow * g.c;
+      const Taps kt(t, g.st, g.pt, g.kt, g.t);
+      std::fill(sums.begin(), sums.end(), 0.0f);
+      with_kernel(g, [&](auto KW, auto S) {
+        for_unit<M>(tiles_inside, g.c, first, std::min(first + rows, g.oh), [&](int64_t h, auto for_each_tile) {
+          const Taps kh(h, g.sh, g.ph, g.kh, g.h);
+          const T* row = back + h * g.ow * g.c;
+          if (tiles_inside) fetch_next_frame(g, from, kt, kh);
+          for_blocks(g.ow, kBlock, [&](int64_t column, int64_t size) {
+            for_each_tile([&](auto V, int64_t c) {
+              float* to = sums.data() + slot(V.value, c);
+              if constexpr (KW.value == 0 || V.value < kFewest<M>) {
+                for (int64_t w = column; w < column + size; ++w)
+                  weight_position<T, V.value>(g, from + c, row + c, kt, kh, w, to);
+              } else {
+                with_size<kBlock>(size, [&](auto B) {
+                  weight_block<T, V.value, KW.value, S.value, B.value>(g, from + c, row + c, zeros.data(), kt, kh,
+                                                                       column, to);
+                });
+              }
+            });
+          });
+        });
+      });
+      int64_t done = 0;
+      for_tiles<M>(g.c, [&](auto V, int64_t c) {
+        const float* of_tile = sums.data() + slot(V.value, c);
+        for (int64_t k = 0; k < taps; ++k)
+          for (int64_t v = done - c; v < V.value; ++v) total[k * g.c + c + v] += of_tile[k * V.value + v];
+        done = c + V.value;
+      });
+    }
+  }
+  for (int64_t c = 0; c < g.c; ++c)
+    for (int64_t k = 0; k < taps; ++k) {
+      float sum = 0;
+      for (int64_t part = 0; part < parts; ++part) sum += totals[(part * taps + k) * g.c + c];
+      store<1>(dw + c * taps + k, f32<1>{sum});
+    }
+}
+
+}  // namespace VIDNAS_ISA

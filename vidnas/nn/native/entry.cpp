@@ -1,0 +1,68 @@
+// The C interface: pointers and plain structs, the instruction set chosen when first used.
+#include <cstdlib>
+#include <cstring>
+
+#include "table.h"
+
+extern const Kernels kernels_portable;
+#if defined(__x86_64__)
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+#endif
+
+namespace {
+
+struct Choice {
+  const Kernels* kernels;
+  const char* name;
+};
+
+// VIDNAS_ISA=portable or avx2 keeps to less than the processor has; what it does not have cannot be asked for.
+Choice choose() {
+#if defined(__x86_64__)
+  const char* most = std::getenv("VIDNAS_ISA");
+  const bool portable = most && std::strcmp(most, "portable") == 0, avx2 = most && std::strcmp(most, "avx2") == 0;
+  __builtin_cpu_init();
+  if (!portable && !avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+    return {&kernels_avx512, "avx512"};
+  if (!portable && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {&kernels_avx2, "avx2"};
+#endif
+  return {&kernels_portable, "portable"};
+}
+
+const Choice& chosen() {
+  static const Choice choice = choose();
+  return choice;
+}
+
+}  // namespace
+
+extern "C" {
+
+const char* vidnas_isa() { return chosen().name; }
+
+void vidnas_depthwise(int pass, int type, const Geometry* g, const void* a, const void* b, void* out, int threads) {
+  chosen().kernels->depthwise(pass, type, *g, a, b, out, threads);
+}
+
+void vidnas_moments(const Rows* r, const float* x, float* mean, float* squares, int threads) {
+  chosen().kernels->moments(*r, x, mean, squares, threads);
+}
+
+void vidnas_apply(const Rows* r, int act, const float* x, const float* scale, const float* shift, const float* other,
+                  float* y, int threads) {
+  chosen().kernels->apply(*r, act, x, scale, shift, other, y, threads);
+}
+
+void vidnas_reduce(const Rows* r, int act, const float* x, const float* y, const float* scale, const float* shift,
+                   const float* grad, float* dscale, float* dshift, int threads) {
+  chosen().kernels->reduce(*r, act, x, y, scale, shift, grad, dscale, dshift, threads);
+}
+
+void vidnas_gradient(const Rows* r, int act, const float* x, const float* y, const float* scale, const float* shift,
+                     const float* grad, const float* mean, const float* slope, const float* offset, float* dx,
+                     float* dother, int threads) {
+  chosen().kernels->gradient(*r, act, x, y, scale, shift, grad, mean, slope, offset, dx, dother, threads);
+}
+}

@@ -1,0 +1,87 @@
+// The entry points of one instruction set. A source file sets VIDNAS_ISA, VIDNAS_LANES_MAX and the compiler's target,
+// and includes this.
+#pragma once
+
+#include "depthwise.h"
+#include "norm_act.h"
+#include "table.h"
+
+namespace VIDNAS_ISA {
+
+constexpr int M = VIDNAS_LANES_MAX;
+
+template <class T>
+void run_depthwise(int pass, const Geometry& g, const void* a, const void* b, void* out, int threads) {
+  const int64_t taps = g.kt * g.kh * g.kw;
+  if (pass == kWeightGradient)
+    return weight_gradient<M>(g, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(out), threads);
+  std::vector<float> packed(taps * g.c);
+  pack(static_cast<const T*>(b), g.c, taps, pass == kForwardFlipped, packed.data());
+  if (pass == kInputGradient)
+    spread<M>(g, static_cast<const T*>(a), packed.data(), static_cast<T*>(out), threads);
+  else
+    forward<M>(g, static_cast<const T*>(a), packed.data(), static_cast<T*>(out), threads);
+}
+
+void depthwise(int pass, int type, const Geometry& g, const void* a, const void* b, void* out, int threads) {
+  if (type == kFloat)
+    run_depthwise<float>(pass, g, a, b, out, threads);
+  else
+    run_depthwise<bf16>(pass, g, a, b, out, threads);
+}
+
+void norm_moments(const Rows& r, const float* x, float* mean, float* squares, int threads) {
+  moments<M>(r.samples, r.positions, r.channels, x, mean, squares, threads);
+}
+
+template <class Body>
+void with_act(int act, Body body) {
+  if (act == kSilu) return body(Width<kSilu>{});
+  if (act == kRelu) return body(Width<kRelu>{});
+  body(Width<kNone>{});
+}
+
+void norm_apply(const Rows& r, int act, const float* x, const float* scale, const float* shift, const float* other,
+                float* y, int threads) {
+  with_act(act, [&](auto A) {
+    if (other)
+      affine_act<M, A.value, true>(r.samples, r.positions, r.channels, x, scale, shift, other, y, threads);
+    else
+      affine_act<M, A.value, false>(r.samples, r.positions, r.channels, x, scale, shift, other, y, threads);
+  });
+}
+
+void norm_reduce(const Rows& r, int act, const float* x, const float* y, const float* scale, const float* shift,
+                 const float* grad, float* dscale, float* dshift, int threads) {
+  with_act(act, [&](auto A) {
+    if (y)
+      affine_act_reduce<M, A.value, true>(r.samples, r.positions, r.channels, x, y, scale, shift, grad, dscale, dshift,
+                                          threads);
+    else
+      affine_act_reduce<M, A.value, false>(r.samples, r.positions, r.channels, x, y, scale, shift, grad, dscale,
+                                           dshift, threads);
+  });
+}
+
+void norm_gradient(const Rows& r, int act, const float* x, const float* y, const float* scale, const float* shift,
+                   const float* grad, const float* mean, const float* slope, const float* offset, float* dx,
+                   float* dother, int threads) {
+  with_act(act, [&](auto A) {
+    if (y)
+      affine_act_gradient<M, A.value, true>(r.samples, r.positions, r.channels, x, y, scale, shift, grad, mean, slope,
+                                            offset, dx, dother, threads);
+    else
+      affine_act_gradient<M, A.value, false>(r.samples, r.positions, r.channels, x, y, scale, shift, grad, mean, slope,
+                                             offset, dx, dother, threads);
+  });
+}
+
+}  // namespace VIDNAS_ISA
+
+#define VIDNAS_CONCAT_(a, b) a##b
+#define VIDNAS_CONCAT(a, b) VIDNAS_CONCAT_(a, b)
+
+extern const Kernels VIDNAS_CONCAT(kernels_, VIDNAS_ISA) = {
+    VIDNAS_ISA::depthwise, VIDNAS_ISA::norm_moments, VIDNAS_ISA::norm_apply,
+    VIDNAS_ISA::norm_reduce, VIDNAS_ISA::norm_gradient,
+};

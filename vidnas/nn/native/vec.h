@@ -1,0 +1,109 @@
+// Vectors of floats on the compiler's vector extensions, and the two storage types: float and bfloat16.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#define VIDNAS_INLINE inline __attribute__((always_inline))
+
+// Keeps a loaded vector in a register. GCC would load it anew for each use, as an operand of the arithmetic, and a vector
+// that crosses a cache line costs two loads every time.
+#if defined(__AVX512F__)
+#define VIDNAS_KEEP(value) __asm__("" : "+v"(value))
+#elif defined(__x86_64__)
+#define VIDNAS_KEEP(value) __asm__("" : "+x"(value))
+#elif defined(__aarch64__)
+#define VIDNAS_KEEP(value) __asm__("" : "+w"(value))
+#else
+#define VIDNAS_KEEP(value)
+#endif
+
+// Advances a pointer where it stands. GCC would multiply out all addresses beforehand and then lack registers for them.
+#define VIDNAS_STEP(pointer) __asm__("" : "+r"(pointer))
+
+namespace VIDNAS_ISA {
+
+struct bf16 {
+  uint16_t bits;
+};
+
+template <int V>
+struct Lanes;
+
+#define VIDNAS_LANES(V)                                                      \
+  template <>                                                                \
+  struct Lanes<V> {                                                          \
+    typedef float f32 __attribute__((vector_size(V * 4)));                   \
+    typedef int32_t i32 __attribute__((vector_size(V * 4)));                 \
+    typedef uint32_t u32 __attribute__((vector_size(V * 4)));                \
+    typedef uint16_t u16 __attribute__((vector_size(V * 2)));                \
+  };
+VIDNAS_LANES(16)
+VIDNAS_LANES(8)
+VIDNAS_LANES(4)
+VIDNAS_LANES(1)
+#undef VIDNAS_LANES
+
+template <int V>
+using f32 = typename Lanes<V>::f32;
+
+template <int V>
+VIDNAS_INLINE f32<V> load(const float* from) {
+  f32<V> value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+template <int V>
+VIDNAS_INLINE f32<V> load(const bf16* from) {
+  typename Lanes<V>::u16 half;
+  std::memcpy(&half, from, sizeof half);
+  typename Lanes<V>::u32 bits = __builtin_convertvector(half, typename Lanes<V>::u32) << 16;
+  return (f32<V>)bits;
+}
+
+template <int V>
+VIDNAS_INLINE void store(float* to, f32<V> value) {
+  std::memcpy(to, &value, sizeof value);
+}
+
+// Rounds to nearest, ties to even; a NaN stays one.
+template <int V>
+VIDNAS_INLINE void store(bf16* to, f32<V> value) {
+  typedef typename Lanes<V>::u32 u32;
+  u32 bits = (u32)value;
+  u32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  u32 nan = (u32)(value != value);
+  rounded = (nan & 0x7fc0) | (~nan & rounded);
+  typename Lanes<V>::u16 half = __builtin_convertvector(rounded, typename Lanes<V>::u16);
+  std::memcpy(to, &half, sizeof half);
+}
+
+template <int V>
+VIDNAS_INLINE f32<V> splat(float value) {
+  return f32<V>{} + value;
+}
+
+template <int V>
+struct Width {
+  static constexpr int value = V;
+};
+
+// Calls body(width, first channel) for vectors of V, V / 2, ... 4, 1 that cover `channels` from `first` on. The
+// last one may overlap the one before: it then computes the same values again, which is cheaper than masks and needs no
+// room behind the tensor.
+template <int V, class Body>
+VIDNAS_INLINE void for_tiles(int64_t channels, Body body, int64_t first = 0) {
+  for (; first + V <= channels; first += V) body(Width<V>{}, first);
+  const int64_t rest = channels - first;
+  if constexpr (V > 1) {
+    constexpr int kNext = V > 4 ? V / 2 : 1;
+    // Half a vector for half a vector's channels; below 8 an overlap is cheaper.
+    if (rest && channels >= V && (V <= 8 || 2 * rest > V))
+      body(Width<V>{}, channels - V);
+    else if (rest)
+      for_tiles<kNext>(channels, body, first);
+  }
+}
+
+}  // namespace VIDNAS_ISA
