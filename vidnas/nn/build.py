@@ -1,7 +1,7 @@
 """From a spec to the network that computes it."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
@@ -10,22 +10,28 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vidnas.arch.cost import final_size
-from vidnas.arch.plan import BlockPlan, stream_units
+from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.spec import ArchSpec, StreamSpec
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead
 
+Unit = MBConv3D | GloRe
+
+
+def make_unit(plan: BlockPlan | GloRePlan) -> Unit:
+    """A block or an attention unit, from its plan."""
+    return MBConv3D(plan) if isinstance(plan, BlockPlan) else GloRe(plan)
+
 
 class Stream(nn.Module):
     """Stem, groups of blocks, conv5."""
 
-    def __init__(self, spec: StreamSpec) -> None:
+    def __init__(self, spec: StreamSpec, make_unit: Callable[[BlockPlan | GloRePlan], Unit]) -> None:
         super().__init__()
         units: list[OrderedDict[str, nn.Module]] = [OrderedDict() for _ in spec.groups]
         for plan in stream_units(spec):
-            unit = MBConv3D(plan) if isinstance(plan, BlockPlan) else GloRe(plan)
-            units[plan.group][plan.name.rsplit(".", 1)[1]] = unit
+            units[plan.group][plan.name.rsplit(".", 1)[1]] = make_unit(plan)
         self.stem = Stem(spec.stem)
         self.groups = nn.ModuleList(nn.Sequential(group) for group in units)
         self.conv5 = FinalConv(spec.groups[-1].channels, spec.conv5)
@@ -34,16 +40,20 @@ class Stream(nn.Module):
 class VideoNetwork(nn.Module):
     """A network built from a spec, in channels_last_3d; parameters are named as in `vidnas.arch.cost`.
 
+    Args:
+        spec: what it is built from.
+        make_unit: builds its blocks and attention units.
+
     Attributes:
         spec: what it was built from.
         activation_checkpointing: recompute each group in the backward pass instead of keeping its activations.
     """
 
-    def __init__(self, spec: ArchSpec) -> None:
+    def __init__(self, spec: ArchSpec, make_unit: Callable[[BlockPlan | GloRePlan], Unit] = make_unit) -> None:
         super().__init__()
         self.spec = spec
         self.activation_checkpointing = False
-        self.streams = nn.ModuleList(Stream(stream) for stream in spec.streams)
+        self.streams = nn.ModuleList(Stream(stream, make_unit) for stream in spec.streams)
         side = final_size(spec.clip.size, spec.streams[0])
         pooled = sum(stream.conv5 for stream in spec.streams)
         self.head = ClassificationHead(spec.head, pooled, (spec.clip.frames, side, side))

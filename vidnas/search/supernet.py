@@ -6,7 +6,8 @@ computation by construction, and `forward(clips, choice)` keeps no state.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,14 @@ from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.spec import ArchSpec, Kernel
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import FinalConv, Stem, conv3d
-from vidnas.nn.build import VideoNetwork, build, initialise
+from vidnas.nn.build import Unit, VideoNetwork, build, initialise, make_unit
 from vidnas.nn.heads import ClassificationHead
 from vidnas.nn.norm_act import SqueezeExcite
 from vidnas.search.space import Choice, GroupChoice, Space, StreamSpace
 from vidnas.search.windows import WindowMode, channel_window, hidden_window
 
 Window = tuple[int, ...]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class SuperBlock(nn.Module):
@@ -206,11 +208,21 @@ def extract(supernet: Supernet, choice: Choice) -> VideoNetwork:
 def _skeleton(spec: ArchSpec) -> VideoNetwork:
     """The network without tensors: parameters are given at the call, norms use batch statistics."""
     with torch.device("meta"):
-        network = VideoNetwork(spec)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.running_mean = module.running_var = module.num_batches_tracked = None
-    return network
+        return _without_statistics(VideoNetwork(spec, _unit_skeleton))
+
+
+# Building the modules of a small network takes longer than running them, and networks have most units in common.
+# A plan names its place in the network, so none is in one network twice.
+@lru_cache(maxsize=4096)
+def _unit_skeleton(plan: BlockPlan | GloRePlan) -> Unit:
+    return _without_statistics(make_unit(plan))
+
+
+def _without_statistics(module: Module) -> Module:
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm3d):
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    return module
 
 
 def _all(prefix: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
