@@ -156,8 +156,9 @@ def _update_running(norm: nn.BatchNorm3d, mean: Tensor, variance: Tensor, count:
     norm.running_var.lerp_(variance * (count / max(count - 1, 1)), momentum)
 
 
-def _as_is(tensor: Tensor) -> Tensor:
-    return tensor
+def _keep(tensor: Tensor) -> Tensor:
+    """Not the tensor itself: what an operation keeps of its own output would hold the operation, and so never go."""
+    return tensor.detach()
 
 
 class _NormAct(torch.autograd.Function):
@@ -177,7 +178,7 @@ class _NormAct(torch.autograd.Function):
         # A graph of its own for the arithmetic on (N, C), from leaves that stand for moments and parameters. It keeps
         # its few numbers itself: under activation checkpointing they would be recomputed once more.
         if any(ctx.needs_input_grad):
-            with torch.enable_grad(), saved_tensors_hooks(_as_is, _as_is):
+            with torch.enable_grad(), saved_tensors_hooks(_keep, _keep):
                 moments = None if moments is None else _Moments(*(m.requires_grad_() for m in moments))
                 leaves = [p.detach().requires_grad_() for p in parameters]
                 affine: _Affine = coefficients(moments, leaves)

@@ -213,7 +213,7 @@ def _skeleton(spec: ArchSpec) -> VideoNetwork:
 
 # Building the modules of a small network takes longer than running them, and networks have most units in common.
 # A plan names its place in the network, so none is in one network twice.
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _unit_skeleton(plan: BlockPlan | GloRePlan) -> Unit:
     return _without_statistics(make_unit(plan))
 
