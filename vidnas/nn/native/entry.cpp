@@ -1,4 +1,5 @@
 // The C interface: pointers and plain structs, the instruction set chosen when first used.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -31,6 +32,11 @@ Choice choose() {
   return {&kernels_portable, "portable"};
 }
 
+// Threads worth waking for so many multiply-adds or moved values: a thread's wake costs as much as 32 thousand of them.
+int worth(int threads, int64_t work) { return int(std::min<int64_t>(threads, 1 + work / 32768)); }
+
+int64_t size(const Rows* r) { return r->samples * r->positions * r->channels; }
+
 const Choice& chosen() {
   static const Choice choice = choose();
   return choice;
@@ -43,26 +49,29 @@ extern "C" {
 const char* vidnas_isa() { return chosen().name; }
 
 void vidnas_depthwise(int pass, int type, const Geometry* g, const void* a, const void* b, void* out, int threads) {
-  chosen().kernels->depthwise(pass, type, *g, a, b, out, threads);
+  const int64_t outputs = g->n * g->c * g->ot * g->oh * g->ow;
+  // A vector does some ten multiply-adds in the time that a value takes to move.
+  chosen().kernels->depthwise(pass, type, *g, a, b, out, worth(threads, outputs * (g->kt * g->kh * g->kw / 10 + 1)));
 }
 
 void vidnas_moments(const Rows* r, const float* x, float* mean, float* squares, int threads) {
-  chosen().kernels->moments(*r, x, mean, squares, threads);
+  chosen().kernels->moments(*r, x, mean, squares, worth(threads, size(r)));
 }
 
 void vidnas_apply(const Rows* r, int act, const float* x, const float* scale, const float* shift, const float* other,
                   float* y, int threads) {
-  chosen().kernels->apply(*r, act, x, scale, shift, other, y, threads);
+  chosen().kernels->apply(*r, act, x, scale, shift, other, y, worth(threads, size(r)));
 }
 
 void vidnas_reduce(const Rows* r, int act, const float* x, const float* y, const float* scale, const float* shift,
                    const float* grad, float* dscale, float* dshift, int threads) {
-  chosen().kernels->reduce(*r, act, x, y, scale, shift, grad, dscale, dshift, threads);
+  chosen().kernels->reduce(*r, act, x, y, scale, shift, grad, dscale, dshift, worth(threads, size(r)));
 }
 
 void vidnas_gradient(const Rows* r, int act, const float* x, const float* y, const float* scale, const float* shift,
                      const float* grad, const float* mean, const float* slope, const float* offset, float* dx,
                      float* dother, int threads) {
-  chosen().kernels->gradient(*r, act, x, y, scale, shift, grad, mean, slope, offset, dx, dother, threads);
+  chosen().kernels->gradient(*r, act, x, y, scale, shift, grad, mean, slope, offset, dx, dother,
+                             worth(threads, size(r)));
 }
 }
