@@ -23,6 +23,7 @@ from vidnas.arch.spec import ClipSpec
 from vidnas.deploy.fold import fold_norms
 from vidnas.deploy.formats import FORMATS, INPUT_NAME, FileFormat, Format, Runner
 from vidnas.errors import VidnasError
+from vidnas.nn.backends import use_backend
 from vidnas.nn.build import VideoNetwork
 from vidnas.nn.weights import ModelInfo
 
@@ -93,7 +94,7 @@ def export(
         warnings.simplefilter("ignore")
         expected = [reference(batch) for batch in batches]
         metadata = _metadata(network, info, clip, dynamic_batch, expected[0])
-        program = _trace(fold_norms(reference), clip, dynamic_batch)
+        program = _trace(use_backend(fold_norms(reference), "stock"), clip, dynamic_batch)
         try:
             # Beside the final place, so that files that have passed only need renaming.
             with tempfile.TemporaryDirectory(prefix=".vidnas-export-", dir=out.parent) as name:

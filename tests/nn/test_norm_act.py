@@ -1,0 +1,146 @@
+"""Fused norms against their parts in float64: values, every gradient, running statistics."""
+
+import copy
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vidnas.nn import native
+from vidnas.nn.norm_act import Act, SqueezeExcite, norm_act
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="installed without a C++ compiler")
+SHAPES = [(2, 24, 3, 8, 9), (1, 54, 2, 5, 5), (3, 7, 4, 6, 6), (2, 1, 1, 3, 3), (5, 130, 1, 1, 1), (1, 16, 13, 20, 20)]
+FORMS = [(None, False, False), ("relu", False, False), ("swish", False, False), ("swish", True, False)]
+FORMS += [("relu", False, True), (None, False, True), ("relu", True, False)]
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    return tensor.to(memory_format=torch.channels_last_3d)
+
+
+def random_norm(channels: int, **options: float | None) -> nn.BatchNorm3d:
+    norm = nn.BatchNorm3d(channels, **options)  # type: ignore[arg-type]
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    nn.init.normal_(norm.running_mean)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    return norm
+
+
+def parts(norm: nn.Module, x: Tensor, act: Act | None, se: nn.Module | None, other: Tensor | None) -> Tensor:
+    """The definition."""
+    y = norm(x)
+    y = y if se is None else se(y)
+    y = y if other is None else y + other
+    return {None: lambda v: v, "relu": F.relu, "swish": F.silu}[act](y)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "no running statistics", "cumulative"])
+@pytest.mark.parametrize(("act", "gated", "added"), FORMS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equals_its_parts(shape: tuple, act: Act | None, gated: bool, added: bool, mode: str) -> None:
+    if mode != "eval" and shape[0] * shape[2] * shape[3] * shape[4] < 2:
+        pytest.skip("one value per channel has no variance")
+    torch.manual_seed(0)
+    norm = random_norm(shape[1], momentum=None if mode == "cumulative" else 0.1)
+    norm.train(mode != "eval")
+    if mode == "no running statistics":
+        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    se = SqueezeExcite(shape[1], 8) if gated else None
+    x, other = channels_last(torch.randn(shape) + 1), channels_last(torch.randn(shape)) if added else None
+    grad = channels_last(torch.randn(shape))
+
+    def results(norm: nn.BatchNorm3d, se: nn.Module | None, form: object, dtype: torch.dtype) -> list[Tensor]:
+        norm, se = copy.deepcopy(norm).to(dtype), copy.deepcopy(se).to(dtype) if se is not None else None
+        inputs = [t.to(dtype).detach().requires_grad_() for t in (x, other) if t is not None]
+        parameters = [*norm.parameters(), *(se.parameters() if se is not None else ())]
+        found = []
+        for _ in range(2):  # the second step sees what the first did to the running statistics
+            if form is norm_act:
+                y = norm_act(norm, inputs[0], act, se=se, other=inputs[1] if added else None)  # type: ignore[arg-type]
+                assert type(y.grad_fn).__name__ == "_NormActBackward"
+            else:
+                y = parts(norm, inputs[0], act, se, inputs[1] if added else None)
+            found += [y.detach(), *torch.autograd.grad(y, [*inputs, *parameters], grad.to(dtype))]
+        return found + [buffer.clone() for buffer in norm.buffers()]
+
+    exact = results(norm, se, parts, torch.float64)
+    stock = results(norm, se, parts, torch.float32)
+    ours = results(norm, se, norm_act, torch.float32)
+    for value, right, like in zip(ours, exact, stock, strict=True):
+        # No worse than twice what PyTorch's own parts lose in float32, or some roundings of the largest value.
+        allowed = max(2 * float((like - right).abs().max()), 3e-6 * float(right.abs().max()), 1e-6)
+        assert float((value - right).abs().max()) <= allowed
+
+
+def test_values_far_from_zero_keep_their_digits() -> None:
+    """A mean 1000 times the deviation: sums of squares would have lost the variance."""
+    torch.manual_seed(0)
+    x = channels_last(torch.randn(2, 20, 4, 15, 15) + 1000)
+    mean, squares = native.moments(x)
+    exact = x.double().flatten(2)
+    torch.testing.assert_close(mean.double(), exact.mean(2), rtol=1e-6, atol=0)
+    torch.testing.assert_close(squares.double(), exact.var(2, correction=0) * exact.shape[2], rtol=1e-4, atol=0)
+
+
+def test_nothing_is_kept_alive() -> None:
+    """The graph of a step goes with its output, without a garbage collection."""
+
+    class Mark:
+        """Lives as long as the operation that it is attached to."""
+
+    norm, x = random_norm(8), channels_last(torch.randn(2, 8, 2, 4, 4)).requires_grad_()
+    y = norm_act(norm, x, "swish", se=SqueezeExcite(8, 8))
+    marks, operations = [], [root.grad_fn for root in y.grad_fn.roots]  # type: ignore[union-attr]
+    while operations:
+        operation = operations.pop()
+        mark = operation.metadata.setdefault("mark", Mark())
+        marks.append(weakref.ref(mark))
+        operations += [following for following, _ in operation.next_functions if following is not None]
+    y.sum().backward()
+    del y, operation, mark
+    assert len(marks) > 10
+    assert all(mark() is None for mark in marks)
+
+
+def test_a_kept_graph_runs_backward_again() -> None:
+    norm, x = random_norm(8), channels_last(torch.randn(2, 8, 2, 4, 4)).requires_grad_()
+    loss = norm_act(norm, x, "relu").square().sum()
+    first = torch.autograd.grad(loss, (x, *norm.parameters()), retain_graph=True)
+    second = torch.autograd.grad(loss, (x, *norm.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_second_gradients_are_refused() -> None:
+    norm, x = random_norm(8), channels_last(torch.randn(2, 8, 2, 4, 4)).requires_grad_()
+    (first,) = torch.autograd.grad(norm_act(norm, x, "swish").square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_checkpointing_changes_no_gradient() -> None:
+    norm, x = random_norm(8), channels_last(torch.randn(2, 8, 2, 4, 4)).requires_grad_()
+
+    def block(x: Tensor) -> Tensor:
+        return norm_act(norm, x, "swish").square()
+
+    plain = torch.autograd.grad(block(x).sum(), x)
+    again = torch.autograd.grad(checkpoint(block, x, use_reentrant=False).sum(), x)
+    assert torch.equal(plain[0], again[0])
+
+
+@pytest.mark.parametrize("reason", ["memory format", "type", "asked"])
+def test_what_cannot_be_fused_runs_in_parts(reason: str) -> None:
+    norm, x = random_norm(8).eval(), channels_last(torch.randn(2, 8, 3, 4, 4)).requires_grad_()
+    expected = parts(norm, x, "swish", None, None)
+    if reason == "memory format":
+        x = x.contiguous()
+    elif reason == "type":
+        norm, x, expected = norm.double(), x.double(), expected.double()
+    y = norm_act(norm, x, "swish", backend="stock" if reason == "asked" else "auto")
+    assert type(y.grad_fn).__name__ != "_NormActBackward"
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-6)
