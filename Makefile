@@ -5,7 +5,7 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo test lint unit utd utd-seeds bench-search bench-data official-weights clean
+.PHONY: demo test lint unit utd utd-seeds bench-search bench-op bench-train bench-infer bench-data sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -35,6 +35,24 @@ utd-seeds: .venv/package
 
 bench-search: .venv/package
 	$(BIN)/python benchmarks/supernet_cost.py --out benchmarks/results/supernet_cost.json
+
+# The C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer, against plain loops.
+sanitize:
+	mkdir -p build
+	for isa in portable avx2 avx512; do \
+	    g++ -std=c++17 -O1 -g -fopenmp -fsanitize=address,undefined -fno-sanitize-recover=all \
+	        -DISA=$$isa -Ividnas/nn/native tests/nn/native_check.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
+	    build/check_$$isa || exit 1; done
+
+# These four want an otherwise idle machine.
+bench-op: .venv/dev
+	$(BIN)/python benchmarks/depthwise_op.py $(OPTIONS) --out benchmarks/results/depthwise_op.json
+
+bench-train: .venv/dev
+	$(BIN)/python benchmarks/training_step.py $(OPTIONS) --out benchmarks/results/training_step.json
+
+bench-infer: .venv/dev
+	$(BIN)/python benchmarks/inference.py $(OPTIONS) --out benchmarks/results/inference.json
 
 # Milliseconds per clip from videos and from small copies of them, on one core of an otherwise idle machine.
 bench-data: .venv/dev

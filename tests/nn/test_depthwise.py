@@ -86,8 +86,8 @@ def assert_within_rounding(case: tuple, dtype: torch.dtype, backend: str, dense:
     exact = passes(x.double(), weight.double(), grad.double(), stride, padding, None)
     sizes = passes(x.double().abs(), weight.double().abs(), grad.double().abs(), stride, padding, None)
     found = passes(x, weight, grad, stride, padding, backend)
-    # Products and sums are in float32, with at most some dozens of roundings one after another in blocked sums; bfloat16
-    # results are rounded once more, and PyTorch rounds between the taps of its own.
+    # Products and sums are in float32, with at most some dozens of roundings one after another in blocked sums;
+    # bfloat16 results are rounded once more, and PyTorch rounds between the taps of its own.
     eps = 1e-5 if dtype is torch.float32 else 0.02
     for name, value, right, size in zip(("output", "input", "weight"), found, exact, sizes, strict=True):
         assert value.dtype is dtype

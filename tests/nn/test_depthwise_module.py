@@ -21,14 +21,14 @@ PACKAGE = Path(vidnas.__file__).parent
 PROGRAM = """
 import torch, torch.nn.functional as F
 from vidnas.nn import native
-from vidnas.nn.depthwise import depthwise_conv3d, describe
+from vidnas.nn.depthwise import depthwise_conv3d, describe_backend
 x, w = torch.randn(2, 21, 4, 11, 10, requires_grad=True), torch.randn(21, 1, 3, 3, 3, requires_grad=True)
 for stride in ((1, 1, 1), (1, 2, 2)):
     ours, stock = depthwise_conv3d(x, w, stride, 1), F.conv3d(x, w, None, stride, 1, 1, 21)
     grad = torch.randn_like(stock)
     pairs = zip((ours, *torch.autograd.grad(ours, (x, w), grad)), (stock, *torch.autograd.grad(stock, (x, w), grad)))
     assert all((a - b).abs().max() < 1e-4 * b.abs().max() for a, b in pairs)
-print(native.instruction_set(), "|", describe(torch.device("cpu")))
+print(native.instruction_set(), "|", describe_backend(torch.device("cpu")))
 """
 
 

@@ -1,4 +1,4 @@
-"""A network on our operators against the same network on PyTorch's, which differs from itself between memory formats."""
+"""A network on our operators against the same on PyTorch's, which differs from itself between memory formats."""
 
 import copy
 
@@ -24,11 +24,8 @@ def variants() -> dict[str, VideoNetwork]:
     ours = build(spec, zero_init_residual=False)
     ours.head.dropout.p = 0.0
     stock = use_backend(copy.deepcopy(ours), "stock")
-    return {
-        "ours": ours,
-        "stock": stock,
-        "stock contiguous": copy.deepcopy(stock).to(memory_format=torch.contiguous_format),
-    }
+    contiguous = copy.deepcopy(stock).to(memory_format=torch.contiguous_format)
+    return {"ours": ours, "stock": stock, "stock contiguous": contiguous}
 
 
 def loss_of(name: str, network: VideoNetwork, clips: Tensor, labels: Tensor) -> Tensor:

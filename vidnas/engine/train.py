@@ -30,6 +30,7 @@ from vidnas.engine.trainer import is_first_process, make_trainer, quiet_lightnin
 from vidnas.engine.validation import Validation
 from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build
+from vidnas.nn.depthwise import describe_backend
 from vidnas.nn.weights import load_model, save_model
 
 # Settings of the data that change the numbers; the others say where things lie and how fast they come.
@@ -113,6 +114,7 @@ def train(
         loaders = TrainLoaders(train_part, data, spec.clip, config, pin_memory=device.type == "cuda")
         pace = Pace(loaders.num_steps, loaders.steps_per_epoch)
         say(f"{spec.name}: {network_cost(spec)}; {_describe_clip(spec.clip)}")
+        say(f"depthwise convolutions: {describe_backend(device)}")
         say(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
         if isinstance(network, ArchSpec):
             network = fresh_network(network, config.seed, zero_init_residual=config.zero_init_residual)

@@ -13,5 +13,5 @@ def use_backend(network: Network, backend: Backend) -> Network:
     """Set the backend of every layer that has one, in place; `stock` leaves nothing but PyTorch's own operators."""
     for module in network.modules():
         if hasattr(module, "backend"):
-            module.backend = backend
+            module.backend = backend  # type: ignore[assignment]
     return network

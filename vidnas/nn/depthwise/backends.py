@@ -85,7 +85,7 @@ def _reason(name: str) -> str:
     return ""
 
 
-def describe(device: torch.device) -> str:
+def describe_backend(device: torch.device) -> str:
     """One phrase for logs: what runs depthwise convolutions in float32 on a device."""
     name, _ = choose("auto", torch.empty(0, device=device), (3, 3, 3))
     if name == "cpu":

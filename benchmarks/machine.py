@@ -1,0 +1,57 @@
+"""What every benchmark needs: the limits of the machine, timing in turns, a result file."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidnas.engine.runtime import versions
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def in_turns(
+    methods: Mapping[str, Callable[[], object]], repeats: int, device: torch.device, warm_up: int = 2
+) -> dict[str, float]:
+    """Median seconds of each method, which take turns so that what else the machine does hits all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for repeat in range(warm_up + repeats):
+        for name, run in methods.items():
+            synchronise(device)
+            start = time.perf_counter()
+            run()
+            synchronise(device)
+            if repeat >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def limits(device: torch.device, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+    """Multiply-adds (two operations each) and bytes per second that this machine reaches on large tensors."""
+    size = 1024 if device.type == "cpu" else 8192
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    # Far beyond any cache.
+    source = torch.randn((1 << 25) if device.type == "cpu" else (1 << 28), device=device)
+    target = torch.empty_like(source)
+    methods = {"gemm": lambda: torch.mm(a, b, out=out), "copy": lambda: target.copy_(source)}
+    seconds = in_turns(methods, 15, device)
+    return {
+        "operations_per_sec": 2 * size**3 / seconds["gemm"],
+        "bytes_per_sec": 2 * source.numel() * source.element_size() / seconds["copy"],
+    }
+
+
+def save(path: Path, command: str, record: Mapping[str, Any]) -> None:
+    """Write a result with its command, date, machine and versions."""
+    full = {"command": command, "date": date.today().isoformat(), "versions": versions(), **record}
+    path.write_text(json.dumps(full, indent=2) + "\n")
+    print(f"results: {path}")

@@ -1,0 +1,137 @@
+// The kernels of one instruction set (-DISA=portable, avx2, avx512) against plain loops, on tensors that end exactly
+// where their memory does. Meant to run under sanitizers: `make sanitize`.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "table.h"
+
+#define CONCAT_(a, b) a##b
+#define CONCAT(a, b) CONCAT_(a, b)
+#define NAME_(a) #a
+#define NAME(a) NAME_(a)
+extern const Kernels CONCAT(kernels_, ISA);
+
+namespace {
+
+const Kernels& kernels = CONCAT(kernels_, ISA);
+std::mt19937 random_bits(0);
+
+int64_t draw(int64_t least, int64_t most) { return least + int64_t(random_bits() % uint64_t(most - least + 1)); }
+
+std::vector<float> values(int64_t count) {
+  std::normal_distribution<float> normal;
+  std::vector<float> drawn(count);
+  for (float& value : drawn) value = normal(random_bits);
+  return drawn;
+}
+
+void expect(const char* what, const std::vector<float>& found, const std::vector<double>& right) {
+  double most = 1e-3;
+  for (double value : right) most = std::max(most, std::abs(value));
+  for (size_t i = 0; i < right.size(); ++i)
+    if (!(std::abs(found[i] - right[i]) <= 1e-4 * most)) {
+      std::printf("%s %s: value %zu is %g, should be %g\n", NAME(ISA), what, i, found[i], right[i]);
+      std::exit(1);
+    }
+}
+
+// Calls body(input, weight, output) with the indices of all products of the convolution.
+template <class Body>
+void products(const Geometry& g, Body body) {
+  for (int64_t n = 0; n < g.n; ++n)
+    for (int64_t t = 0; t < g.ot; ++t)
+      for (int64_t h = 0; h < g.oh; ++h)
+        for (int64_t w = 0; w < g.ow; ++w)
+          for (int64_t a = 0; a < g.kt; ++a)
+            for (int64_t b = 0; b < g.kh; ++b)
+              for (int64_t d = 0; d < g.kw; ++d) {
+                const int64_t x = t * g.st - g.pt + a, y = h * g.sh - g.ph + b, z = w * g.sw - g.pw + d;
+                if (x < 0 || y < 0 || z < 0 || x >= g.t || y >= g.h || z >= g.w) continue;
+                for (int64_t c = 0; c < g.c; ++c)
+                  body((((n * g.t + x) * g.h + y) * g.w + z) * g.c + c, ((c * g.kt + a) * g.kh + b) * g.kw + d,
+                       (((n * g.ot + t) * g.oh + h) * g.ow + w) * g.c + c);
+              }
+}
+
+void check_depthwise() {
+  Geometry g;
+  const int64_t sides[] = {1, 3, 5, 2}, fast = draw(0, 3);
+  g.n = draw(1, 3), g.c = draw(1, 70), g.t = draw(1, 5), g.h = draw(1, 12), g.w = draw(1, 20);
+  g.kt = sides[draw(0, 3)], g.kh = sides[draw(0, 3)], g.kw = fast ? g.kh : sides[draw(0, 3)];
+  g.st = fast ? 1 : draw(1, 2), g.sh = draw(1, 2), g.sw = fast ? g.sh : draw(1, 3);
+  g.pt = fast ? g.kt / 2 : draw(0, g.kt), g.ph = fast ? g.kh / 2 : draw(0, g.kh), g.pw = fast ? g.kw / 2 : draw(0, g.kw);
+  const auto out = [](int64_t side, int64_t k, int64_t s, int64_t p) {
+    return side + 2 * p < k ? 0 : (side + 2 * p - k) / s + 1;
+  };
+  g.ot = out(g.t, g.kt, g.st, g.pt), g.oh = out(g.h, g.kh, g.sh, g.ph), g.ow = out(g.w, g.kw, g.sw, g.pw);
+  const int64_t inputs = g.n * g.t * g.h * g.w * g.c, outputs = g.n * g.ot * g.oh * g.ow * g.c;
+  const int64_t weights = g.c * g.kt * g.kh * g.kw;
+  if (!outputs) return;
+  const std::vector<float> x = values(inputs), w = values(weights), grad = values(outputs);
+  std::vector<double> y(outputs), dx(inputs), dw(weights);
+  products(g, [&](int64_t i, int64_t k, int64_t o) {
+    y[o] += double(x[i]) * w[k];
+    dx[i] += double(grad[o]) * w[k];
+    dw[k] += double(grad[o]) * x[i];
+  });
+  std::vector<float> found_y(outputs, NAN), found_dx(inputs, NAN), found_dw(weights, NAN);
+  const int threads = int(draw(1, 3));
+  kernels.depthwise(kForward, kFloat, g, x.data(), w.data(), found_y.data(), threads);
+  expect("forward", found_y, y);
+  kernels.depthwise(kInputGradient, kFloat, g, grad.data(), w.data(), found_dx.data(), threads);
+  expect("input gradient", found_dx, dx);
+  kernels.depthwise(kWeightGradient, kFloat, g, grad.data(), x.data(), found_dw.data(), threads);
+  expect("weight gradient", found_dw, dw);
+}
+
+void check_norm() {
+  const Rows r = {draw(1, 3), draw(1, 150), draw(1, 70)};
+  const int64_t count = r.samples * r.positions * r.channels, few = r.samples * r.channels;
+  const auto x = values(count), other = values(count), grad = values(count), scale = values(few), shift = values(few);
+  const auto slope = values(few), offset = values(few);
+  const int threads = int(draw(1, 3));
+  std::vector<float> mean(few, NAN), squares(few, NAN), y(count, NAN), dx(count, NAN), dother(count, NAN);
+  std::vector<float> dscale(few, NAN), dshift(few, NAN);
+  kernels.moments(r, x.data(), mean.data(), squares.data(), threads);
+  kernels.apply(r, 1, x.data(), scale.data(), shift.data(), other.data(), y.data(), threads);
+  kernels.reduce(r, 1, x.data(), y.data(), scale.data(), shift.data(), grad.data(), dscale.data(), dshift.data(), threads);
+  kernels.gradient(r, 1, x.data(), y.data(), scale.data(), shift.data(), grad.data(), mean.data(), slope.data(),
+                   offset.data(), dx.data(), dother.data(), threads);
+  std::vector<double> right_y(count), right_dx(count), right_mean(few), right_dscale(few), right_dshift(few);
+  for (int64_t i = 0; i < count; ++i) right_mean[i / r.channels / r.positions * r.channels + i % r.channels] += x[i];
+  for (double& value : right_mean) value /= double(r.positions);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t k = i / r.channels / r.positions * r.channels + i % r.channels;
+    right_y[i] = std::max(0.0, double(x[i]) * scale[k] + shift[k] + other[i]);
+    const double dz = y[i] > 0 ? grad[i] : 0;
+    right_dx[i] = dz * scale[k] + (x[i] - right_mean[k]) * slope[k] + offset[k];
+    right_dscale[k] += dz * x[i];
+    right_dshift[k] += dz;
+  }
+  expect("mean", mean, right_mean);
+  expect("relu", y, right_y);
+  expect("gradient of x", dx, right_dx);
+  expect("gradient of scale", dscale, right_dscale);
+  expect("gradient of shift", dshift, right_dshift);
+}
+
+}  // namespace
+
+int main() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool runs = std::string(NAME(ISA)) == "portable" || __builtin_cpu_supports("avx2");
+  if (!runs || (std::string(NAME(ISA)) == "avx512" && !__builtin_cpu_supports("avx512bw"))) {
+    std::printf("%s: not on this processor\n", NAME(ISA));
+    return 0;
+  }
+#endif
+  for (int i = 0; i < 400; ++i) check_depthwise();
+  for (int i = 0; i < 100; ++i) check_norm();
+  std::printf("%s: 400 convolutions and 100 norms, no error\n", NAME(ISA));
+}
