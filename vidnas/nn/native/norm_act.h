@@ -9,7 +9,8 @@
 
 namespace VIDNAS_ISA {
 
-constexpr int64_t kChunk = 64;  // positions of a work unit: they stay in the first-level cache from tile to tile
+constexpr int64_t kChunk = 128;         // positions of a work unit
+constexpr int64_t kChunkValues = 2048;  // values of a tensor that stay in the first-level cache from tile to tile
 
 enum Act { kNone = 0, kRelu = 1, kSilu = 2 };
 
@@ -64,6 +65,45 @@ void for_units(int64_t samples, int64_t positions, int threads, Body body) {
   }
 }
 
+// Calls body(V, channel, first, last) for tiles of channels and positions, a few positions at a time.
+template <int M, class Body>
+VIDNAS_INLINE void for_pieces(int64_t channels, int64_t first, int64_t last, Body body) {
+  const int64_t step = std::max<int64_t>(4, kChunkValues / channels);
+  for (int64_t begin = first; begin < last; begin += step) {
+    const int64_t end = std::min(begin + step, last);
+    for_tiles<M>(channels, [&](auto V, int64_t c) { body(V, c, begin, end); });
+  }
+}
+
+// Two sums for each tile of channels. Tiles that overlap have each their own, since both add up all positions.
+template <int M>
+class TileSums {
+ public:
+  explicit TileSums(int64_t channels) : channels_(channels), sums_((channels / M + 8) * 2 * M) {}
+
+  template <int V>
+  VIDNAS_INLINE void add(int64_t c, f32<V> first, f32<V> second) {
+    float* to = sums_.data() + slot(V, c);
+    store<V>(to, load<V>(to) + first);
+    store<V>(to + M, load<V>(to + M) + second);
+  }
+
+  // Writes [first of all channels][second of all channels].
+  void take(float* to) const {
+    for_tiles<M>(channels_, [&](auto V, int64_t c) {
+      const float* from = sums_.data() + slot(V.value, c);
+      store<V.value>(to + c, load<V.value>(from));
+      store<V.value>(to + channels_ + c, load<V.value>(from + M));
+    });
+  }
+
+ private:
+  static int64_t slot(int64_t width, int64_t c) { return (width == 1 ? c : (c + M - 1) / M) * 2 * M; }
+
+  int64_t channels_;
+  std::vector<float> sums_;
+};
+
 // Adds up two sums per unit and channel into two per sample and channel, in double.
 inline void add_units(const std::vector<float>& sums, int64_t samples, int64_t positions, int64_t channels,
                       std::vector<double>& totals) {
@@ -84,25 +124,18 @@ void moments(int64_t samples, int64_t positions, int64_t channels, const float* 
   std::vector<float> sums(samples * chunks * 2 * channels);
   for_units(samples, positions, threads, [&](int64_t unit, int64_t n, int64_t first, int64_t last) {
     const float* origin = x + n * positions * channels;
-    float* to = sums.data() + unit * 2 * channels;
-    for_tiles<M>(channels, [&](auto V, int64_t c) {
+    TileSums<M> of_unit(channels);
+    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
       const f32<V.value> base = load<V.value>(origin + c);
-      f32<V.value> sum[2] = {}, square[2] = {};
-      int64_t p = first;
-      for (; p + 1 < last; p += 2)
-        for (int i = 0; i < 2; ++i) {
-          f32<V.value> value = load<V.value>(origin + (p + i) * channels + c) - base;
-          sum[i] += value;
-          square[i] += value * value;
-        }
-      if (p < last) {
+      f32<V.value> sum = {}, square = {};
+      for (int64_t p = begin; p < end; ++p) {
         f32<V.value> value = load<V.value>(origin + p * channels + c) - base;
-        sum[0] += value;
-        square[0] += value * value;
+        sum += value;
+        square += value * value;
       }
-      store<V.value>(to + c, sum[0] + sum[1]);
-      store<V.value>(to + channels + c, square[0] + square[1]);
+      of_unit.template add<V.value>(c, sum, square);
     });
+    of_unit.take(sums.data() + unit * 2 * channels);
   });
   std::vector<double> totals;
   add_units(sums, samples, positions, channels, totals);
@@ -119,9 +152,9 @@ template <int M, int A, bool HasOther>
 void affine_act(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* scale,
                 const float* shift, const float* other, float* y, int threads) {
   for_units(samples, positions, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
-    for_tiles<M>(channels, [&](auto V, int64_t c) {
+    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
       const f32<V.value> a = load<V.value>(scale + n * channels + c), b = load<V.value>(shift + n * channels + c);
-      for (int64_t p = first; p < last; ++p) {
+      for (int64_t p = begin; p < end; ++p) {
         const int64_t at = (n * positions + p) * channels + c;
         f32<V.value> u = load<V.value>(x + at) * a + b;
         if constexpr (HasOther) u += load<V.value>(other + at);
@@ -146,22 +179,22 @@ void affine_act_reduce(int64_t samples, int64_t positions, int64_t channels, con
   const int64_t chunks = (positions + kChunk - 1) / kChunk;
   std::vector<float> sums(samples * chunks * 2 * channels);
   for_units(samples, positions, threads, [&](int64_t unit, int64_t n, int64_t first, int64_t last) {
-    float* to = sums.data() + unit * 2 * channels;
-    for_tiles<M>(channels, [&](auto V, int64_t c) {
+    TileSums<M> of_unit(channels);
+    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
       const f32<V.value> a = load<V.value>(scale + n * channels + c), b = load<V.value>(shift + n * channels + c);
       // Taken from the sample's first position on, as in `moments`.
       const f32<V.value> base = load<V.value>(x + n * positions * channels + c);
       f32<V.value> da = {}, db = {};
-      for (int64_t p = first; p < last; ++p) {
+      for (int64_t p = begin; p < end; ++p) {
         const int64_t at = (n * positions + p) * channels + c;
         f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
         f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
         da += dz * (load<V.value>(x + at) - base);
         db += dz;
       }
-      store<V.value>(to + c, da);
-      store<V.value>(to + channels + c, db);
+      of_unit.template add<V.value>(c, da, db);
     });
+    of_unit.take(sums.data() + unit * 2 * channels);
   });
   std::vector<double> totals;
   add_units(sums, samples, positions, channels, totals);
@@ -179,11 +212,11 @@ void affine_act_gradient(int64_t samples, int64_t positions, int64_t channels, c
                          const float* scale, const float* shift, const float* grad, const float* mean,
                          const float* slope, const float* offset, float* dx, float* dother, int threads) {
   for_units(samples, positions, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
-    for_tiles<M>(channels, [&](auto V, int64_t c) {
+    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
       const int64_t row = n * channels + c;
       const f32<V.value> a = load<V.value>(scale + row), b = load<V.value>(shift + row), m = load<V.value>(mean + row);
       const f32<V.value> s = load<V.value>(slope + row), o = load<V.value>(offset + row);
-      for (int64_t p = first; p < last; ++p) {
+      for (int64_t p = begin; p < end; ++p) {
         const int64_t at = (n * positions + p) * channels + c;
         f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
         f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
