@@ -3,10 +3,13 @@
 from setuptools import Extension, setup
 
 FOLDER = "vidnas/nn/native"
+HEADERS = ("depthwise", "geometry", "isa", "norm_act", "pointwise", "table", "vec")
 KERNELS = Extension(
     "vidnas.nn.native._kernels",
     sources=[f"{FOLDER}/{name}.cpp" for name in ("entry", "portable", "avx2", "avx512")],
-    depends=[f"{FOLDER}/{name}.h" for name in ("depthwise", "geometry", "isa", "norm_act", "table", "vec")],
+    depends=[
+        f"{FOLDER}/{name}.h" for name in ("depthwise", "geometry", "isa", "norm_act", "pointwise", "table", "vec")
+    ],
     extra_compile_args=["-O2", "-std=c++17", "-fopenmp"],
     extra_link_args=["-fopenmp"],
     language="c++",

@@ -3,23 +3,56 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from vidnas.nn.pointwise import PointwiseConv3d
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("shape", [(2, 6, 3, 7, 8), (1, 1, 1, 1, 1), (0, 4, 2, 3, 3)])
-def test_equals_conv3d(shape: tuple[int, ...], bias: bool, stride: int) -> None:
+@pytest.mark.parametrize(
+    ("shape", "outputs"),
+    [
+        ((2, 24, 3, 7, 8), 54),
+        ((1, 54, 13, 12, 12), 24),
+        ((3, 7, 2, 5, 5), 3),
+        ((1, 1, 1, 1, 1), 1),
+        ((2, 20, 1, 1, 1), 33),
+        ((1, 130, 2, 3, 3), 15),
+        ((0, 4, 2, 3, 3), 5),
+    ],
+)
+def test_equals_conv3d_in_float64(shape: tuple[int, ...], outputs: int, bias: bool, stride: int, threads: int) -> None:
     torch.manual_seed(0)
-    layer = PointwiseConv3d(shape[1], 5, stride=stride, bias=bias).double()
-    x = torch.randn(shape).double().to(memory_format=torch.channels_last_3d).requires_grad_()
-    y, right = layer(x), F.conv3d(x, layer.weight, layer.bias, (1, stride, stride))
-    inputs = (x, *layer.parameters())
-    grad = torch.randn_like(right)
-    torch.testing.assert_close(y, right)
-    for ours, other in zip(torch.autograd.grad(y, inputs, grad), torch.autograd.grad(right, inputs, grad), strict=True):
-        torch.testing.assert_close(ours, other)
+    layer = PointwiseConv3d(shape[1], outputs, stride=stride, bias=bias)
+    x = torch.randn(shape).to(memory_format=torch.channels_last_3d).requires_grad_()
+    before, inputs = torch.get_num_threads(), (x, *layer.parameters())
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)  # memory is NaN until it is written
+    try:
+        y = layer(x)
+        grad = torch.randn_like(y)
+        found = [y, *torch.autograd.grad(y, inputs, grad)]
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(before)
+
+    def exact(*values: Tensor) -> list[Tensor]:
+        values = tuple(value.detach().double().requires_grad_() for value in values)
+        y = F.conv3d(values[0], values[1], values[2] if bias else None, (1, stride, stride))
+        return [y, *torch.autograd.grad(y, values, grad.double())]
+
+    for value, right in zip(found, exact(*inputs), strict=True):
+        # Sums of up to 2000 products in float32.
+        torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=2e-5)
+
+
+def test_other_types_take_pytorchs_product() -> None:
+    layer, x = PointwiseConv3d(6, 5), torch.randn(2, 6, 3, 4, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype is torch.bfloat16
+    torch.testing.assert_close(layer.double()(x.double()), F.conv3d(x.double(), layer.weight))
 
 
 def test_stays_in_channels_last_at_one_thread() -> None:

@@ -78,6 +78,23 @@ def depthwise(
     return out
 
 
+def pointwise(kind: int, first: Tensor, second: Tensor, out: Tensor, rows: int, inputs: int, outputs: int) -> Tensor:
+    """Run one pass of a matrix product with a weight (outputs, inputs) into `out` and return it.
+
+    Args:
+        kind: forward of (x, weight), input gradient of (gradient, weight), or weight gradient of (gradient, x).
+        first: the first matrix of the pass, row-major.
+        second: the second one.
+        out: what is filled.
+        rows: of x and gradient.
+        inputs: columns of x.
+        outputs: columns of the gradient.
+    """
+    size = (ctypes.c_int64(count) for count in (rows, inputs, outputs))
+    _library().vidnas_pointwise(kind, *size, *_pointers(first, second, out), torch.get_num_threads())
+    return out
+
+
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and sum of squared distances from it, over the positions of each sample and channel: twice (N, C)."""
     mean, squares = x.new_empty(x.shape[:2]), x.new_empty(x.shape[:2])

@@ -37,15 +37,6 @@ VIDNAS_INLINE void for_blocks(int64_t columns, int64_t most, Body body) {
   }
 }
 
-template <int B, class Body>
-VIDNAS_INLINE void with_size(int64_t size, Body body) {
-  if (size == B) {
-    body(Width<B>{});
-  } else if constexpr (B > 1) {
-    with_size<B - 1>(size, body);
-  }
-}
-
 // Asks for memory that is used soon: frames lie too far apart for the processor to foresee.
 template <bool Write, class T>
 VIDNAS_INLINE void fetch(const T* from, int64_t count) {

@@ -54,6 +54,11 @@ void vidnas_depthwise(int pass, int type, const Geometry* g, const void* a, cons
   chosen().kernels->depthwise(pass, type, *g, a, b, out, worth(threads, outputs * (g->kt * g->kh * g->kw / 10 + 1)));
 }
 
+void vidnas_pointwise(int pass, int64_t rows, int64_t in, int64_t out, const float* a, const float* b, float* result,
+                      int threads) {
+  chosen().kernels->pointwise(pass, rows, in, out, a, b, result, worth(threads, rows * in * out / 10));
+}
+
 void vidnas_moments(const Rows* r, const float* x, float* mean, float* squares, int threads) {
   chosen().kernels->moments(*r, x, mean, squares, worth(threads, size(r)));
 }

@@ -4,6 +4,7 @@
 
 #include "depthwise.h"
 #include "norm_act.h"
+#include "pointwise.h"
 #include "table.h"
 
 namespace VIDNAS_ISA {
@@ -32,6 +33,17 @@ void depthwise(int pass, int type, const Geometry& g, const void* a, const void*
 
 void norm_moments(const Rows& r, const float* x, float* mean, float* squares, int threads) {
   moments<M>(r.samples, r.positions, r.channels, x, mean, squares, threads);
+}
+
+// weight is (out, in): kForward takes x and it, kInputGradient grad and it, kWeightGradient grad and x.
+void pointwise(int pass, int64_t rows, int64_t in, int64_t out, const float* a, const float* b, float* result,
+               int threads) {
+  if (pass == kWeightGradient) return columns_product<M>(rows, out, in, a, b, result, threads);
+  const bool ahead = pass == kForward;
+  const int64_t depth = ahead ? in : out, columns = ahead ? out : in;
+  std::vector<float> packed(packed_size<M>(columns, depth));
+  pack_tiles<M>(depth, columns, b, ahead ? 1 : in, ahead ? in : 1, packed.data());
+  rows_product<M>(rows, depth, columns, a, packed.data(), result, threads);
 }
 
 template <class Body>
@@ -82,6 +94,6 @@ void norm_gradient(const Rows& r, int act, const float* x, const float* y, const
 #define VIDNAS_CONCAT(a, b) VIDNAS_CONCAT_(a, b)
 
 extern const Kernels VIDNAS_CONCAT(kernels_, VIDNAS_ISA) = {
-    VIDNAS_ISA::depthwise, VIDNAS_ISA::norm_moments, VIDNAS_ISA::norm_apply,
-    VIDNAS_ISA::norm_reduce, VIDNAS_ISA::norm_gradient,
+    VIDNAS_ISA::depthwise,  VIDNAS_ISA::norm_moments,  VIDNAS_ISA::norm_apply,
+    VIDNAS_ISA::norm_reduce, VIDNAS_ISA::norm_gradient, VIDNAS_ISA::pointwise,
 };

@@ -19,4 +19,5 @@ struct Kernels {
                  float*, int threads);
   void (*gradient)(const Rows&, int act, const float*, const float*, const float*, const float*, const float*,
                    const float*, const float*, const float*, float*, float*, int threads);
+  void (*pointwise)(int pass, int64_t rows, int64_t in, int64_t out, const float*, const float*, float*, int threads);
 };

@@ -106,4 +106,14 @@ VIDNAS_INLINE void for_tiles(int64_t channels, Body body, int64_t first = 0) {
   }
 }
 
+// Runs body with a compile-time size, for sizes of 1 to B.
+template <int B, class Body>
+VIDNAS_INLINE void with_size(int64_t size, Body body) {
+  if (size == B) {
+    body(Width<B>{});
+  } else if constexpr (B > 1) {
+    with_size<B - 1>(size, body);
+  }
+}
+
 }  // namespace VIDNAS_ISA

@@ -1,0 +1,116 @@
+// Matrix products of pointwise convolutions: very many rows (positions), few columns (channels), all row-major.
+//
+// A block of rows stays in registers for one tile of columns while the depth passes by; weights are packed per tile as
+// [depth][V], so that a tile is read in order.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "vec.h"
+
+namespace VIDNAS_ISA {
+
+// Rows in registers at once: with the tile's own they must not exceed the registers there are.
+template <int M>
+constexpr int kTall = M == 16 ? 14 : 8;
+
+// Rows of a work unit.
+template <int M>
+constexpr int64_t kUnitRows = 7 * kTall<M>;
+
+// Calls body(R, row) for blocks of R rows: as tall as can be, the rest in 8, 4, 2 and 1.
+template <int R, class Body>
+VIDNAS_INLINE void for_row_blocks(int64_t row, int64_t last, Body body) {
+  for (; row + R <= last; row += R) body(Width<R>{}, row);
+  if constexpr (R > 1) for_row_blocks<(R > 8 ? 8 : R / 2)>(row, last, body);
+}
+
+// Tiles of columns, each with its room of depth * M in the packed weights.
+template <int M>
+int64_t tile_slot(int64_t width, int64_t column, int64_t depth) {
+  return (width == 1 ? column : (column + M - 1) / M) * depth * M;
+}
+
+template <int M>
+int64_t packed_size(int64_t columns, int64_t depth) {
+  return (columns / M + 8) * depth * M;
+}
+
+// weight(d, c) at weight[d * by_depth + c * by_column] -> tiles.
+template <int M>
+void pack_tiles(int64_t depth, int64_t columns, const float* weight, int64_t by_depth, int64_t by_column,
+                float* packed) {
+  for_tiles<M>(columns, [&](auto V, int64_t column) {
+    float* to = packed + tile_slot<M>(V.value, column, depth);
+    for (int64_t d = 0; d < depth; ++d)
+      for (int v = 0; v < V.value; ++v) to[d * V.value + v] = weight[d * by_depth + (column + v) * by_column];
+  });
+}
+
+// sum[r] += a[r * by_row + d * by_depth] * b[d * step], a tile of columns of R rows.
+template <int V, int R>
+VIDNAS_INLINE void multiply(int64_t depth, const float* a, int64_t by_row, int64_t by_depth, const float* b,
+                            int64_t step, f32<V> (&sum)[R]) {
+  for (int64_t d = 0; d < depth; ++d, a += by_depth, b += step) {
+    const f32<V> tile = load<V>(b);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) sum[r] += a[r * by_row] * tile;
+  }
+}
+
+// out (rows, columns) = x (rows, depth) * weight (depth, columns), packed.
+template <int M>
+void rows_product(int64_t rows, int64_t depth, int64_t columns, const float* x, const float* packed, float* out,
+                  int threads) {
+  const int64_t units = (rows + kUnitRows<M> - 1) / kUnitRows<M>;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t unit = 0; unit < units; ++unit) {
+    const int64_t last = std::min((unit + 1) * kUnitRows<M>, rows);
+    for_row_blocks<kTall<M>>(unit * kUnitRows<M>, last, [&](auto R, int64_t row) {
+      for_tiles<M>(columns, [&](auto V, int64_t column) {
+        f32<V.value> sum[R.value] = {};
+        multiply<V.value, R.value>(depth, x + row * depth, depth, 1, packed + tile_slot<M>(V.value, column, depth),
+                                   V.value, sum);
+#pragma GCC unroll 16
+        for (int r = 0; r < R.value; ++r) store<V.value>(out + (row + r) * columns + column, sum[r]);
+      });
+    });
+  }
+}
+
+// out (left, right) = a (rows, left) transposed * b (rows, right): the gradient of a weight. Sums in two levels.
+template <int M>
+void columns_product(int64_t rows, int64_t left, int64_t right, const float* a, const float* b, float* out,
+                     int threads) {
+  const int64_t units = (rows + kUnitRows<M> - 1) / kUnitRows<M>;
+  const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, units));
+  const int64_t room = packed_size<M>(right, left);
+  std::vector<float> sums(parts * room);
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+  for (int64_t part = 0; part < parts; ++part) {
+    float* of_part = sums.data() + part * room;
+    for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
+      const int64_t first = unit * kUnitRows<M>, count = std::min(kUnitRows<M>, rows - first);
+      for_row_blocks<kTall<M>>(0, left, [&](auto R, int64_t row) {
+        for_tiles<M>(right, [&](auto V, int64_t column) {
+          f32<V.value> sum[R.value] = {};
+          multiply<V.value, R.value>(count, a + first * left + row, 1, left, b + first * right + column, right, sum);
+          float* to = of_part + tile_slot<M>(V.value, column, left) + row * V.value;
+#pragma GCC unroll 16
+          for (int r = 0; r < R.value; ++r) store<V.value>(to + r * V.value, load<V.value>(to + r * V.value) + sum[r]);
+        });
+      });
+    }
+  }
+  for_tiles<M>(right, [&](auto V, int64_t column) {
+    for (int64_t row = 0; row < left; ++row) {
+      f32<V.value> sum = {};
+      for (int64_t part = 0; part < parts; ++part)
+        sum += load<V.value>(sums.data() + part * room + tile_slot<M>(V.value, column, left) + row * V.value);
+      store<V.value>(out + row * right + column, sum);
+    }
+  });
+}
+
+}  // namespace VIDNAS_ISA
