@@ -15,7 +15,7 @@ from vidnas.arch.registry import get_spec, list_models
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.nn.build import build
 
-MATMULS = ("convolution", "mm", "addmm", "bmm", "baddbmm")
+MATMULS = ("convolution", "depthwise_conv3d", "mm", "addmm", "bmm", "baddbmm")
 
 
 class MatmulOutputs(TorchDispatchMode):

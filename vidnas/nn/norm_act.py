@@ -30,11 +30,12 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> the same, gated."""
-        return x * gates(x.mean((2, 3, 4)), *self.parameters())[:, :, None, None, None]
+        gate = torch.sigmoid(self.expand(F.relu(self.reduce(x.mean((2, 3, 4))))))
+        return x * gate[:, :, None, None, None]
 
 
 def gates(mean: Tensor, reduce: Tensor, reduce_bias: Tensor, expand: Tensor, expand_bias: Tensor) -> Tensor:
-    """Means (N, C) -> gates (N, C)."""
+    """`SqueezeExcite` from means (N, C) to gates (N, C), on given parameters."""
     return torch.sigmoid(F.linear(F.relu(F.linear(mean, reduce, reduce_bias)), expand, expand_bias))
 
 

@@ -5,9 +5,11 @@ are theirs: three operators whose gradients are each other.
 """
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from vidnas.nn.depthwise.backends import Backend, choose
 from vidnas.nn.depthwise.shapes import output_shape
@@ -159,6 +161,22 @@ def _weight_gradient_backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def
 _forward.register_autograd(_forward_backward, setup_context=_keep)
 _input_gradient.register_autograd(_input_gradient_backward, setup_context=_keep)
 _weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.vidnas.depthwise_conv3d)
+def _forward_flops(x_shape, weight_shape, *_, out_shape=None, **__) -> int:  # type: ignore[no-untyped-def]
+    """For PyTorch's FLOP counter: two for each tap of each output, as for its own convolution."""
+    return 2 * prod(out_shape) * prod(weight_shape[2:])
+
+
+@register_flop_formula(torch.ops.vidnas.depthwise_conv3d_input_gradient)
+def _input_gradient_flops(grad_shape, weight_shape, *_, **__) -> int:  # type: ignore[no-untyped-def]
+    return 2 * prod(grad_shape) * prod(weight_shape[2:])
+
+
+@register_flop_formula(torch.ops.vidnas.depthwise_conv3d_weight_gradient)
+def _weight_gradient_flops(grad_shape, x_shape, kernel, *_, **__) -> int:  # type: ignore[no-untyped-def]
+    return 2 * prod(grad_shape) * prod(kernel)
 
 
 def _register_autocast(device: str) -> None:
