@@ -62,7 +62,7 @@ bench-data: .venv/dev
 official-weights: .venv/dev
 	$(BIN)/python benchmarks/official_weights.py $(FILES)
 
-.venv/package: pyproject.toml
+.venv/package: pyproject.toml setup.py $(wildcard vidnas/nn/native/*.cpp vidnas/nn/native/*.h)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable .

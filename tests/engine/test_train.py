@@ -101,7 +101,7 @@ def test_one_seed_one_result_whatever_the_workers(run):
     assert_same(weights(first), weights(again))
     assert not torch.equal(weights(first)["head.fc1.weight"], weights(other)["head.fc1.weight"])
     assert said[0] == "tiny: 1.74 MMACs @ 8x32x32, 0.008 M params; 8 frames over the whole video"
-    assert said[1].startswith("adamw, lr 0.001732 at batch 12 (by rule: 0.002 x sqrt(batch / 16))")
+    assert said[2].startswith("adamw, lr 0.001732 at batch 12 (by rule: 0.002 x sqrt(batch / 16))")
     assert said[-1] == f"{first.folder.weights}: weights averaged with decay 0.5 up to step 6"
 
 
