@@ -1,6 +1,7 @@
 """The depthwise operator against PyTorch's convolution in float64: every backend, shape, type and pass."""
 
 import random
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -75,7 +76,7 @@ def passes(x: Tensor, weight: Tensor, grad: Tensor, stride: tuple, padding: tupl
 def assert_within_rounding(case: tuple, dtype: torch.dtype, backend: str, dense: bool = True) -> None:
     """Each value within the rounding of its own sum: the sum of absolute products times the type's epsilon."""
     shape, kernel, stride, padding = case
-    torch.manual_seed(repr(case).__hash__() % 1000)
+    torch.manual_seed(zlib.crc32(repr(case).encode()))
     out = output_shape(shape, kernel, stride, padding)
     x, weight, grad = (torch.randn(s).to(dtype) for s in (shape, (shape[1], 1, *kernel), out))
     if dense:
