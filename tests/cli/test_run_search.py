@@ -78,12 +78,16 @@ def test_run_leaves_everything_and_a_second_call_finds_it_done(
 
 def test_a_run_is_never_written_over(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command("search", videos, tmp_path / "run")) == 0
+    settled = (tmp_path / "run" / "settled.json").read_bytes()
     capsys.readouterr()
-    assert "--resume" in fails(capsys, command("search", videos, tmp_path / "run"))
+    assert "--resume" in fails(capsys, command("search", videos, tmp_path / "run", "--search.steps", "9"))
+    assert (tmp_path / "run" / "settled.json").read_bytes() == settled
 
 
 def test_dry_run_trains_nothing(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command("search", videos, tmp_path / "run", "--dry-run")) == 0
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("search:\n  batch_size: 3\ntrain:\n  epochs: 5\n")  # one recipe serves run and search
+    assert main([*command("search", videos, tmp_path / "run", "--dry-run"), "--config", str(recipe)]) == 0
     assert "peak memory" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
 

@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,41 @@ def test_batches_do_not_depend_on_workers_resume_or_cache(train, tmp_path):
         assert batch.clips.dtype == torch.float32
         assert batch.labels.dtype == batch.indices.dtype == torch.int64
         assert [train.samples[i].label for i in batch.indices] == batch.labels.tolist()
+
+
+# Shared memory is files in memory: a limit on their size is a /dev/shm that is too small.
+LOAD_WITHOUT_SHARED_MEMORY = """
+import resource, sys
+from pathlib import Path
+from vidnas.arch.spec import ClipSpec
+from vidnas.data.datamodule import make_loader
+from vidnas.data.dataset import TrainClips
+from vidnas.data.formats import load_dataset
+from vidnas.data.reader import FileReader
+from vidnas.data.sampler import StepBatches
+from vidnas.errors import VidnasError
+if __name__ == "__main__":
+    videos = load_dataset(Path(sys.argv[1])).train
+    clips = TrainClips(videos, FileReader(32), ClipSpec(frames=4, size=24, stride=2, fps=24), seed=0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    try:
+        list(make_loader(clips, StepBatches(len(clips), 8, 1, num_steps=3), 1))
+    except VidnasError as error:
+        print(error)
+"""
+
+
+def test_too_little_shared_memory_is_said_in_one_line(synthetic_data, tmp_path):
+    pytest.importorskip("resource")
+    script = tmp_path / "load.py"
+    script.write_text(LOAD_WITHOUT_SHARED_MEMORY)
+    said = subprocess.run(
+        [sys.executable, str(script), str(synthetic_data)], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert said.stdout.startswith("no shared memory left for a batch of ")
+    assert said.stdout.count("\n") == 1
+    assert "--workers 0" in said.stdout
+    assert "Traceback" not in said.stderr
 
 
 def test_a_persistent_loader_gives_the_same_batches_again(train):

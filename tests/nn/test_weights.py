@@ -301,7 +301,7 @@ def test_nothing_in_a_weight_file_is_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pyth", ".safetensors"])
-@pytest.mark.parametrize("damage", ["empty", "cut", "text"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "other text"])
 def test_damaged_files_are_refused_in_one_line(suffix: str, damage: str, tmp_path: Path) -> None:
     file = tmp_path / f"x3d{suffix}"
     network = build(small())
@@ -310,7 +310,13 @@ def test_damaged_files_are_refused_in_one_line(suffix: str, damage: str, tmp_pat
     else:
         save_file({name: value.contiguous() for name, value in network.state_dict().items()}, file)
     whole = file.read_bytes()
-    file.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"not weights at all\n" * 9}[damage])
+    content = {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "text": b"not weights at all\n" * 9,
+        "other text": b"root:x:0:0\n" * 9,  # read as pickle: a reference to something never stored
+    }
+    file.write_bytes(content[damage])
     with pytest.raises(VidnasError, match=rf"x3d\{suffix}: not a ") as raised:
         load_weights(network, file)
     assert "\n" not in str(raised.value)

@@ -18,7 +18,7 @@ def run(argv: list[str]) -> int:
     ready = prepare(run_parser(), argv)
     views = Views.parse(ready.options.views)
     paths = RunPaths(Path(ready.options.out))
-    settled = settle_or_resume(ready, ready.options.train, paths.settled)
+    settled = settle_or_resume(ready, ready.options.train)
     if settled is None:
         return 0
     assert settled.training is not None

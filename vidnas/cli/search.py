@@ -10,9 +10,10 @@ def run(argv: list[str]) -> int:
     from vidnas.pipeline.search import search_videos
 
     parser = search_parser("search", "Find the best network for your videos within a budget of multiply-adds.")
+    parser.add_argument("--train", type=dict | None, default=None, help="Unused: recipes for `vidnas run` have it.")
     ready = prepare(parser, argv)
     out = Path(ready.options.out)
-    settled = settle_or_resume(ready, None, out / "settled.json")
+    settled = settle_or_resume(ready, None)
     if settled is None:
         return 0
     search_videos(ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.cli.parsing import UsageError, make_config_parser
+from vidnas.errors import VidnasError
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a search needs to start; `search` is as given, before any time limit."""
+    """What a search needs to start; `search` is as given, and the file `settled` keeps it after any time limit."""
 
     options: Any
     lists: "Lists"
@@ -28,6 +29,7 @@ class Prepared:
     data_config: "DataConfig"
     data: "SearchData"
     search: "SearchConfig"
+    settled: Path
 
 
 def search_parser(verb: str, description: str) -> "ConfigParser":
@@ -72,6 +74,9 @@ def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
         if getattr(parsed, name) is None:
             raise UsageError(f"{parser.prog}: --{name.replace('_', '-')} is missing")
     options = parser.instantiate(parsed)
+    settled = Path(options.out) / "settled.json"
+    if settled.exists() and not (options.resume or options.dry_run):
+        raise VidnasError(f"{options.out}: holds a run already; add --resume to go on with it, or choose another --out")
     target = parse_macs(options.target_macs)
     data_config = DataConfig(
         path=Path(options.data),
@@ -89,14 +94,14 @@ def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
     print(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
     data = SearchData(plan, data_config, options.search)
-    return Prepared(options, lists, plan, data_config, data, options.search)
+    return Prepared(options, lists, plan, data_config, data, options.search, settled)
 
 
-def settle_or_resume(ready: Prepared, training: "TrainConfig | None", path: Path) -> "Settled | None":
+def settle_or_resume(ready: Prepared, training: "TrainConfig | None") -> "Settled | None":
     """The settings after any time limit, with the estimate printed; None for a dry run."""
     from vidnas.pipeline.settle import keep, kept, settle
 
-    settled = kept(ready.search, training, path) if ready.options.resume else None
+    settled = kept(ready.search, training, ready.settled) if ready.options.resume else None
     fresh = settled is None
     if settled is None:
         settled = settle(ready.plan, ready.data, ready.search, training, ready.options.max_hours)
@@ -104,5 +109,5 @@ def settle_or_resume(ready: Prepared, training: "TrainConfig | None", path: Path
     if ready.options.dry_run:
         return None
     if fresh:
-        keep(settled, path)
+        keep(settled, ready.settled)
     return settled

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.data.augment import JITTER, Flip, TrainTransform, Views, ViewTransform, flip_map
@@ -55,7 +55,25 @@ def collate(examples: Sequence[Example | VidnasError]) -> Batch | VidnasError:
     # Stacked with the channels last, as the transforms leave them in memory.
     clips = torch.stack([example.clip.permute(1, 2, 3, 0) for example in good]).permute(0, 4, 1, 2, 3)
     labels, indices = (torch.tensor([example[field] for example in good]) for field in (1, 2))
-    return Batch(clips, labels, indices)
+    batch = Batch(clips, labels, indices)
+    return batch if get_worker_info() is None else _shared(batch)
+
+
+def _shared(batch: Batch) -> Batch | VidnasError:
+    """Move a worker's batch to where the main process reads it.
+
+    Left to the queue's own thread, a failure would be printed there and the main process would wait for ever.
+    """
+    try:
+        for tensor in batch:
+            tensor.share_memory_()
+    except RuntimeError as error:
+        size = sum(tensor.nbytes for tensor in batch) / 2**20
+        return VidnasError(
+            f"no shared memory left for a batch of {size:.0f} MiB ({str(error).splitlines()[0]}); give it more (docker "
+            "run --shm-size=2g), or use --workers 0"
+        )
+    return batch
 
 
 class Quarantine:

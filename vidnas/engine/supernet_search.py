@@ -4,6 +4,7 @@ All randomness is a function of (seed, step), so the state is only weights, opti
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +209,14 @@ def run_search(
         schedule = search.schedule
         weights = iter(weights_batches(search.step))
         alphas = iter(alpha_batches(schedule.alpha_steps_before(search.step)))
-        bar = tqdm(total=schedule.total, initial=search.step, desc="search", unit="step", dynamic_ncols=True)
+        bar = tqdm(
+            total=schedule.total,
+            initial=search.step,
+            desc="search",
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.1 if sys.stderr.isatty() else 30,  # a log file wants few lines
+        )
         with bar:
             while search.step < schedule.total:
                 line: dict[str, Any] = {"step": search.step, "epoch": search.step / schedule.steps_per_epoch}

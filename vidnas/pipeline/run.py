@@ -30,11 +30,6 @@ class RunPaths:
     root: Path
 
     @property
-    def settled(self) -> Path:
-        """Epochs of the run, for its resumption."""
-        return self.root / "settled.json"
-
-    @property
     def search(self) -> Path:
         """Archive, curves, derived spec, state."""
         return self.root / "search"
