@@ -7,9 +7,7 @@ HEADERS = ("depthwise", "geometry", "isa", "norm_act", "pointwise", "table", "ve
 KERNELS = Extension(
     "vidnas.nn.native._kernels",
     sources=[f"{FOLDER}/{name}.cpp" for name in ("entry", "portable", "avx2", "avx512")],
-    depends=[
-        f"{FOLDER}/{name}.h" for name in ("depthwise", "geometry", "isa", "norm_act", "pointwise", "table", "vec")
-    ],
+    depends=[f"{FOLDER}/{name}.h" for name in HEADERS],
     extra_compile_args=["-O2", "-std=c++17", "-fopenmp"],
     extra_link_args=["-fopenmp"],
     language="c++",

@@ -120,6 +120,27 @@ void check_norm() {
   expect("gradient of shift", dshift, right_dshift);
 }
 
+void check_pointwise() {
+  const int64_t rows = draw(1, 300), in = draw(1, 70), out = draw(1, 70);
+  const std::vector<float> x = values(rows * in), w = values(out * in), grad = values(rows * out);
+  std::vector<double> y(rows * out), dx(rows * in), dw(out * in);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t o = 0; o < out; ++o)
+      for (int64_t i = 0; i < in; ++i) {
+        y[r * out + o] += double(x[r * in + i]) * w[o * in + i];
+        dx[r * in + i] += double(grad[r * out + o]) * w[o * in + i];
+        dw[o * in + i] += double(grad[r * out + o]) * x[r * in + i];
+      }
+  std::vector<float> found_y(rows * out, NAN), found_dx(rows * in, NAN), found_dw(out * in, NAN);
+  const int threads = int(draw(1, 3));
+  kernels.pointwise(kForward, rows, in, out, x.data(), w.data(), found_y.data(), threads);
+  expect("product", found_y, y);
+  kernels.pointwise(kInputGradient, rows, in, out, grad.data(), w.data(), found_dx.data(), threads);
+  expect("product's gradient of x", found_dx, dx);
+  kernels.pointwise(kWeightGradient, rows, in, out, grad.data(), x.data(), found_dw.data(), threads);
+  expect("product's gradient of the weight", found_dw, dw);
+}
+
 }  // namespace
 
 int main() {
@@ -133,5 +154,6 @@ int main() {
 #endif
   for (int i = 0; i < 400; ++i) check_depthwise();
   for (int i = 0; i < 100; ++i) check_norm();
-  std::printf("%s: 400 convolutions and 100 norms, no error\n", NAME(ISA));
+  for (int i = 0; i < 100; ++i) check_pointwise();
+  std::printf("%s: 400 convolutions, 100 norms and 100 products, no error\n", NAME(ISA));
 }
