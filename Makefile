@@ -41,7 +41,8 @@ sanitize:
 	mkdir -p build
 	for isa in portable avx2 avx512; do \
 	    g++ -std=c++17 -O1 -g -fopenmp -fsanitize=address,undefined -fno-sanitize-recover=all \
-	        -DISA=$$isa -Ividnas/nn/native tests/nn/native_check.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
+	        -DISA=$$isa -Ividnas/nn/native tests/nn/native_check.cpp \
+	        vidnas/nn/native/norm_step.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
 	    build/check_$$isa || exit 1; done
 
 # These four want an otherwise idle machine.

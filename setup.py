@@ -6,7 +6,7 @@ FOLDER = "vidnas/nn/native"
 HEADERS = ("depthwise", "geometry", "isa", "norm_act", "pointwise", "table", "vec")
 KERNELS = Extension(
     "vidnas.nn.native._kernels",
-    sources=[f"{FOLDER}/{name}.cpp" for name in ("entry", "portable", "avx2", "avx512")],
+    sources=[f"{FOLDER}/{name}.cpp" for name in ("entry", "norm_step", "portable", "avx2", "avx512")],
     depends=[f"{FOLDER}/{name}.h" for name in HEADERS],
     extra_compile_args=["-O2", "-std=c++17", "-fopenmp"],
     extra_link_args=["-fopenmp"],

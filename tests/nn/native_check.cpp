@@ -90,34 +90,50 @@ void check_depthwise() {
 }
 
 void check_norm() {
-  const Rows r = {draw(1, 3), draw(1, 150), draw(1, 70)};
-  const int64_t count = r.samples * r.positions * r.channels, few = r.samples * r.channels;
-  const auto x = values(count), other = values(count), grad = values(count), scale = values(few), shift = values(few);
-  const auto slope = values(few), offset = values(few);
+  Norm s = {};
+  s.samples = draw(1, 3), s.positions = draw(2, 150), s.channels = draw(1, 70), s.squeezed = draw(0, 1) * draw(1, 9);
+  s.act = 1, s.of_batch = 1, s.eps = 1e-5, s.momentum = 0.1;
+  const int64_t N = s.samples, P = s.positions, C = s.channels, Q = s.squeezed, count = N * P * C;
+  const auto x = values(count), other = values(count), grad = values(count), weight = values(C), bias = values(C);
+  const auto reduce = values(Q * C), reduce_bias = values(Q), expand = values(C * Q), expand_bias = values(C);
   const int threads = int(draw(1, 3));
-  std::vector<float> mean(few, NAN), squares(few, NAN), y(count, NAN), dx(count, NAN), dother(count, NAN);
-  std::vector<float> dscale(few, NAN), dshift(few, NAN);
-  kernels.moments(r, x.data(), mean.data(), squares.data(), threads);
-  kernels.apply(r, 1, x.data(), scale.data(), shift.data(), other.data(), y.data(), threads);
-  kernels.reduce(r, 1, x.data(), y.data(), scale.data(), shift.data(), grad.data(), dscale.data(), dshift.data(), threads);
-  kernels.gradient(r, 1, x.data(), y.data(), scale.data(), shift.data(), grad.data(), mean.data(), slope.data(),
-                   offset.data(), dx.data(), dother.data(), threads);
-  std::vector<double> right_y(count), right_dx(count), right_mean(few), right_dscale(few), right_dshift(few);
-  for (int64_t i = 0; i < count; ++i) right_mean[i / r.channels / r.positions * r.channels + i % r.channels] += x[i];
-  for (double& value : right_mean) value /= double(r.positions);
+  std::vector<float> running_mean(C), running_variance(C), mean(C, NAN), variance(C, NAN), sample_mean(N * C, NAN);
+  std::vector<float> y(count, NAN), scale(N * C, NAN), shift(N * C, NAN), dx(count, NAN), dother(count, NAN);
+  std::vector<float> dweight(C, NAN), dbias(C, NAN), dreduce(Q * C, NAN), dreduce_bias(Q, NAN);
+  std::vector<float> dexpand(C * Q, NAN), dexpand_bias(C, NAN);
+  s.x = x.data(), s.other = other.data(), s.weight = weight.data(), s.bias = bias.data();
+  s.reduce = reduce.data(), s.reduce_bias = reduce_bias.data();
+  s.expand = expand.data(), s.expand_bias = expand_bias.data();
+  s.running_mean = running_mean.data(), s.running_variance = running_variance.data();
+  s.y = y.data(), s.mean = mean.data(), s.variance = variance.data(), s.sample_mean = sample_mean.data();
+  s.scale = scale.data(), s.shift = shift.data();
+  norm_forward(kernels, s, threads);
+  const NormGradient g = {grad.data(),    dx.data(),           dother.data(),  dweight.data(),     dbias.data(),
+                          dreduce.data(), dreduce_bias.data(), dexpand.data(), dexpand_bias.data()};
+  norm_backward(kernels, s, g, threads);
+  if (Q) return;  // gates: values against PyTorch's in test_norm_act.py, here only what they touch
+  std::vector<double> right_mean(C), right_variance(C), right_y(count), right_dweight(C), right_dbias(C), right_dx(count);
+  for (int64_t i = 0; i < count; ++i) right_mean[i % C] += x[i] / double(N * P);
+  for (int64_t i = 0; i < count; ++i) right_variance[i % C] += std::pow(x[i] - right_mean[i % C], 2) / double(N * P);
+  const auto normed = [&](int64_t i) { return (x[i] - right_mean[i % C]) / std::sqrt(right_variance[i % C] + s.eps); };
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t k = i / r.channels / r.positions * r.channels + i % r.channels;
-    right_y[i] = std::max(0.0, double(x[i]) * scale[k] + shift[k] + other[i]);
+    right_y[i] = std::max(0.0, normed(i) * weight[i % C] + bias[i % C] + other[i]);
     const double dz = y[i] > 0 ? grad[i] : 0;
-    right_dx[i] = dz * scale[k] + (x[i] - right_mean[k]) * slope[k] + offset[k];
-    right_dscale[k] += dz * x[i];
-    right_dshift[k] += dz;
+    right_dweight[i % C] += dz * normed(i);
+    right_dbias[i % C] += dz;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t c = i % C;
+    const double dz = y[i] > 0 ? grad[i] : 0, mean_dz = right_dbias[c] / double(N * P);
+    right_dx[i] = (dz - mean_dz - normed(i) * right_dweight[c] / double(N * P)) * weight[c] /
+                  std::sqrt(right_variance[c] + s.eps);
   }
   expect("mean", mean, right_mean);
+  expect("variance", variance, right_variance);
   expect("relu", y, right_y);
+  expect("gradient of the norm's weight", dweight, right_dweight);
+  expect("gradient of the norm's bias", dbias, right_dbias);
   expect("gradient of x", dx, right_dx);
-  expect("gradient of scale", dscale, right_dscale);
-  expect("gradient of shift", dshift, right_dshift);
 }
 
 void check_pointwise() {

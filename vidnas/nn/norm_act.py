@@ -1,17 +1,16 @@
 """Batch norm with all that follows it in a block, in two passes over the tensor forwards and two backwards.
 
 Norm and gates are one affine map per sample and channel, act(x * scale + shift + other), whose coefficients follow from
-the moments of x by arithmetic on (N, C) numbers. Autograd differentiates that arithmetic; the kernels do the rest.
+the moments of x by arithmetic on (N, C) numbers (vidnas/nn/native/norm_step.cpp).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.autograd.graph import saved_tensors_hooks
 
 from vidnas.nn import native
 from vidnas.nn.depthwise import Backend
@@ -32,11 +31,6 @@ class SqueezeExcite(nn.Module):
         """(N, C, T, H, W) -> the same, gated."""
         gate = torch.sigmoid(self.expand(F.relu(self.reduce(x.mean((2, 3, 4))))))
         return x * gate[:, :, None, None, None]
-
-
-def gates(mean: Tensor, reduce: Tensor, reduce_bias: Tensor, expand: Tensor, expand_bias: Tensor) -> Tensor:
-    """`SqueezeExcite` from means (N, C) to gates (N, C), on given parameters."""
-    return torch.sigmoid(F.linear(F.relu(F.linear(mean, reduce, reduce_bias)), expand, expand_bias))
 
 
 def norm_act(
@@ -61,7 +55,7 @@ def norm_act(
         other: shortcut, added before the activation; not with swish.
         backend: `stock` never fuses.
     """
-    if backend != "stock" and isinstance(norm, nn.BatchNorm3d) and _fusible(x, other):
+    if backend != "stock" and isinstance(norm, nn.BatchNorm3d) and norm.affine and _fusible(x, other):
         return _fused(norm, x, act, se, other)
     x = norm(x)
     if se is not None:
@@ -87,129 +81,72 @@ def _fusible(x: Tensor, other: Tensor | None) -> bool:
     )
 
 
-class _Moments(NamedTuple):
-    """Of x per sample and channel: (N, C) each."""
-
-    mean: Tensor
-    squares: Tensor
-
-
-class _Affine(NamedTuple):
-    """Scale and shift (N, C); mean and variance (C,) of the batch where the norm used them."""
-
-    scale: Tensor
-    shift: Tensor
-    statistics: tuple[Tensor, Tensor] | None
-
-
-def _coefficients(
-    norm: nn.BatchNorm3d, moments: _Moments | None, like: Tensor, parameters: Sequence[Tensor]
-) -> _Affine:
-    """From moments and parameters (norm's weight and bias, then those of the gates) to the affine map."""
-    weight, bias, *of_gates = parameters
-    statistics = None
-    positions = like[0, 0].numel()
-    if norm.training or norm.running_mean is None:
-        assert moments is not None
-        mean = moments.mean.mean(0)
-        squares = moments.squares.sum(0) + positions * (moments.mean - mean).square().sum(0)
-        variance = squares / (len(like) * positions)
-        statistics = mean, variance
-    else:
-        assert norm.running_var is not None
-        mean, variance = norm.running_mean, norm.running_var
-    scale = weight * (variance + norm.eps).rsqrt()
-    shift = bias - mean * scale
-    if of_gates:
-        assert moments is not None
-        gate = gates(moments.mean * scale + shift, *of_gates)
-        return _Affine(scale * gate, shift * gate, statistics)
-    shape = like.shape[:2]
-    return _Affine(scale.expand(shape), shift.expand(shape), statistics)
-
-
 def _fused(norm: nn.BatchNorm3d, x: Tensor, act: Act | None, se: SqueezeExcite | None, other: Tensor | None) -> Tensor:
-    needs_moments = norm.training or norm.running_mean is None or se is not None
+    running = None
+    if norm.running_mean is not None and norm.running_var is not None:
+        running = norm.running_mean, norm.running_var
+    of_batch, momentum = norm.training or running is None, 0.0
+    if norm.training and running is not None:
+        momentum = _momentum(norm)
     parameters = (norm.weight, norm.bias, *(se.parameters() if se is not None else ()))
-
-    def coefficients(moments: _Moments | None, parameters: Sequence[Tensor]) -> _Affine:
-        return _coefficients(norm, moments, x, parameters)
-
-    y, *statistics = _NormAct.apply(x, other, act, needs_moments, coefficients, *parameters)
-    if norm.training and norm.running_mean is not None:
-        _update_running(norm, statistics[0], statistics[1], x.numel() // x.shape[1])
+    y: Tensor = _NormAct.apply(x, other, act, of_batch, norm.eps, momentum, running, *parameters)
     return y
 
 
 @torch.no_grad()
-def _update_running(norm: nn.BatchNorm3d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """As nn.BatchNorm3d: an exponential average, or a plain one where momentum is None."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
+def _momentum(norm: nn.BatchNorm3d) -> float:
+    """As nn.BatchNorm3d: an exponential average, or a plain one where momentum is None. Counts the batch."""
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-    if norm.momentum is None:
-        assert norm.num_batches_tracked is not None
-        momentum = 1.0 / float(norm.num_batches_tracked)
-    else:
-        momentum = norm.momentum
-    norm.running_mean.lerp_(mean, momentum)
-    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), momentum)
-
-
-def _keep(tensor: Tensor) -> Tensor:
-    """Not the tensor itself: what an operation keeps of its own output would hold the operation, and so never go."""
-    return tensor.detach()
+    if norm.momentum is not None:
+        return norm.momentum
+    assert norm.num_batches_tracked is not None
+    return 1.0 / float(norm.num_batches_tracked)
 
 
 class _NormAct(torch.autograd.Function):
-    """(x, other, parameters) -> y, and the batch's mean and variance where the norm used them."""
+    """(x, other, parameters) -> y; parameters are weight and bias of the norm, then those of the gates."""
 
     @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
+    def forward(
         ctx: Any,
         x: Tensor,
         other: Tensor | None,
         act: Act | None,
-        needs_moments: bool,
-        coefficients: Callable[[_Moments | None, Sequence[Tensor]], _Affine],
+        of_batch: bool,
+        eps: float,
+        momentum: float,
+        running: tuple[Tensor, Tensor] | None,
         *parameters: Tensor,
-    ):
-        moments = _Moments(*native.moments(x)) if needs_moments else None
-        # A graph of its own for the arithmetic on (N, C), from leaves that stand for moments and parameters. It keeps
-        # its few numbers itself: under activation checkpointing they would be recomputed once more.
-        if any(ctx.needs_input_grad):
-            with torch.enable_grad(), saved_tensors_hooks(_keep, _keep):
-                moments = None if moments is None else _Moments(*(m.requires_grad_() for m in moments))
-                leaves = [p.detach().requires_grad_() for p in parameters]
-                affine: _Affine = coefficients(moments, leaves)
-            ctx.leaves, ctx.roots = [*(moments or ()), *leaves], (affine.scale, affine.shift)
+    ) -> Tensor:
+        parameters = tuple(parameter.contiguous() for parameter in parameters)
+        scale, shift = (x.new_empty(x.shape[:2]) for _ in range(2))
+        if of_batch:
+            mean, variance = (x.new_empty(x.shape[1]) for _ in range(2))
         else:
-            affine = coefficients(moments, parameters)
-        scale, shift = affine.scale.detach().contiguous(), affine.shift.detach().contiguous()
-        y = native.affine_act(x, scale, shift, act, other)
+            assert running is not None
+            mean, variance = (value.clone() for value in running)  # training may move them before the backward pass
+        sample_mean = x.new_empty(x.shape[:2]) if len(parameters) > 2 else None
+        y = torch.empty_like(x)
+        kept = (mean, variance, sample_mean, scale, shift, act, of_batch, eps, momentum)
+        native.norm_forward(native.Norm(x, y, other, parameters, running if of_batch else None, *kept))
         # With a shortcut the sign of ReLU's input is not known from x; it is that of the output.
-        ctx.save_for_backward(x, y if other is not None and act else None, scale, shift)
-        ctx.act, ctx.has_other, ctx.has_moments = act, other is not None, moments is not None
-        statistics = tuple(value.detach() for value in affine.statistics or ())
-        ctx.mark_non_differentiable(*statistics)
-        return y, *statistics
+        signs = y if other is not None and act is not None else None
+        ctx.save_for_backward(x, signs, mean, variance, sample_mean, scale, shift, *parameters)
+        ctx.settings, ctx.has_other = (act, of_batch, eps, momentum), other is not None
+        return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor):  # type: ignore[no-untyped-def]
-        x, y, scale, shift = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        x, signs, mean, variance, sample_mean, scale, shift, *parameters = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
-        dscale, dshift = native.affine_act_reduce(x, y, scale, shift, ctx.act, grad)
-        # The graph stays for a second backward pass through a graph that is kept.
-        inner = torch.autograd.grad(ctx.roots, ctx.leaves, (dscale, dshift), retain_graph=True, allow_unused=True)
-        mean = slope = offset = torch.zeros_like(scale)
-        if ctx.has_moments:
-            dmean, dsquares, *inner = inner
-            mean, offset = ctx.leaves[0].detach(), dmean / x[0, 0].numel()
-            slope = torch.zeros_like(scale) if dsquares is None else 2 * dsquares
-        dother = torch.empty_like(grad) if ctx.has_other and ctx.needs_input_grad[1] and ctx.act else None
-        dx = native.affine_act_gradient(x, y, scale, shift, ctx.act, grad, mean, slope, offset, dother)
-        if ctx.has_other and not ctx.act:
-            dother = grad
-        return dx, dother, None, None, None, *inner
+        kept = (mean, variance, sample_mean, scale, shift, *ctx.settings)
+        norm = native.Norm(x, signs, None, parameters, None, *kept)
+        dx = torch.empty_like(grad) if ctx.needs_input_grad[0] else None
+        # Without an activation the shortcut's gradient is that of the output.
+        dother = grad if ctx.has_other else None
+        filled = torch.empty_like(grad) if signs is not None and ctx.needs_input_grad[1] else None
+        dparameters = [torch.empty_like(parameter) for parameter in parameters]
+        native.norm_backward(norm, grad, dx, filled, dparameters)
+        return dx, dother if filled is None else filled, None, None, None, None, None, *dparameters

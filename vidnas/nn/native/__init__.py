@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +26,22 @@ class _Geometry(ctypes.Structure):
     ]
 
 
-class _Rows(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("samples", "positions", "channels")]
+_OF_GATES = ("reduce", "reduce_bias", "expand", "expand_bias")
+_KEPT = ("x", "other", "y", "mean", "variance", "sample_mean", "scale", "shift")
+
+
+class _Norm(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("samples", "positions", "channels", "squeezed", "act", "of_batch")),
+        *((name, ctypes.c_double) for name in ("eps", "momentum")),
+        *((name, ctypes.c_void_p) for name in ("x", "other", "weight", "bias", *_OF_GATES)),
+        *((name, ctypes.c_void_p) for name in ("running_mean", "running_variance")),
+        *((name, ctypes.c_void_p) for name in ("y", "mean", "variance", "sample_mean", "scale", "shift")),
+    ]
+
+
+class _NormGradient(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("y", "x", "other", "weight", "bias", *_OF_GATES)]
 
 
 @cache
@@ -95,47 +110,60 @@ def pointwise(kind: int, first: Tensor, second: Tensor, out: Tensor, rows: int, 
     return out
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and sum of squared distances from it, over the positions of each sample and channel: twice (N, C)."""
-    mean, squares = x.new_empty(x.shape[:2]), x.new_empty(x.shape[:2])
-    _library().vidnas_moments(_rows(x), *_pointers(x, mean, squares), torch.get_num_threads())
-    return mean, squares
+class Norm(NamedTuple):
+    """Tensors and settings of act(gates(norm(x)) + other), as in table.h.
+
+    Going back, y is given only where the sign of ReLU's input cannot be told from x, and neither are `other` and `running`.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    other: Tensor | None
+    parameters: Sequence[Tensor]
+    running: tuple[Tensor, Tensor] | None
+    mean: Tensor
+    variance: Tensor
+    sample_mean: Tensor | None
+    scale: Tensor
+    shift: Tensor
+    act: str | None
+    of_batch: bool
+    eps: float
+    momentum: float
+
+    def as_struct(self) -> "_Norm":
+        """For C; the tensors must outlive it."""
+        samples, channels, *positions = self.x.shape
+        weight, bias, *of_gates = _pointers(*self.parameters)
+        return _Norm(
+            samples=samples,
+            positions=positions[0] * positions[1] * positions[2],
+            channels=channels,
+            squeezed=len(self.parameters[2]) if of_gates else 0,
+            act=ACTS[self.act],
+            of_batch=self.of_batch,
+            eps=self.eps,
+            momentum=self.momentum,
+            weight=weight,
+            bias=bias,
+            **dict(zip(_OF_GATES, of_gates, strict=False)),
+            **dict(zip(("running_mean", "running_variance"), _pointers(*self.running or ()), strict=False)),
+            **{name: _pointer(getattr(self, name)) for name in _KEPT},
+        )
 
 
-def affine_act(x: Tensor, scale: Tensor, shift: Tensor, act: str | None, other: Tensor | None) -> Tensor:
-    """act(x * scale + shift + other), with scale and shift (N, C)."""
-    y = torch.empty_like(x)
-    _library().vidnas_apply(_rows(x), ACTS[act], *_pointers(x, scale, shift, other, y), torch.get_num_threads())
-    return y
+def norm_forward(norm: Norm) -> None:
+    """Fill y, scale and shift; mean, variance and running statistics where they are the batch's; sample_mean."""
+    _library().vidnas_norm_forward(ctypes.byref(norm.as_struct()), torch.get_num_threads())
 
 
-def affine_act_reduce(
-    x: Tensor, y: Tensor | None, scale: Tensor, shift: Tensor, act: str | None, grad: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gradients (N, C) of scale and shift; y is the output where there was an `other`."""
-    dscale, dshift = torch.empty_like(scale), torch.empty_like(scale)
-    pointers = _pointers(x, y, scale, shift, grad, dscale, dshift)
-    _library().vidnas_reduce(_rows(x), ACTS[act], *pointers, torch.get_num_threads())
-    return dscale, dshift
-
-
-def affine_act_gradient(
-    x: Tensor,
-    y: Tensor | None,
-    scale: Tensor,
-    shift: Tensor,
-    act: str | None,
-    grad: Tensor,
-    mean: Tensor,
-    slope: Tensor,
-    offset: Tensor,
-    dother: Tensor | None,
-) -> Tensor:
-    """dz * scale + (x - mean) * slope + offset, dz the gradient of act's input, which also fills `dother`."""
-    dx = torch.empty_like(x)
-    pointers = _pointers(x, y, scale, shift, grad, mean, slope, offset, dx, dother)
-    _library().vidnas_gradient(_rows(x), ACTS[act], *pointers, torch.get_num_threads())
-    return dx
+def norm_backward(
+    norm: Norm, grad: Tensor, dx: Tensor | None, dother: Tensor | None, dparameters: Sequence[Tensor]
+) -> None:
+    """Fill the gradients from that of y."""
+    pointers = _pointers(grad, dx, dother, *dparameters)
+    gradient = _NormGradient(*pointers)
+    _library().vidnas_norm_backward(ctypes.byref(norm.as_struct()), ctypes.byref(gradient), torch.get_num_threads())
 
 
 def _library() -> ctypes.CDLL:
@@ -145,9 +173,8 @@ def _library() -> ctypes.CDLL:
     return loaded
 
 
-def _rows(x: Tensor) -> "ctypes._CArgObject":
-    samples, channels, *positions = x.shape
-    return ctypes.byref(_Rows(samples, positions[0] * positions[1] * positions[2], channels))
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def _pointers(*tensors: Tensor | None) -> tuple[ctypes.c_void_p | None, ...]:

@@ -265,8 +265,11 @@ void forward(const Geometry& g, const T* x, const float* packed, T* out, int thr
   const std::vector<T> zeros(M);
   const int64_t rows = rows_of_unit<T>(g), chunks = div_up(g.oh, rows);
   const bool tiles_inside = g.kt * g.kh * g.w * kLines > kNear;
+  const int64_t row_bytes = g.ow * g.c * int64_t(sizeof(T));
+  const bool streamed = tiles_inside && streams(g.n * g.ot * g.oh * row_bytes);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t unit = 0; unit < g.n * g.ot * chunks; ++unit) {
+    std::vector<T> finished(streamed ? g.ow * g.c : 0);
     const int64_t n = unit / g.ot / chunks, t = unit % g.ot, first = unit / g.ot % chunks * rows;
     const T* from = x + n * g.t * g.h * g.w * g.c;
     T* to = out + (n * g.ot + t) * g.oh * g.ow * g.c;
@@ -274,11 +277,9 @@ void forward(const Geometry& g, const T* x, const float* packed, T* out, int thr
     with_kernel(g, [&](auto KW, auto S) {
       for_unit<M>(tiles_inside, g.c, first, std::min(first + rows, g.oh), [&](int64_t h, auto for_each_tile) {
         const Taps kh(h, g.sh, g.ph, g.kh, g.h);
-        T* row = to + h * g.ow * g.c;
-        if (tiles_inside) {
-          fetch_next_frame(g, from, kt, kh);
-          fetch<true>(row + g.ow * g.c, g.ow * g.c);
-        }
+        T* row = streamed ? finished.data() : to + h * g.ow * g.c;
+        if (tiles_inside) fetch_next_frame(g, from, kt, kh);
+        if (tiles_inside && !streamed) fetch<true>(row + g.ow * g.c, g.ow * g.c);
         for_blocks(g.ow, kBlock, [&](int64_t column, int64_t size) {
           for_each_tile([&](auto V, int64_t c) {
             if constexpr (KW.value == 0 || V.value < kFewest<M>) {
@@ -292,8 +293,10 @@ void forward(const Geometry& g, const T* x, const float* packed, T* out, int thr
             }
           });
         });
+        if (streamed) stream(to + h * g.ow * g.c, row, row_bytes);
       });
     });
+    if (streamed) fence();
   }
 }
 
@@ -303,19 +306,22 @@ void spread(const Geometry& g, const T* grad, const float* packed, T* dx, int th
   const std::vector<T> zeros(M);
   const int64_t rows = std::min(kRows, rows_of_unit<T>(g) * g.sh), chunks = div_up(g.h, rows);
   const bool tiles_inside = g.kt * g.kh * g.w * kLines > kNear;
+  const int64_t row_bytes = g.w * g.c * int64_t(sizeof(T));
+  const bool streamed = tiles_inside && streams(g.n * g.t * g.h * row_bytes);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t unit = 0; unit < g.n * g.t * chunks; ++unit) {
+    std::vector<T> finished(streamed ? g.w * g.c : 0);
     const int64_t n = unit / g.t / chunks, t = unit % g.t, first = unit / g.t % chunks * rows;
     const T* from = grad + n * g.ot * g.oh * g.ow * g.c;
     T* to = dx + (n * g.t + t) * g.h * g.w * g.c;
     with_kernel(g, [&](auto KW, auto S) {
       for_unit<M>(tiles_inside, g.c, first, std::min(first + rows, g.h), [&](int64_t h, auto for_each_tile) {
-        T* row = to + h * g.w * g.c;
+        T* row = streamed ? finished.data() : to + h * g.w * g.c;
         if (tiles_inside) {
           const int64_t frame = t + g.pt + 1, ahead = (h + g.ph) / g.sh;
           if (frame % g.st == 0 && frame / g.st < g.ot && h % g.sh == 0 && ahead < g.oh)
             fetch<false>(from + (frame / g.st * g.oh + ahead) * g.ow * g.c, g.ow * g.c);
-          fetch<true>(row + g.w * g.c, g.w * g.c);
+          if (!streamed) fetch<true>(row + g.w * g.c, g.w * g.c);
         }
         for (int64_t column = 0; column < g.w; column += kBlock) {
           const int64_t size = std::min<int64_t>(kBlock, g.w - column);
@@ -331,8 +337,10 @@ void spread(const Geometry& g, const T* grad, const float* packed, T* dx, int th
             }
           });
         }
+        if (streamed) stream(to + h * g.w * g.c, row, row_bytes);
       });
     });
+    if (streamed) fence();
   }
 }
 

@@ -35,7 +35,7 @@ Choice choose() {
 // Threads worth waking for so many multiply-adds or moved values: a thread's wake costs as much as 32 thousand of them.
 int worth(int threads, int64_t work) { return int(std::min<int64_t>(threads, 1 + work / 32768)); }
 
-int64_t size(const Rows* r) { return r->samples * r->positions * r->channels; }
+int64_t size(const Norm& norm) { return norm.samples * norm.positions * norm.channels; }
 
 const Choice& chosen() {
   static const Choice choice = choose();
@@ -59,24 +59,11 @@ void vidnas_pointwise(int pass, int64_t rows, int64_t in, int64_t out, const flo
   chosen().kernels->pointwise(pass, rows, in, out, a, b, result, worth(threads, rows * in * out / 10));
 }
 
-void vidnas_moments(const Rows* r, const float* x, float* mean, float* squares, int threads) {
-  chosen().kernels->moments(*r, x, mean, squares, worth(threads, size(r)));
+void vidnas_norm_forward(const Norm* norm, int threads) {
+  norm_forward(*chosen().kernels, *norm, worth(threads, size(*norm)));
 }
 
-void vidnas_apply(const Rows* r, int act, const float* x, const float* scale, const float* shift, const float* other,
-                  float* y, int threads) {
-  chosen().kernels->apply(*r, act, x, scale, shift, other, y, worth(threads, size(r)));
-}
-
-void vidnas_reduce(const Rows* r, int act, const float* x, const float* y, const float* scale, const float* shift,
-                   const float* grad, float* dscale, float* dshift, int threads) {
-  chosen().kernels->reduce(*r, act, x, y, scale, shift, grad, dscale, dshift, worth(threads, size(r)));
-}
-
-void vidnas_gradient(const Rows* r, int act, const float* x, const float* y, const float* scale, const float* shift,
-                     const float* grad, const float* mean, const float* slope, const float* offset, float* dx,
-                     float* dother, int threads) {
-  chosen().kernels->gradient(*r, act, x, y, scale, shift, grad, mean, slope, offset, dx, dother,
-                             worth(threads, size(r)));
+void vidnas_norm_backward(const Norm* norm, const NormGradient* gradient, int threads) {
+  norm_backward(*chosen().kernels, *norm, *gradient, worth(threads, size(*norm)));
 }
 }

@@ -31,10 +31,6 @@ void depthwise(int pass, int type, const Geometry& g, const void* a, const void*
     run_depthwise<bf16>(pass, g, a, b, out, threads);
 }
 
-void norm_moments(const Rows& r, const float* x, float* mean, float* squares, int threads) {
-  moments<M>(r.samples, r.positions, r.channels, x, mean, squares, threads);
-}
-
 // weight is (out, in): kForward takes x and it, kInputGradient grad and it, kWeightGradient grad and x.
 void pointwise(int pass, int64_t rows, int64_t in, int64_t out, const float* a, const float* b, float* result,
                int threads) {
@@ -47,44 +43,49 @@ void pointwise(int pass, int64_t rows, int64_t in, int64_t out, const float* a, 
 }
 
 template <class Body>
-void with_act(int act, Body body) {
+void with_act(int64_t act, Body body) {
   if (act == kSilu) return body(Width<kSilu>{});
   if (act == kRelu) return body(Width<kRelu>{});
   body(Width<kNone>{});
 }
 
-void norm_apply(const Rows& r, int act, const float* x, const float* scale, const float* shift, const float* other,
-                float* y, int threads) {
-  with_act(act, [&](auto A) {
-    if (other)
-      affine_act<M, A.value, true>(r.samples, r.positions, r.channels, x, scale, shift, other, y, threads);
+void norm_moments(const Norm& s, double* mean, double* squares, int threads) {
+  moments<M>(s.samples, s.positions, s.channels, s.x, mean, squares, threads);
+}
+
+void norm_apply(const Norm& s, int threads) {
+  with_act(s.act, [&](auto A) {
+    if (s.other)
+      affine_act<M, A.value, true>(s.samples, s.positions, s.channels, s.x, s.scale, s.shift, s.other, s.y, threads);
     else
-      affine_act<M, A.value, false>(r.samples, r.positions, r.channels, x, scale, shift, other, y, threads);
+      affine_act<M, A.value, false>(s.samples, s.positions, s.channels, s.x, s.scale, s.shift, s.other, s.y, threads);
   });
 }
 
-void norm_reduce(const Rows& r, int act, const float* x, const float* y, const float* scale, const float* shift,
-                 const float* grad, float* dscale, float* dshift, int threads) {
-  with_act(act, [&](auto A) {
-    if (y)
-      affine_act_reduce<M, A.value, true>(r.samples, r.positions, r.channels, x, y, scale, shift, grad, dscale, dshift,
-                                          threads);
+void norm_reduce(const Norm& s, const float* grad, double* products, double* totals, int threads) {
+  with_act(s.act, [&](auto A) {
+    if (s.y)
+      affine_act_reduce<M, A.value, true>(s.samples, s.positions, s.channels, s.x, s.y, s.scale, s.shift, s.mean, grad,
+                                          products, totals, threads);
     else
-      affine_act_reduce<M, A.value, false>(r.samples, r.positions, r.channels, x, y, scale, shift, grad, dscale,
-                                           dshift, threads);
+      affine_act_reduce<M, A.value, false>(s.samples, s.positions, s.channels, s.x, s.y, s.scale, s.shift, s.mean, grad,
+                                           products, totals, threads);
   });
 }
 
-void norm_gradient(const Rows& r, int act, const float* x, const float* y, const float* scale, const float* shift,
-                   const float* grad, const float* mean, const float* slope, const float* offset, float* dx,
-                   float* dother, int threads) {
-  with_act(act, [&](auto A) {
-    if (y)
-      affine_act_gradient<M, A.value, true>(r.samples, r.positions, r.channels, x, y, scale, shift, grad, mean, slope,
-                                            offset, dx, dother, threads);
+void norm_gradient(const Norm& s, const NormGradient& g, const float* slope, const float* offset, int threads) {
+  with_act(s.act, [&](auto A) {
+    const auto run = [&](auto from_output, auto... dother) {
+      affine_act_gradient<M, A.value, from_output.value != 0>(s.samples, s.positions, s.channels, s.x, s.y, s.scale,
+                                                              s.shift, g.y, s.mean, slope, offset, threads, g.x,
+                                                              dother...);
+    };
+    if (!s.y)
+      run(Width<0>{});
+    else if (g.other)
+      run(Width<1>{}, g.other);
     else
-      affine_act_gradient<M, A.value, false>(r.samples, r.positions, r.channels, x, y, scale, shift, grad, mean, slope,
-                                             offset, dx, dother, threads);
+      run(Width<1>{});
   });
 }
 
@@ -94,6 +95,10 @@ void norm_gradient(const Rows& r, int act, const float* x, const float* y, const
 #define VIDNAS_CONCAT(a, b) VIDNAS_CONCAT_(a, b)
 
 extern const Kernels VIDNAS_CONCAT(kernels_, VIDNAS_ISA) = {
-    VIDNAS_ISA::depthwise,  VIDNAS_ISA::norm_moments,  VIDNAS_ISA::norm_apply,
-    VIDNAS_ISA::norm_reduce, VIDNAS_ISA::norm_gradient, VIDNAS_ISA::pointwise,
+    VIDNAS_ISA::depthwise,
+    VIDNAS_ISA::norm_moments,
+    VIDNAS_ISA::norm_apply,
+    VIDNAS_ISA::norm_reduce,
+    VIDNAS_ISA::norm_gradient,
+    VIDNAS_ISA::pointwise,
 };

@@ -65,14 +65,39 @@ void for_units(int64_t samples, int64_t positions, int threads, Body body) {
   }
 }
 
+VIDNAS_INLINE int64_t positions_of_piece(int64_t channels) { return std::max<int64_t>(4, kChunkValues / channels); }
+
 // Calls body(V, channel, first, last) for tiles of channels and positions, a few positions at a time.
 template <int M, class Body>
 VIDNAS_INLINE void for_pieces(int64_t channels, int64_t first, int64_t last, Body body) {
-  const int64_t step = std::max<int64_t>(4, kChunkValues / channels);
+  const int64_t step = positions_of_piece(channels);
   for (int64_t begin = first; begin < last; begin += step) {
     const int64_t end = std::min(begin + step, last);
     for_tiles<M>(channels, [&](auto V, int64_t c) { body(V, c, begin, end); });
   }
+}
+
+// As for_units and for_pieces, for passes that fill tensors: body(V, channel, n, first, last, to...), where `to` is where
+// the piece's first position goes. Large tensors are streamed.
+template <int M, class Body, class... Out>
+void fill(int64_t samples, int64_t positions, int64_t channels, int threads, Body body, Out*... out) {
+  const int64_t step = positions_of_piece(channels);
+  const bool streamed = streams(samples * positions * channels * int64_t(sizeof(float)));
+  for_units(samples, positions, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
+    std::vector<float> finished(streamed ? sizeof...(Out) * step * channels : 0);
+    for (int64_t begin = first; begin < last; begin += step) {
+      const int64_t end = std::min(begin + step, last), at = (n * positions + begin) * channels;
+      int64_t place = 0;
+      const auto target = [&](float* whole) {
+        return streamed ? finished.data() + step * channels * place++ : whole + at;
+      };
+      [&](auto... to) {
+        for_tiles<M>(channels, [&](auto V, int64_t c) { body(V, c, n, begin, end, to...); });
+        if (streamed) (stream(out + at, to, (end - begin) * channels * int64_t(sizeof(float))), ...);
+      }(target(out)...);
+    }
+    if (streamed) fence();
+  });
 }
 
 // Two sums for each tile of channels. Tiles that overlap have each their own, since both add up all positions.
@@ -106,19 +131,22 @@ class TileSums {
 
 // Adds up two sums per unit and channel into two per sample and channel, in double.
 inline void add_units(const std::vector<float>& sums, int64_t samples, int64_t positions, int64_t channels,
-                      std::vector<double>& totals) {
+                      double* first, double* second) {
   const int64_t chunks = (positions + kChunk - 1) / kChunk;
-  totals.assign(samples * 2 * channels, 0.0);
+  std::fill(first, first + samples * channels, 0.0);
+  std::fill(second, second + samples * channels, 0.0);
   for (int64_t n = 0; n < samples; ++n)
-    for (int64_t u = 0; u < chunks; ++u)
-      for (int64_t i = 0; i < 2 * channels; ++i)
-        totals[n * 2 * channels + i] += sums[(n * chunks + u) * 2 * channels + i];
+    for (int64_t u = 0; u < chunks; ++u) {
+      const float* of_unit = sums.data() + (n * chunks + u) * 2 * channels;
+      for (int64_t c = 0; c < channels; ++c) first[n * channels + c] += of_unit[c];
+      for (int64_t c = 0; c < channels; ++c) second[n * channels + c] += of_unit[channels + c];
+    }
 }
 
 // Mean, and sum of squared distances from it, over the positions of each sample and channel. Values are taken from the
 // sample's first position on, so that a mean far from zero costs no digits.
 template <int M>
-void moments(int64_t samples, int64_t positions, int64_t channels, const float* x, float* mean, float* squares,
+void moments(int64_t samples, int64_t positions, int64_t channels, const float* x, double* mean, double* squares,
              int threads) {
   const int64_t chunks = (positions + kChunk - 1) / kChunk;
   std::vector<float> sums(samples * chunks * 2 * channels);
@@ -137,31 +165,29 @@ void moments(int64_t samples, int64_t positions, int64_t channels, const float* 
     });
     of_unit.take(sums.data() + unit * 2 * channels);
   });
-  std::vector<double> totals;
-  add_units(sums, samples, positions, channels, totals);
+  add_units(sums, samples, positions, channels, mean, squares);
   for (int64_t n = 0; n < samples; ++n)
     for (int64_t c = 0; c < channels; ++c) {
-      const double sum = totals[n * 2 * channels + c], square = totals[(n * 2 + 1) * channels + c];
-      mean[n * channels + c] = float(x[n * positions * channels + c] + sum / positions);
-      squares[n * channels + c] = float(std::max(0.0, square - sum * sum / positions));
+      double &sum = mean[n * channels + c], &square = squares[n * channels + c];
+      square = std::max(0.0, square - sum * sum / double(positions));
+      sum = x[n * positions * channels + c] + sum / double(positions);
     }
 }
 
-// y = act(x * scale + shift + other); `other` may be null.
+// y = act(x * scale + shift + other), scale and shift (N, C); `other` may be null.
 template <int M, int A, bool HasOther>
 void affine_act(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* scale,
                 const float* shift, const float* other, float* y, int threads) {
-  for_units(samples, positions, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
-    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
-      const f32<V.value> a = load<V.value>(scale + n * channels + c), b = load<V.value>(shift + n * channels + c);
-      for (int64_t p = begin; p < end; ++p) {
-        const int64_t at = (n * positions + p) * channels + c;
-        f32<V.value> u = load<V.value>(x + at) * a + b;
-        if constexpr (HasOther) u += load<V.value>(other + at);
-        store<V.value>(y + at, activate<A, V.value>(u));
-      }
-    });
-  });
+  const auto body = [&](auto V, int64_t c, int64_t n, int64_t begin, int64_t end, float* to) {
+    const f32<V.value> a = load<V.value>(scale + n * channels + c), b = load<V.value>(shift + n * channels + c);
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t at = (n * positions + p) * channels + c;
+      f32<V.value> u = load<V.value>(x + at) * a + b;
+      if constexpr (HasOther) u += load<V.value>(other + at);
+      store<V.value>(to + (p - begin) * channels + c, activate<A, V.value>(u));
+    }
+  };
+  fill<M>(samples, positions, channels, threads, body, y);
 }
 
 // What the activation's input is at a place: from x, or, with `other` (ReLU or nothing only), from the output y.
@@ -171,60 +197,51 @@ VIDNAS_INLINE f32<V> inside(const float* x, const float* y, int64_t at, f32<V> a
   return load<V>(x + at) * a + b;
 }
 
-// Gradients of scale and shift: per sample and channel, the sums of dz * x and dz, dz that of the activation's input.
+// Per sample and channel, the sums of dz * (x - mean) and of dz, dz the gradient of the activation's input; mean is (C).
 template <int M, int A, bool FromOutput>
 void affine_act_reduce(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* y,
-                       const float* scale, const float* shift, const float* grad, float* dscale, float* dshift,
-                       int threads) {
+                       const float* scale, const float* shift, const float* mean, const float* grad,
+                       double* products, double* totals, int threads) {
   const int64_t chunks = (positions + kChunk - 1) / kChunk;
   std::vector<float> sums(samples * chunks * 2 * channels);
   for_units(samples, positions, threads, [&](int64_t unit, int64_t n, int64_t first, int64_t last) {
     TileSums<M> of_unit(channels);
     for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
       const f32<V.value> a = load<V.value>(scale + n * channels + c), b = load<V.value>(shift + n * channels + c);
-      // Taken from the sample's first position on, as in `moments`.
-      const f32<V.value> base = load<V.value>(x + n * positions * channels + c);
-      f32<V.value> da = {}, db = {};
+      const f32<V.value> middle = load<V.value>(mean + c);
+      f32<V.value> product = {}, total = {};
       for (int64_t p = begin; p < end; ++p) {
         const int64_t at = (n * positions + p) * channels + c;
         f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
         f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
-        da += dz * (load<V.value>(x + at) - base);
-        db += dz;
+        product += dz * (load<V.value>(x + at) - middle);
+        total += dz;
       }
-      of_unit.template add<V.value>(c, da, db);
+      of_unit.template add<V.value>(c, product, total);
     });
     of_unit.take(sums.data() + unit * 2 * channels);
   });
-  std::vector<double> totals;
-  add_units(sums, samples, positions, channels, totals);
-  for (int64_t n = 0; n < samples; ++n)
-    for (int64_t c = 0; c < channels; ++c) {
-      const double da = totals[n * 2 * channels + c], db = totals[(n * 2 + 1) * channels + c];
-      dscale[n * channels + c] = float(da + db * x[n * positions * channels + c]);
-      dshift[n * channels + c] = float(db);
-    }
+  add_units(sums, samples, positions, channels, products, totals);
 }
 
-// dx = dz * scale + (x - mean) * slope + offset; `dother`, which may be null, gets dz.
-template <int M, int A, bool FromOutput>
+// dx = dz * scale + (x - mean) * slope + offset, mean and slope (C), the others (N, C); dother, where there is one, is dz.
+template <int M, int A, bool FromOutput, class... Other>
 void affine_act_gradient(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* y,
                          const float* scale, const float* shift, const float* grad, const float* mean,
-                         const float* slope, const float* offset, float* dx, float* dother, int threads) {
-  for_units(samples, positions, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
-    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
-      const int64_t row = n * channels + c;
-      const f32<V.value> a = load<V.value>(scale + row), b = load<V.value>(shift + row), m = load<V.value>(mean + row);
-      const f32<V.value> s = load<V.value>(slope + row), o = load<V.value>(offset + row);
-      for (int64_t p = begin; p < end; ++p) {
-        const int64_t at = (n * positions + p) * channels + c;
-        f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
-        f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
-        store<V.value>(dx + at, dz * a + (load<V.value>(x + at) - m) * s + o);
-        if (dother) store<V.value>(dother + at, dz);
-      }
-    });
-  });
+                         const float* slope, const float* offset, int threads, float* dx, Other*... dother) {
+  const auto body = [&](auto V, int64_t c, int64_t n, int64_t begin, int64_t end, float* to, auto... other) {
+    const int64_t row = n * channels + c;
+    const f32<V.value> a = load<V.value>(scale + row), b = load<V.value>(shift + row), o = load<V.value>(offset + row);
+    const f32<V.value> m = load<V.value>(mean + c), s = load<V.value>(slope + c);
+    for (int64_t p = begin; p < end; ++p) {
+      const int64_t at = (n * positions + p) * channels + c, place = (p - begin) * channels + c;
+      f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
+      f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
+      store<V.value>(to + place, dz * a + (load<V.value>(x + at) - m) * s + o);
+      (store<V.value>(other + place, dz), ...);
+    }
+  };
+  fill<M>(samples, positions, channels, threads, body, dx, dother...);
 }
 
 }  // namespace VIDNAS_ISA

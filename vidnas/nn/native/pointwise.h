@@ -64,18 +64,23 @@ template <int M>
 void rows_product(int64_t rows, int64_t depth, int64_t columns, const float* x, const float* packed, float* out,
                   int threads) {
   const int64_t units = (rows + kUnitRows<M> - 1) / kUnitRows<M>;
+  const bool streamed = streams(rows * columns * int64_t(sizeof(float)));
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t unit = 0; unit < units; ++unit) {
     const int64_t last = std::min((unit + 1) * kUnitRows<M>, rows);
+    std::vector<float> block(streamed ? kTall<M> * columns : 0);
     for_row_blocks<kTall<M>>(unit * kUnitRows<M>, last, [&](auto R, int64_t row) {
+      float* to = streamed ? block.data() : out + row * columns;
       for_tiles<M>(columns, [&](auto V, int64_t column) {
         f32<V.value> sum[R.value] = {};
         multiply<V.value, R.value>(depth, x + row * depth, depth, 1, packed + tile_slot<M>(V.value, column, depth),
                                    V.value, sum);
 #pragma GCC unroll 16
-        for (int r = 0; r < R.value; ++r) store<V.value>(out + (row + r) * columns + column, sum[r]);
+        for (int r = 0; r < R.value; ++r) store<V.value>(to + r * columns + column, sum[r]);
       });
+      if (streamed) stream(out + row * columns, to, R.value * columns * int64_t(sizeof(float)));
     });
+    if (streamed) fence();
   }
 }
 

@@ -1,8 +1,13 @@
 // Vectors of floats on the compiler's vector extensions, and the two storage types: float and bfloat16.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define VIDNAS_INLINE inline __attribute__((always_inline))
 
@@ -22,6 +27,8 @@
 #define VIDNAS_STEP(pointer) __asm__("" : "+r"(pointer))
 
 namespace VIDNAS_ISA {
+
+constexpr int64_t kStreamed = 16 << 20;  // bytes of a result that no cache holds
 
 struct bf16 {
   uint16_t bits;
@@ -114,6 +121,45 @@ VIDNAS_INLINE void with_size(int64_t size, Body body) {
   } else if constexpr (B > 1) {
     with_size<B - 1>(size, body);
   }
+}
+
+// Copies finished results past the caches. A plain store fetches the line that it is about to overwrite, which for a
+// tensor larger than the caches is a third of the traffic. `fence` makes the copies visible to other threads.
+inline void stream(void* to, const void* from, int64_t bytes) {
+#if defined(__x86_64__)
+  char* target = static_cast<char*>(to);
+  const char* source = static_cast<const char*>(from);
+  const int64_t head = std::min<int64_t>(bytes, -reinterpret_cast<uintptr_t>(to) & 63);
+  std::memcpy(target, source, head);
+  int64_t at = head;
+  for (; at + 64 <= bytes; at += 64) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(target + at), _mm512_loadu_si512(source + at));
+#else
+    for (int64_t part = at; part < at + 64; part += 16)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(target + part),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + part)));
+#endif
+  }
+  std::memcpy(target + at, source + at, bytes - at);
+#else
+  std::memcpy(to, from, bytes);
+#endif
+}
+
+inline void fence() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
+// Whether a result is better streamed: one that the caches hold is read from there by what comes next.
+inline bool streams(int64_t bytes) {
+#if defined(__x86_64__)
+  return bytes >= kStreamed;
+#else
+  return false;
+#endif
 }
 
 }  // namespace VIDNAS_ISA
