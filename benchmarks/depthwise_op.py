@@ -81,7 +81,7 @@ def main() -> None:
         for name, (backend, a, g) in names.items():
             for kind, run in passes(backend, a, weight, g, stride, padding).items():
                 methods[f"{name}: {kind}"] = run
-        seconds = in_turns(methods, options.repeats, device)
+        seconds = in_turns(methods, options.repeats, device, turn_sec=0.02)
         row = {"shape": shape, "kernel": kernel, "stride": step, "limit_ms": limit_sec * 1e3}
         row |= {name: value / limit_sec for name, value in seconds.items()}
         rows.append(row)

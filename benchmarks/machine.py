@@ -19,19 +19,37 @@ def synchronise(device: torch.device) -> None:
 
 
 def in_turns(
-    methods: Mapping[str, Callable[[], object]], repeats: int, device: torch.device, warm_up: int = 2
+    methods: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    warm_up: int = 2,
+    turn_sec: float = 0.0,
 ) -> dict[str, float]:
-    """Median seconds of each method, which take turns so that what else the machine does hits all of them."""
+    """Median seconds of each method, which take turns so that what else the machine does hits all of them.
+
+    A turn is one untimed call, which brings back caches and threads, and as many calls as take `turn_sec`; with 0 it is
+    one timed call.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for repeat in range(warm_up + repeats):
         for name, run in methods.items():
-            synchronise(device)
-            start = time.perf_counter()
-            run()
-            synchronise(device)
+            calls = 1
+            if turn_sec:
+                once = _seconds(run, 1, device)
+                calls = max(1, round(turn_sec / once))
+            spent = _seconds(run, calls, device)
             if repeat >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(spent)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _seconds(run: Callable[[], object], calls: int, device: torch.device) -> float:
+    synchronise(device)
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    synchronise(device)
+    return (time.perf_counter() - start) / calls
 
 
 def limits(device: torch.device, dtype: torch.dtype = torch.float32) -> dict[str, float]:
@@ -43,7 +61,7 @@ def limits(device: torch.device, dtype: torch.dtype = torch.float32) -> dict[str
     source = torch.randn((1 << 25) if device.type == "cpu" else (1 << 28), device=device)
     target = torch.empty_like(source)
     methods = {"gemm": lambda: torch.mm(a, b, out=out), "copy": lambda: target.copy_(source)}
-    seconds = in_turns(methods, 15, device)
+    seconds = in_turns(methods, 9, device, turn_sec=0.05)
     return {
         "operations_per_sec": 2 * size**3 / seconds["gemm"],
         "bytes_per_sec": 2 * source.numel() * source.element_size() / seconds["copy"],

@@ -38,6 +38,10 @@ CASES = [
 ]
 
 
+def channels_last(tensor: Tensor) -> Tensor:
+    return tensor.to(memory_format=torch.channels_last_3d)
+
+
 def random_case(rng: random.Random) -> tuple[tuple[int, ...], ...]:
     kernel = rng.choice([(3, 3, 3), (1, 3, 3), (5, 3, 3), (3, 5, 5), (5, 5, 5), (5, 1, 1), (3, 1, 2)])
     stride = rng.choice([(1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 1, 3)])
@@ -139,6 +143,24 @@ def test_nothing_outside_the_output_is_written(case: tuple) -> None:
         native.depthwise(kind, first, second, memory[32:-32], shape, out, kernel, stride, padding)
         assert torch.all(memory[:32] == 7.5)
         assert torch.all(memory[-32:] == 7.5)
+
+
+@needs_kernels
+@pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2)])
+def test_results_beyond_the_caches_are_those_of_their_parts(stride: tuple[int, int, int], threads: int) -> None:
+    """They take another way to memory."""
+    torch.manual_seed(0)
+    x = channels_last(torch.randn(2, 55, 13, 59, 61))
+    weight = torch.randn(55, 1, 3, 3, 3)
+    assert x.nbytes > 16 << 20 > x[:1].nbytes
+    inputs = [x.requires_grad_(), *(sample.detach().requires_grad_() for sample in x.split(1))]
+    outputs = [depthwise_conv3d(given, weight, stride=stride, padding=1, backend="cpu") for given in inputs]
+    grad = channels_last(torch.randn(outputs[0].shape))
+    grads = [
+        torch.autograd.grad(y, given, g)[0] for y, given, g in zip(outputs, inputs, (grad, *grad.split(1)), strict=True)
+    ]
+    assert torch.equal(outputs[0], torch.cat(outputs[1:]))
+    assert torch.equal(grads[0], torch.cat(grads[1:]))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -48,6 +48,16 @@ def test_equals_conv3d_in_float64(shape: tuple[int, ...], outputs: int, bias: bo
         torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=2e-5)
 
 
+def test_a_result_beyond_the_caches_is_that_of_its_parts() -> None:
+    """It takes another way to memory."""
+    torch.manual_seed(0)
+    layer, x = PointwiseConv3d(24, 55), torch.randn(2, 24, 13, 59, 61).to(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        y = layer(x)
+        assert y.nbytes > 16 << 20 > y[:1].nbytes
+        assert torch.equal(y, torch.cat([layer(sample) for sample in x.split(1)]))
+
+
 def test_other_types_take_pytorchs_product() -> None:
     layer, x = PointwiseConv3d(6, 5), torch.randn(2, 6, 3, 4, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -22,6 +22,7 @@ constexpr int kBlock = 8;          // columns of a forward or input gradient blo
 constexpr int64_t kRows = 8;          // most rows of a work unit
 constexpr int64_t kNear = 12 << 10;   // bytes that stay in the first-level cache
 constexpr int64_t kMiddle = 512 << 10;  // bytes that stay in the second-level cache
+constexpr int64_t kSweep = 96 << 10;  // bytes of a packed frame and its gradients, to stay there beside the sums
 constexpr int64_t kLines = 128;       // bytes of the cache lines that an unaligned vector touches
 
 VIDNAS_INLINE int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -185,47 +186,114 @@ VIDNAS_INLINE void spread_position(const Geometry& g, const T* grad, const float
   store<V>(dx + column * g.c, sum);
 }
 
-// Adds a block's share of the weight gradient [tap][V]: sums over its B outputs of gradient times input.
-template <class T, int V, int KW, int S, int B>
-VIDNAS_INLINE void weight_block(const Geometry& g, const T* x, const T* grad, const T* zeros, const Taps& kt,
-                                const Taps& kh, int64_t column, float* sums) {
-  // With few taps two sums for each, or additions would wait for each other.
-  constexpr int P = KW / 2, kIn = (B - 1) * S + KW, kSums = KW > 3 ? 1 : 2;
-  const Outside outside(column * S - P, kIn, g.w);
-  f32<V> grads[B];
+// Adds the share of `count` blocks of B outputs of each row to the weight gradient, for one row of the kernel. Both
+// tensors are packed: x has `width` columns with the padding, grad those of the output.
+template <int V, int KW, int S, int B>
+VIDNAS_INLINE void weight_blocks(const float* x, int64_t width, int64_t row_step, const float* grad, int64_t columns,
+                                 int64_t rows, int64_t count, float* sums) {
+  // Two sums for each tap where registers allow it, or additions would wait for each other.
+  constexpr int kIn = (B - 1) * S + KW, kSums = KW > 3 && V < 16 ? 1 : 2;
+  f32<V> sum[KW][kSums] = {};
+  for (int64_t row = 0; row < rows; ++row, x += row_step * width * V, grad += columns * V) {
+    const float *at = x, *of = grad;
+    for (int64_t block = 0; block < count; ++block, at += B * S * V, of += B * V) {
+      f32<V> grads[B];
 #pragma GCC unroll 8
-  for (int b = 0; b < B; ++b) {
-    grads[b] = load<V>(grad + (column + b) * g.c);
-    VIDNAS_KEEP(grads[b]);
-  }
-  for (int64_t dt = kt.begin; dt < kt.end; ++dt)
-    for (int64_t dh = kh.begin; dh < kh.end; ++dh) {
-      const T* at = x + (((kt.origin + dt) * g.h + kh.origin + dh) * g.w + column * S - P) * g.c;
-      float* to = sums + (dt * g.kh + dh) * KW * V;
-      f32<V> sum[KW][kSums] = {};
+      for (int b = 0; b < B; ++b) grads[b] = load<V>(of + b * V);
 #pragma GCC unroll 32
-      for (int i = 0; i < kIn; ++i, at += g.c) {
-        VIDNAS_STEP(at);
-        f32<V> value = load<V>((i < P && i < outside.before) || (i >= kIn - P && i >= outside.behind) ? zeros : at);
+      for (int i = 0; i < kIn; ++i) {
+        f32<V> value = load<V>(at + i * V);
         VIDNAS_KEEP(value);
 #pragma GCC unroll 8
         for (int k = 0; k < KW; ++k)
-          if ((i - k) % S == 0 && i >= k && (i - k) / S < B)
-            sum[k][(i - k) / S % kSums] += value * grads[(i - k) / S];
-      }
-#pragma GCC unroll 8
-      for (int k = 0; k < KW; ++k) {
-        if (kSums == 2) sum[k][0] += sum[k][kSums - 1];
-        store<V>(to + k * V, load<V>(to + k * V) + sum[k][0]);
+          if ((i - k) % S == 0 && i >= k && (i - k) / S < B) sum[k][(i - k) / S % kSums] += value * grads[(i - k) / S];
       }
     }
+  }
+#pragma GCC unroll 8
+  for (int k = 0; k < KW; ++k) {
+    if (kSums == 2) sum[k][0] += sum[k][kSums - 1];
+    store<V>(sums + k * V, load<V>(sums + k * V) + sum[k][0]);
+  }
 }
 
+template <int V>
+VIDNAS_INLINE float* pack_zeros(int64_t count, float* to) {
+  for (int64_t i = 0; i < count; ++i, to += V) store<V>(to, f32<V>{});
+  return to;
+}
+
+template <class T, int V>
+VIDNAS_INLINE float* pack_positions(const T* from, int64_t channels, int64_t count, float* to) {
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < count; ++i, from += channels, to += V) store<V>(to, load<V>(from));
+  return to;
+}
+
+// Rows [top, top + rows) and columns [left, left + columns) of a frame, as floats [row][column][V]; zero outside of it.
+template <class T, int V>
+VIDNAS_INLINE void pack_frame(const Geometry& g, const T* frame, int64_t top, int64_t rows, int64_t left,
+                              int64_t columns, float* to) {
+  const int64_t begin = std::max<int64_t>(left, 0), end = std::min(left + columns, g.w);
+  for (int64_t row = top; row < top + rows; ++row) {
+    if (row < 0 || row >= g.h) {
+      to = pack_zeros<V>(columns, to);
+      continue;
+    }
+    to = pack_zeros<V>(begin - left, to);
+    to = pack_positions<T, V>(frame + (row * g.w + begin) * g.c, g.c, end - begin, to);
+    to = pack_zeros<V>(left + columns - end, to);
+  }
+}
+
+// Output rows that a sweep takes at once: a packed frame and its gradients stay in the first-level cache.
+inline int64_t rows_of_sweep(const Geometry& g, int64_t lanes) {
+  const int64_t width = (g.ow - 1) * g.sw + g.kw, left = kSweep / (lanes * 4) - width * (g.kh - g.sh);
+  return std::clamp<int64_t>(left / (g.sh * width + g.ow), 1, g.oh);
+}
+
+// Floats that a sweep packs at once: the frames under a kernel and one frame of gradients.
+inline int64_t room_of_sweep(const Geometry& g, int64_t rows, int64_t lanes) {
+  return (g.kt * ((rows - 1) * g.sh + g.kh) * ((g.ow - 1) * g.sw + g.kw) + rows * g.ow) * lanes;
+}
+
+// Adds the share of output rows [first, last) of all frames of a sample, and of one tile of channels, to the weight
+// gradient [tap][V]. Each frame is packed once; then all is read from there, aligned and without a look at borders.
+template <class T, int V, int KW, int S>
+VIDNAS_INLINE void weight_sweep(const Geometry& g, const T* x, const T* grad, int64_t first, int64_t last, float* packed,
+                                float* sums) {
+  const int64_t rows = last - first, in_rows = (rows - 1) * g.sh + g.kh, width = (g.ow - 1) * S + KW;
+  const int64_t blocks = div_up(g.ow, kBlock), size = g.ow / blocks, larger = g.ow % blocks;
+  float* grads = packed + g.kt * in_rows * width * V;
+  const auto frame = [&](int64_t t) { return packed + t % g.kt * in_rows * width * V; };
+  int64_t next = 0;
+  for (int64_t t = 0; t < g.ot; ++t) {
+    const Taps kt(t, g.st, g.pt, g.kt, g.t);
+    for (next = std::max(next, kt.origin + kt.begin); next < kt.origin + kt.end; ++next)
+      pack_frame<T, V>(g, x + next * g.h * g.w * g.c, first * g.sh - g.ph, in_rows, -(KW / 2), width, frame(next));
+    pack_positions<T, V>(grad + (t * g.oh + first) * g.ow * g.c, g.c, rows * g.ow, grads);
+    for (int64_t dt = kt.begin; dt < kt.end; ++dt)
+      for (int64_t dh = 0; dh < g.kh; ++dh) {
+        const float* from = frame(kt.origin + dt) + dh * width * V;
+        float* to = sums + (dt * g.kh + dh) * KW * V;
+        const auto add = [&](int64_t outputs, int64_t column, int64_t count) {
+          with_size<kBlock>(outputs, [&](auto B) {
+            weight_blocks<V, KW, S, B.value>(from + column * S * V, width, g.sh, grads + column * V, g.ow, rows, count,
+                                             to);
+          });
+        };
+        if (larger) add(size + 1, 0, larger);
+        add(size, larger * (size + 1), blocks - larger);
+      }
+  }
+}
+
+// Adds the share of one output.
 template <class T, int V>
 VIDNAS_INLINE void weight_position(const Geometry& g, const T* x, const T* grad, const Taps& kt, const Taps& kh,
                                    int64_t column, float* sums) {
   const Taps kw(column, g.sw, g.pw, g.kw, g.w);
-  const f32<V> value = load<V>(grad + column * g.c);
+  const f32<V> value = load<V>(grad);
   for (int64_t dt = kt.begin; dt < kt.end; ++dt)
     for (int64_t dh = kh.begin; dh < kh.end; ++dh)
       for (int64_t dw = kw.begin; dw < kw.end; ++dw) {
@@ -263,7 +331,7 @@ VIDNAS_INLINE void for_unit(bool tiles_inside, int64_t channels, int64_t first, 
 template <int M, class T>
 void forward(const Geometry& g, const T* x, const float* packed, T* out, int threads) {
   const std::vector<T> zeros(M);
-  const int64_t rows = rows_of_unit<T>(g), chunks = div_up(g.oh, rows);
+  const int64_t chunks = div_up(g.oh, rows_of_unit<T>(g)), rows = div_up(g.oh, chunks);
   const bool tiles_inside = g.kt * g.kh * g.w * kLines > kNear;
   const int64_t row_bytes = g.ow * g.c * int64_t(sizeof(T));
   const bool streamed = tiles_inside && streams(g.n * g.ot * g.oh * row_bytes);
@@ -304,7 +372,7 @@ void forward(const Geometry& g, const T* x, const float* packed, T* out, int thr
 template <int M, class T>
 void spread(const Geometry& g, const T* grad, const float* packed, T* dx, int threads) {
   const std::vector<T> zeros(M);
-  const int64_t rows = std::min(kRows, rows_of_unit<T>(g) * g.sh), chunks = div_up(g.h, rows);
+  const int64_t chunks = div_up(g.h, std::min(kRows, rows_of_unit<T>(g) * g.sh)), rows = div_up(g.h, chunks);
   const bool tiles_inside = g.kt * g.kh * g.w * kLines > kNear;
   const int64_t row_bytes = g.w * g.c * int64_t(sizeof(T));
   const bool streamed = tiles_inside && streams(g.n * g.t * g.h * row_bytes);
@@ -344,63 +412,59 @@ void spread(const Geometry& g, const T* grad, const float* packed, T* dx, int th
   }
 }
 
-// Sums in two levels, a work unit and a thread, so that rounding grows little with the size of the tensor.
+// The tiles of channels, the last of which may overlap the one before.
+template <int M>
+int64_t count_tiles(int64_t channels) {
+  int64_t count = 0;
+  for_tiles<M>(channels, [&](auto, int64_t) { ++count; });
+  return count;
+}
+
+// Sums in three levels, a frame's rows, a work unit and a thread, so that rounding grows little with the tensor's size.
 template <int M, class T>
 void weight_gradient(const Geometry& g, const T* grad, const T* x, T* dw, int threads) {
-  const std::vector<T> zeros(M);
-  const int64_t rows = rows_of_unit<T>(g), chunks = div_up(g.oh, rows), units = g.n * g.ot * chunks;
-  const int64_t taps = g.kt * g.kh * g.kw;
+  const int64_t rows = rows_of_sweep(g, M), chunks = div_up(g.oh, rows), tiles = count_tiles<M>(g.c);
+  const int64_t taps = g.kt * g.kh * g.kw, units = g.n * chunks * tiles, room = tiles * taps * M;
   const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, units));
-  const bool tiles_inside = g.kt * g.kh * g.w * kLines > kNear;
-  // Each tile of channels has its own sums, [tap][V]; an overlapping one would count channels twice.
-  const auto slot = [&](int64_t width, int64_t c) { return (width == 1 ? c : div_up(c, M)) * taps * M; };
-  std::vector<float> totals(parts * taps * g.c);
+  std::vector<float> totals(parts * room);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
   for (int64_t part = 0; part < parts; ++part) {
-    float* total = totals.data() + part * taps * g.c;
-    std::vector<float> sums((g.c / M + 8) * taps * M);
+    std::vector<float> sums(taps * M), packed(room_of_sweep(g, rows, M) + 16);
+    // Aligned to whole cache lines.
+    float* start = packed.data() + (-reinterpret_cast<uintptr_t>(packed.data()) & 63) / sizeof(float);
     for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
-      const int64_t n = unit / g.ot / chunks, t = unit % g.ot, first = unit / g.ot % chunks * rows;
-      const T* from = x + n * g.t * g.h * g.w * g.c;
-      const T* back = grad + (n * g.ot + t) * g.oh * g.ow * g.c;
-      const Taps kt(t, g.st, g.pt, g.kt, g.t);
-      std::fill(sums.begin(), sums.end(), 0.0f);
-      with_kernel(g, [&](auto KW, auto S) {
-        for_unit<M>(tiles_inside, g.c, first, std::min(first + rows, g.oh), [&](int64_t h, auto for_each_tile) {
-          const Taps kh(h, g.sh, g.ph, g.kh, g.h);
-          const T* row = back + h * g.ow * g.c;
-          if (tiles_inside) fetch_next_frame(g, from, kt, kh);
-          for_blocks(g.ow, kBlock, [&](int64_t column, int64_t size) {
-            for_each_tile([&](auto V, int64_t c) {
-              float* to = sums.data() + slot(V.value, c);
-              if constexpr (KW.value == 0 || V.value < kFewest<M>) {
-                for (int64_t w = column; w < column + size; ++w)
-                  weight_position<T, V.value>(g, from + c, row + c, kt, kh, w, to);
-              } else {
-                with_size<kBlock>(size, [&](auto B) {
-                  weight_block<T, V.value, KW.value, S.value, B.value>(g, from + c, row + c, zeros.data(), kt, kh,
-                                                                       column, to);
-                });
-              }
-            });
-          });
-        });
-      });
-      int64_t done = 0;
+      const int64_t n = unit / tiles / chunks, first = unit / tiles % chunks * rows, last = std::min(first + rows, g.oh);
+      const T *from = x + n * g.t * g.h * g.w * g.c, *back = grad + n * g.ot * g.oh * g.ow * g.c;
+      int64_t tile = 0;
       for_tiles<M>(g.c, [&](auto V, int64_t c) {
-        const float* of_tile = sums.data() + slot(V.value, c);
-        for (int64_t k = 0; k < taps; ++k)
-          for (int64_t v = done - c; v < V.value; ++v) total[k * g.c + c + v] += of_tile[k * V.value + v];
-        done = c + V.value;
+        if (tile++ != unit % tiles) return;
+        std::fill(sums.begin(), sums.end(), 0.0f);
+        with_kernel(g, [&](auto KW, auto S) {
+          if constexpr (KW.value == 0 || V.value < kFewest<M>) {
+            for (int64_t i = first * g.ow; i < last * g.ow; ++i)
+              for (int64_t t = 0; t < g.ot; ++t)
+                weight_position<T, V.value>(g, from + c, back + (t * g.oh * g.ow + i) * g.c + c,
+                                            Taps(t, g.st, g.pt, g.kt, g.t), Taps(i / g.ow, g.sh, g.ph, g.kh, g.h),
+                                            i % g.ow, sums.data());
+          } else {
+            weight_sweep<T, V.value, KW.value, S.value>(g, from + c, back + c, first, last, start, sums.data());
+          }
+        });
+        float* total = totals.data() + part * room + unit % tiles * taps * M;
+        for (int64_t k = 0; k < taps * M; k += M) store<M>(total + k, load<M>(total + k) + load<M>(sums.data() + k));
       });
     }
   }
-  for (int64_t c = 0; c < g.c; ++c)
-    for (int64_t k = 0; k < taps; ++k) {
-      float sum = 0;
-      for (int64_t part = 0; part < parts; ++part) sum += totals[(part * taps + k) * g.c + c];
-      store<1>(dw + c * taps + k, f32<1>{sum});
-    }
+  int64_t tile = 0;
+  for_tiles<M>(g.c, [&](auto V, int64_t c) {
+    const float* of_tile = totals.data() + tile++ * taps * M;
+    for (int64_t v = 0; v < V.value; ++v)
+      for (int64_t k = 0; k < taps; ++k) {
+        float sum = 0;
+        for (int64_t part = 0; part < parts; ++part) sum += of_tile[part * room + k * V.value + v];
+        store<1>(dw + (c + v) * taps + k, f32<1>{sum});
+      }
+  });
 }
 
 }  // namespace VIDNAS_ISA
