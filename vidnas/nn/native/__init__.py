@@ -113,7 +113,7 @@ def pointwise(kind: int, first: Tensor, second: Tensor, out: Tensor, rows: int, 
 class Norm(NamedTuple):
     """Tensors and settings of act(gates(norm(x)) + other), as in table.h.
 
-    Going back, y is given only where the sign of ReLU's input cannot be told from x, and neither are `other` and `running`.
+    Going back, y is given only where the sign of ReLU's input cannot be told from x; `other` and `running` are not.
     """
 
     x: Tensor

@@ -186,35 +186,42 @@ VIDNAS_INLINE void spread_position(const Geometry& g, const T* grad, const float
   store<V>(dx + column * g.c, sum);
 }
 
-// Adds the share of `count` blocks of B outputs of each row to the weight gradient, for one row of the kernel. Both
+// Adds the share of `count` blocks of B outputs of each row to the weight gradient, for KH rows of the kernel. Both
 // tensors are packed: x has `width` columns with the padding, grad those of the output.
-template <int V, int KW, int S, int B>
+template <int V, int KW, int KH, int S, int B>
 VIDNAS_INLINE void weight_blocks(const float* x, int64_t width, int64_t row_step, const float* grad, int64_t columns,
                                  int64_t rows, int64_t count, float* sums) {
-  // Two sums for each tap where registers allow it, or additions would wait for each other.
-  constexpr int kIn = (B - 1) * S + KW, kSums = KW > 3 && V < 16 ? 1 : 2;
-  f32<V> sum[KW][kSums] = {};
+  // With few taps two sums for each where registers allow it, or additions would wait for each other.
+  constexpr int kIn = (B - 1) * S + KW, kSums = KW * KH > 5 || (KW > 3 && V < 16) ? 1 : 2;
+  f32<V> sum[KH][KW][kSums] = {};
   for (int64_t row = 0; row < rows; ++row, x += row_step * width * V, grad += columns * V) {
     const float *at = x, *of = grad;
     for (int64_t block = 0; block < count; ++block, at += B * S * V, of += B * V) {
       f32<V> grads[B];
 #pragma GCC unroll 8
       for (int b = 0; b < B; ++b) grads[b] = load<V>(of + b * V);
+#pragma GCC unroll 3
+      for (int dh = 0; dh < KH; ++dh) {
+        const float* from = at + dh * width * V;
 #pragma GCC unroll 32
-      for (int i = 0; i < kIn; ++i) {
-        f32<V> value = load<V>(at + i * V);
-        VIDNAS_KEEP(value);
+        for (int i = 0; i < kIn; ++i) {
+          f32<V> value = load<V>(from + i * V);
+          VIDNAS_KEEP(value);
 #pragma GCC unroll 8
-        for (int k = 0; k < KW; ++k)
-          if ((i - k) % S == 0 && i >= k && (i - k) / S < B) sum[k][(i - k) / S % kSums] += value * grads[(i - k) / S];
+          for (int k = 0; k < KW; ++k)
+            if ((i - k) % S == 0 && i >= k && (i - k) / S < B)
+              sum[dh][k][(i - k) / S % kSums] += value * grads[(i - k) / S];
+        }
       }
     }
   }
+#pragma GCC unroll 3
+  for (int dh = 0; dh < KH; ++dh)
 #pragma GCC unroll 8
-  for (int k = 0; k < KW; ++k) {
-    if (kSums == 2) sum[k][0] += sum[k][kSums - 1];
-    store<V>(sums + k * V, load<V>(sums + k * V) + sum[k][0]);
-  }
+    for (int k = 0; k < KW; ++k, sums += V) {
+      if (kSums == 2) sum[dh][k][0] += sum[dh][k][kSums - 1];
+      store<V>(sums, load<V>(sums) + sum[dh][k][0]);
+    }
 }
 
 template <int V>
@@ -259,7 +266,7 @@ inline int64_t room_of_sweep(const Geometry& g, int64_t rows, int64_t lanes) {
 
 // Adds the share of output rows [first, last) of all frames of a sample, and of one tile of channels, to the weight
 // gradient [tap][V]. Each frame is packed once; then all is read from there, aligned and without a look at borders.
-template <class T, int V, int KW, int S>
+template <class T, int V, int KW, int KH, int S>
 VIDNAS_INLINE void weight_sweep(const Geometry& g, const T* x, const T* grad, int64_t first, int64_t last, float* packed,
                                 float* sums) {
   const int64_t rows = last - first, in_rows = (rows - 1) * g.sh + g.kh, width = (g.ow - 1) * S + KW;
@@ -273,12 +280,12 @@ VIDNAS_INLINE void weight_sweep(const Geometry& g, const T* x, const T* grad, in
       pack_frame<T, V>(g, x + next * g.h * g.w * g.c, first * g.sh - g.ph, in_rows, -(KW / 2), width, frame(next));
     pack_positions<T, V>(grad + (t * g.oh + first) * g.ow * g.c, g.c, rows * g.ow, grads);
     for (int64_t dt = kt.begin; dt < kt.end; ++dt)
-      for (int64_t dh = 0; dh < g.kh; ++dh) {
+      for (int64_t dh = 0; dh < g.kh; dh += KH) {
         const float* from = frame(kt.origin + dt) + dh * width * V;
         float* to = sums + (dt * g.kh + dh) * KW * V;
         const auto add = [&](int64_t outputs, int64_t column, int64_t count) {
           with_size<kBlock>(outputs, [&](auto B) {
-            weight_blocks<V, KW, S, B.value>(from + column * S * V, width, g.sh, grads + column * V, g.ow, rows, count,
+            weight_blocks<V, KW, KH, S, B.value>(from + column * S * V, width, g.sh, grads + column * V, g.ow, rows, count,
                                              to);
           });
         };
@@ -447,7 +454,11 @@ void weight_gradient(const Geometry& g, const T* grad, const T* x, T* dw, int th
                                             Taps(t, g.st, g.pt, g.kt, g.t), Taps(i / g.ow, g.sh, g.ph, g.kh, g.h),
                                             i % g.ow, sums.data());
           } else {
-            weight_sweep<T, V.value, KW.value, S.value>(g, from + c, back + c, first, last, start, sums.data());
+            // All nine sums of 3 x 3 taps fit into registers.
+            if (KW.value == 3 && g.kh == 3)
+              weight_sweep<T, V.value, KW.value, 3, S.value>(g, from + c, back + c, first, last, start, sums.data());
+            else
+              weight_sweep<T, V.value, KW.value, 1, S.value>(g, from + c, back + c, first, last, start, sums.data());
           }
         });
         float* total = totals.data() + part * room + unit % tiles * taps * M;
