@@ -3,7 +3,19 @@
 from setuptools import Extension, setup
 
 FOLDER = "vidnas/nn/native"
-HEADERS = ("depthwise", "geometry", "isa", "norm_act", "pointwise", "table", "vec")
+HEADERS = (
+    "depthwise",
+    "forward",
+    "geometry",
+    "input_gradient",
+    "isa",
+    "norm_act",
+    "packing",
+    "pointwise",
+    "table",
+    "vec",
+    "weight_gradient",
+)
 KERNELS = Extension(
     "vidnas.nn.native._kernels",
     sources=[f"{FOLDER}/{name}.cpp" for name in ("entry", "norm_step", "portable", "avx2", "avx512")],

@@ -2,10 +2,12 @@
 // and includes this.
 #pragma once
 
-#include "depthwise.h"
+#include "forward.h"
+#include "input_gradient.h"
 #include "norm_act.h"
 #include "pointwise.h"
 #include "table.h"
+#include "weight_gradient.h"
 
 namespace VIDNAS_ISA {
 
