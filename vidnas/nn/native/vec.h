@@ -28,7 +28,7 @@
 
 namespace VIDNAS_ISA {
 
-constexpr int64_t kStreamed = 16 << 20;  // bytes of a result that no cache holds
+constexpr int64_t kStreamed = 64 << 20;  // bytes of a result that no cache holds
 
 struct bf16 {
   uint16_t bits;
