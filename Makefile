@@ -5,7 +5,7 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo test lint unit utd utd-seeds bench-search bench-op bench-train bench-infer bench-data sanitize official-weights clean
+.PHONY: demo test lint unit utd utd-seeds bench-search bench-op bench-train bench-infer bench-data profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -52,6 +52,10 @@ bench-op: .venv/dev
 bench-train: .venv/dev
 	$(BIN)/python benchmarks/training_step.py $(OPTIONS) --out benchmarks/results/training_step.json
 
+# Which layers the time of a training step goes to.
+profile-step: .venv/package
+	$(BIN)/python benchmarks/step_profile.py --out benchmarks/results/step_profile.json
+
 bench-infer: .venv/dev
 	$(BIN)/python benchmarks/inference.py $(OPTIONS) --out benchmarks/results/inference.json
 
@@ -63,15 +67,21 @@ bench-data: .venv/dev
 official-weights: .venv/dev
 	$(BIN)/python benchmarks/official_weights.py $(FILES)
 
-.venv/package: pyproject.toml setup.py $(wildcard vidnas/nn/native/*.cpp vidnas/nn/native/*.h)
+BUILT_FROM := pyproject.toml setup.py $(wildcard vidnas/nn/native/*.cpp vidnas/nn/native/*.h)
+
+.venv/python:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+.venv/package: .venv/python $(BUILT_FROM)
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/dev: .venv/package
+# Not on top of .venv/package: the kernels would be compiled twice.
+.venv/dev: .venv/python $(BUILT_FROM)
 	$(BIN)/python -m pip install --quiet --editable ".[dev,export,peers]"
-	touch $@
+	touch .venv/package $@
 
 clean:
 	rm -rf .venv build *.egg-info
