@@ -5,6 +5,7 @@ import torch
 from vidnas.arch.spec import ClipSpec
 from vidnas.data.dataset import UNREADABLE, Batch
 from vidnas.engine.candidates import judge, probable_candidates
+from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.distribution import Distribution
 from vidnas.search.spaces.scaled import tiny_space
@@ -24,7 +25,7 @@ def test_candidates_fit_are_different_and_half_of_them_use_the_budget() -> None:
     least, most = TABLE.cheapest()[1], TABLE.dearest()[1]
     for share in (0.2, 0.4):
         target = least + share * (most - least)
-        found = probable_candidates(distribution(1), TABLE, target, 8)
+        found = probable_candidates(distribution(1), [Budget(TABLE, target)], 8)
         assert len({candidate.choice for candidate in found}) == 8
         assert all(candidate.cost == TABLE.cost(candidate.choice) <= target for candidate in found)
         assert sum(candidate.cost >= 0.9 * target for candidate in found) >= 4
@@ -37,7 +38,7 @@ def test_a_distribution_far_above_the_budget_still_gives_one_that_fits() -> None
     for row, index in enumerate(TABLE.dearest()[0]):
         sure.logits[row, index] = 20.0
     target = 1.01 * TABLE.cheapest()[1]
-    (only,) = probable_candidates(sure, TABLE, target, 8)
+    (only,) = probable_candidates(sure, [Budget(TABLE, target)], 8)
     assert only.cost <= target
 
 
@@ -50,7 +51,7 @@ def test_judging_orders_by_the_holdout_and_skips_unreadable_videos() -> None:
     clips = [torch.randn(6, 3, 2, 24, 24) for _ in range(3)]
     labels = torch.tensor([0, 1, 2, 0, 1, UNREADABLE])
     batches = [Batch(c, labels, torch.arange(6)) for c in clips]
-    candidates = probable_candidates(distribution(2), TABLE, TABLE.dearest()[1], 4)
+    candidates = probable_candidates(distribution(2), [Budget(TABLE, TABLE.dearest()[1])], 4)
     judged = judge(supernet, candidates, clips[:2], batches, torch.device("cpu"))
     scores = [result.log_likelihood for result in judged]
     assert scores == sorted(scores, reverse=True)

@@ -18,6 +18,7 @@ from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.supernet_search import SearchFolder, SupernetSearch, make_fabric, run_search
 from vidnas.errors import VidnasError
 from vidnas.search.archive import read
+from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.space import GroupSpace, Space, StreamSpace
 
@@ -60,7 +61,7 @@ def start(config: SearchConfig) -> SupernetSearch:
     table = CostTable.of(space())
     target = (table.cheapest()[1] + table.dearest()[1]) / 2
     fabric = make_fabric(config, torch.device("cpu"))
-    return SupernetSearch(space(), table, target, config.schedule(steps_per_epoch=3), config, fabric)
+    return SupernetSearch(space(), [Budget(table, target)], config.schedule(steps_per_epoch=3), config, fabric)
 
 
 def go(
@@ -128,8 +129,9 @@ def test_warmup_leaves_alpha_and_archive_alone(tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == list(range(12))
     assert [i for i, line in enumerate(lines) if "entropy" in line] == list(range(4, 12))
     archive = list(read(tmp_path / "run/archive.jsonl"))
+    table = search.alpha.budgets[0].costs
     assert {entry.step for entry in archive} == set(range(8))
-    assert all(entry.cost == search.table.cost(entry.choice) and entry.clips == 4 for entry in archive)
+    assert all(entry.cost == table.costs([entry.choice])[0] and entry.clips == 4 for entry in archive)
     # Alpha moved, and the supernet learned what the mean of a clip tells.
     assert search.alpha.distribution.entropy() < search.alpha.distribution.initial_entropy
 

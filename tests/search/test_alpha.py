@@ -8,6 +8,7 @@ import torch
 
 from vidnas.search.alpha import AlphaSearch, AlphaSettings, AlphaStep
 from vidnas.search.archive import entries
+from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive, most_probable_under
 from vidnas.search.distribution import Distribution
@@ -82,9 +83,9 @@ def run(search: AlphaSearch, problem: Planted, steps: int, *, permute: bool = Fa
 )
 def test_planted_optimum_under_a_budget(table: CostTable, seed: int, settings: AlphaSettings) -> None:
     problem = Planted(table, seed)
-    search = AlphaSearch(table, problem.target, settings, seed)
+    search = AlphaSearch([Budget(table, problem.target)], settings, seed)
     run(search, problem, 2000)
-    derived = derive(search.distribution, table, problem.target, slack=0.02)
+    derived = derive(search.distribution, [Budget(table, problem.target)], slack=0.02)
     assert problem.regret(derived.choice) < 0.05
     reached = np.mean(table.costs(search.distribution.sample(500, 1, 0))) / problem.target
     assert abs(reached - 1) < 0.02
@@ -94,23 +95,41 @@ def test_planted_optimum_under_a_budget(table: CostTable, seed: int, settings: A
 def test_permuted_scores_find_nothing_although_entropy_falls(table: CostTable) -> None:
     """The control: on noise, entropy falls too, so entropy alone proves nothing."""
     problem = Planted(table, 0)
-    search = AlphaSearch(table, problem.target, AlphaSettings(), 0)
+    search = AlphaSearch([Budget(table, problem.target)], AlphaSettings(), 0)
     run(search, problem, 1000, permute=True)
-    assert problem.regret(derive(search.distribution, table, problem.target, slack=0.02).choice) > 0.5
+    assert problem.regret(derive(search.distribution, [Budget(table, problem.target)], slack=0.02).choice) > 0.5
     assert search.distribution.entropy() < 0.9 * search.distribution.initial_entropy
 
 
 @pytest.mark.parametrize("beta", [0.1, 10.0])
 def test_dual_ascent_finds_the_target_from_any_start(table: CostTable, beta: float) -> None:
     problem = Planted(table, 1)
-    search = AlphaSearch(table, problem.target, AlphaSettings(pressure=CostPressure("dual", beta)), 0)
+    search = AlphaSearch([Budget(table, problem.target)], AlphaSettings(pressure=CostPressure("dual", beta)), 0)
     run(search, problem, 1200)
     assert abs(np.mean(table.costs(search.distribution.sample(500, 1, 0))) / problem.target - 1) < 0.02
 
 
+def test_two_budgets_are_both_kept(table: CostTable) -> None:
+    """Params at 70% of what the macs budget alone leads to, so that both bind."""
+    problem = Planted(table, 1)
+    params = CostTable.of(table.space, "params")
+    alone = AlphaSearch([Budget(table, problem.target)], AlphaSettings(), 0)
+    run(alone, problem, 1200)
+    limit = 0.7 * float(np.mean(params.costs(alone.distribution.sample(500, 1, 0))))
+    budgets = [Budget(table, problem.target), Budget(params, limit)]
+    search = AlphaSearch(budgets, AlphaSettings(), 0)
+    record = run(search, problem, 1200)
+    assert len(record.betas) == len(record.mean_costs) == 2
+    reached = [np.mean(b.costs.costs(search.distribution.sample(500, 1, 0))) / b.target for b in budgets]
+    assert max(reached) == pytest.approx(1, abs=0.03)
+    derived = derive(search.distribution, budgets)
+    assert usage(budgets, [derived.choice])[0] <= 1
+    assert problem.regret(derived.choice) < 0.5
+
+
 def test_without_pressure_the_cost_is_ignored(table: CostTable) -> None:
     problem = Planted(table, 1)
-    search = AlphaSearch(table, problem.target, AlphaSettings(pressure=CostPressure("fixed", 1e-6)), 0)
+    search = AlphaSearch([Budget(table, problem.target)], AlphaSettings(pressure=CostPressure("fixed", 1e-6)), 0)
     run(search, problem, 600)
     assert np.mean(table.costs(search.distribution.sample(200, 1, 0))) > 1.2 * problem.target
 
@@ -120,7 +139,7 @@ def test_every_temperature_improves_on_chance(mode: TemperatureMode) -> None:
     """On 12 variables without a binding budget; accuracies are scored as their logarithm."""
     table = CostTable.of(tiny_space())
     problem = Planted(table, 0)
-    search = AlphaSearch(table, table.dearest()[1], AlphaSettings(temperature=mode), 0)
+    search = AlphaSearch([Budget(table, table.dearest()[1])], AlphaSettings(temperature=mode), 0)
     for step in range(300):
         score = problem.score if mode != "accuracy" else lambda choices: [0.3 * problem.of(c) for c in choices]
         search.step(step, score, CLIPS)
@@ -133,7 +152,7 @@ def test_every_temperature_improves_on_chance(mode: TemperatureMode) -> None:
 
 def test_a_step_reports_what_it_did() -> None:
     table = CostTable.of(tiny_space())
-    search = AlphaSearch(table, 5e6, AlphaSettings(samples=40), 0)
+    search = AlphaSearch([Budget(table, 5e6)], AlphaSettings(samples=40), 0)
     # Peaked, so that some architectures are drawn more than once.
     search.distribution.logits[:, 0] = 4.0
     asked: list[Choice] = []
@@ -149,7 +168,7 @@ def test_a_step_reports_what_it_did() -> None:
     assert sum(record.counts) == 40
     assert [samples.count(choice) for choice in asked] == list(record.counts)
     assert sum(record.weights) == pytest.approx(1)
-    assert record.mean_cost == pytest.approx(float(np.mean(table.costs(samples))))
+    assert record.mean_costs[0] == pytest.approx(float(np.mean(table.costs(samples))))
     lines = entries(record, CLIPS)
     assert [line.choice for line in lines] == asked
     assert lines[0].cost == table.cost(asked[0])
@@ -158,12 +177,12 @@ def test_a_step_reports_what_it_did() -> None:
 
 def test_a_resumed_search_goes_on_exactly(table: CostTable) -> None:
     problem = Planted(table, 0)
-    whole = AlphaSearch(table, problem.target, AlphaSettings(samples=None), 5)
+    whole = AlphaSearch([Budget(table, problem.target)], AlphaSettings(samples=None), 5)
     records = [whole.step(step, problem.score, CLIPS) for step in range(30)]
-    half = AlphaSearch(table, problem.target, AlphaSettings(samples=None), 5)
+    half = AlphaSearch([Budget(table, problem.target)], AlphaSettings(samples=None), 5)
     for step in range(13):
         half.step(step, problem.score, CLIPS)
-    resumed = AlphaSearch(table, problem.target, AlphaSettings(samples=None), 5)
+    resumed = AlphaSearch([Budget(table, problem.target)], AlphaSettings(samples=None), 5)
     resumed.load_state_dict(half.state_dict())
     torch.rand(10)
     assert [resumed.step(step, problem.score, CLIPS) for step in range(13, 30)] == records[13:]
@@ -172,7 +191,7 @@ def test_a_resumed_search_goes_on_exactly(table: CostTable) -> None:
 
 def test_a_diverged_architecture_does_not_stop_the_search() -> None:
     table = CostTable.of(tiny_space())
-    search = AlphaSearch(table, 5e6, AlphaSettings(), 0)
+    search = AlphaSearch([Budget(table, 5e6)], AlphaSettings(), 0)
     search.step(0, lambda choices: [float("nan"), *[-1.0] * (len(choices) - 1)], CLIPS)
     search.step(1, lambda choices: [float("-inf")] * len(choices), CLIPS)
     assert search.distribution.logits.isfinite().all()

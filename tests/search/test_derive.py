@@ -2,12 +2,16 @@
 
 import math
 import random
+from collections.abc import Sequence
 from itertools import islice, product
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from vidnas.errors import VidnasError
+from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive, most_probable_choices, most_probable_under
 from vidnas.search.distribution import Distribution
@@ -88,8 +92,8 @@ def test_derive_is_the_most_probable_that_fits(seed: int, position: float) -> No
     log_p = distribution.log_prob(choices)
     fits = torch.from_numpy(table.costs(choices) <= target * 1.01)
     best = choices[int(log_p.masked_fill(~fits, -math.inf).argmax())]
-    by_list = derive(distribution, table, target, slack=0.01, among=len(choices))
-    by_program = derive(distribution, table, target, slack=0.01, among=1)
+    by_list = derive(distribution, [Budget(table, target)], slack=0.01, among=len(choices))
+    by_program = derive(distribution, [Budget(table, target)], slack=0.01, among=1)
     assert by_list.choice == best
     assert by_program.choice == best
     assert by_list.rank == 1 + int((log_p > log_p[choices.index(best)]).sum())
@@ -124,5 +128,35 @@ def test_a_budget_below_the_space_is_refused_with_both_numbers() -> None:
     table = CostTable.of(tiny_space())
     least = table.cheapest()[1]
     with pytest.raises(VidnasError, match=r"tiny_space has macs <= 1e\+06, the smallest has"):
-        derive(Distribution(table.space.sizes), table, 1e6, among=10)
-    assert derive(Distribution(table.space.sizes), table, least, among=10).choice == table.cheapest()[0]
+        derive(Distribution(table.space.sizes), [Budget(table, 1e6)], among=10)
+    assert derive(Distribution(table.space.sizes), [Budget(table, least)], among=10).choice == table.cheapest()[0]
+
+
+def test_several_limits_without_the_list_of_the_most_probable() -> None:
+    """A uniform distribution on a large space: no listed choice keeps both, reweighted dynamic programming does."""
+    space = autox3d_space()
+    tables = [CostTable.of(space), CostTable.of(space, "params"), CostTable.of(space, "activations")]
+    rng = np.random.default_rng(0)
+    distribution = Distribution(space.sizes)
+    distribution.logits.copy_(torch.from_numpy(rng.normal(size=distribution.logits.shape)))
+    inside = [table.costs(distribution.sample(200, 0, 0)) for table in tables]
+    budgets = [Budget(table, 0.5 * float(costs.mean())) for table, costs in zip(tables, inside, strict=True)]
+    derived = derive(distribution, budgets, among=1)
+    assert usage(budgets, [derived.choice])[0] <= 1
+    # Better than what one obtains by going down to the cheapest of everything.
+    assert derived.log_prob > float(distribution.log_prob([space.smallest()]))
+    with pytest.raises(VidnasError, match="params <= 1000"):
+        derive(distribution, [budgets[0], Budget(tables[1], 1000)], among=1)
+
+
+def test_costs_that_are_no_sums_over_groups_are_tried_to_the_last() -> None:
+    class Columns:
+        metric = "macs"
+        sizes = (3, 4)
+
+        def costs(self, choices: Sequence[Choice]) -> NDArray[np.float64]:
+            return np.array([1.0 if choice == (2, 1) else 9.0 for choice in choices])
+
+    assert derive(Distribution((3, 4)), [Budget(Columns(), 2.0)], among=1).choice == (2, 1)
+    with pytest.raises(VidnasError, match=r"macs <= 0.5.*raise the target"):
+        derive(Distribution((3, 4)), [Budget(Columns(), 0.5)])

@@ -10,7 +10,7 @@ from torch import Tensor
 from vidnas.data.dataset import Batch
 from vidnas.engine.recalibrate import recalibrate_norms
 from vidnas.nn.build import VideoNetwork
-from vidnas.search.costs import CostTable
+from vidnas.search.budget import Budget, usage
 from vidnas.search.derive import Derived, derive, fitting_choices
 from vidnas.search.distribution import Distribution
 from vidnas.search.supernet import Supernet, extract
@@ -30,8 +30,8 @@ class Judged:
     top1: float
 
 
-def probable_candidates(distribution: Distribution, table: CostTable, target: float, number: int) -> list[Derived]:
-    """Likely architectures with cost <= target: the most probable ones, and as many of those that use the budget.
+def probable_candidates(distribution: Distribution, budgets: Sequence[Budget], number: int) -> list[Derived]:
+    """Likely architectures within the budgets: the most probable ones, and as many of those that use a budget up.
 
     After a short search the distribution is still wide and its most probable members may cost much less than the
     target; so half of the `number` are the most probable among those that cost 0.9 to 1 of it. The holdout decides.
@@ -43,13 +43,13 @@ def probable_candidates(distribution: Distribution, table: CostTable, target: fl
     near: list[Derived] = []
     others: list[Derived] = []
     wanted_near = -(-number // 2)
-    for candidate in fitting_choices(distribution, table, target, _SEARCHED):
-        uses_budget = candidate.cost >= _NEAR * target and len(near) < wanted_near
+    for candidate in fitting_choices(distribution, budgets, among=_SEARCHED):
+        uses_budget = usage(budgets, [candidate.choice])[0] >= _NEAR and len(near) < wanted_near
         (near if uses_budget else others).append(candidate)
         if len(near) == wanted_near and len(others) >= number - wanted_near:
             break
     found = near + others[: number - len(near)]
-    return sorted(found, key=lambda d: -d.log_prob) or [derive(distribution, table, target, among=1)]
+    return sorted(found, key=lambda d: -d.log_prob) or [derive(distribution, budgets, among=1)]
 
 
 def judge(

@@ -5,7 +5,7 @@ All randomness is a function of (seed, step), so the state is only weights, opti
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,7 +29,7 @@ from vidnas.engine.supernet_steps import (
 from vidnas.errors import VidnasError
 from vidnas.search.alpha import AlphaSearch, AlphaStep
 from vidnas.search.archive import Archive, cut, entries
-from vidnas.search.costs import CostTable
+from vidnas.search.budget import Budget
 from vidnas.search.space import Space
 from vidnas.search.supernet import Supernet
 
@@ -79,16 +79,14 @@ class SupernetSearch:
 
     Args:
         space: what is searched.
-        table: cost of its architectures.
-        target: budget, in the table's unit.
+        budgets: what its architectures may cost.
         schedule: number and kind of the steps.
         config: settings.
     """
 
     def __init__(
-        self, space: Space, table: CostTable, target: float, schedule: Schedule, config: SearchConfig, fabric: Fabric
+        self, space: Space, budgets: Sequence[Budget], schedule: Schedule, config: SearchConfig, fabric: Fabric
     ) -> None:
-        self.table = table
         self.schedule = schedule
         self.config = config
         self.fabric = fabric
@@ -96,7 +94,7 @@ class SupernetSearch:
         supernet = Supernet(space, config.windows, zero_init_residual=config.zero_init_residual)
         self.supernet = supernet.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.supernet, config)
-        self.alpha = AlphaSearch(table, target, config.alpha_settings, config.seed)
+        self.alpha = AlphaSearch(budgets, config.alpha_settings, config.seed)
         self.step = 0
 
     def weights_step(self, batch: Batch) -> float:
@@ -267,20 +265,27 @@ def check_fingerprint(saved: Mapping[str, Any], own: Mapping[str, Any], path: Pa
 
 def _alpha_line(record: AlphaStep, search: SupernetSearch) -> dict[str, Any]:
     weights = torch.tensor(record.weights)
+    alpha = search.alpha
+    chosen = alpha.distribution.most_probable()
     return {
         "entropy": record.entropy,
-        "entropy_share": record.entropy / max(search.alpha.distribution.initial_entropy, 1e-12),
+        "entropy_share": record.entropy / max(alpha.distribution.initial_entropy, 1e-12),
         "temperature": record.temperature,
-        "beta": record.beta,
-        "mean_cost": record.mean_cost,
-        "derived_cost": search.table.cost(search.alpha.distribution.most_probable()),
+        "beta": dict(zip(_metrics(alpha), record.betas, strict=True)),
+        "mean_cost": dict(zip(_metrics(alpha), record.mean_costs, strict=True)),
+        "derived_cost": {b.costs.metric: b.costs.costs([chosen])[0].item() for b in alpha.budgets},
         "score": float(sum(w * s for w, s in zip(weights.tolist(), record.scores, strict=True))),
         "distinct": len(record.choices),
     }
 
 
+def _metrics(alpha: AlphaSearch) -> list[str]:
+    return [budget.costs.metric for budget in alpha.budgets]
+
+
 def _postfix(line: Mapping[str, Any], search: SupernetSearch) -> str:
     text = f"loss {line['loss']:.3f}"
     if "entropy_share" in line:
-        text += f", entropy {line['entropy_share']:.0%}, cost {line['mean_cost'] / search.alpha.target:.2f} T"
+        used = max(line["mean_cost"][budget.costs.metric] / budget.target for budget in search.alpha.budgets)
+        text += f", entropy {line['entropy_share']:.0%}, cost {used:.2f} T"
     return text

@@ -118,9 +118,9 @@ def _curves(path: Path) -> SearchCurves:
         SearchPoint(
             at=line["epoch"],
             entropy=line.get("entropy_share"),
-            mean_macs=line.get("mean_cost"),
-            derived_macs=line.get("derived_cost"),
-            beta=line.get("beta"),
+            mean_macs=line.get("mean_cost", {}).get("macs"),
+            derived_macs=line.get("derived_cost", {}).get("macs"),
+            beta=line.get("beta", {}).get("macs"),
             train_loss=sum(near["loss"] for near in lines[i : i + every]) / len(lines[i : i + every]),
         )
         for i, line in enumerate(lines)

@@ -11,6 +11,7 @@ from vidnas.arch.zoo.x3d import x3d_at_cost
 from vidnas.data.formats import VideoList
 from vidnas.errors import VidnasError
 from vidnas.pipeline.lists import Holding, holding, search_parts
+from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.space import Space
 from vidnas.search.spaces.auto import auto_space, nearest_rung
@@ -50,6 +51,7 @@ class SearchPlan:
     explanation: str
     macs_range: tuple[float, float]
     parts: Mapping[str, VideoList]
+    budgets: tuple[Budget, ...]
 
 
 def parse_macs(text: str) -> float:
@@ -98,7 +100,9 @@ def plan_search(train: VideoList, target_macs: float, choice: SpaceChoice, seed:
             f"; its {space.clip.span_sec:.1f} s are longer than most videos ({held.duration_sec:.1f} s), which repeat "
             "their last frame"
         )
-    return SearchPlan(train, space, target_macs, explanation, (least, most), search_parts(train, seed))
+    return SearchPlan(
+        train, space, target_macs, explanation, (least, most), search_parts(train, seed), (Budget(table, target_macs),)
+    )
 
 
 def x3d_baseline(searched: ArchSpec, macs: float) -> ArchSpec:

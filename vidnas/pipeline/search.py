@@ -26,7 +26,6 @@ from vidnas.engine.supernet_search import (
     run_search,
 )
 from vidnas.pipeline.plan import SearchPlan
-from vidnas.search.costs import CostTable
 
 Notify = Callable[[str], None]
 _CENTRE = Views(1, 1)
@@ -180,11 +179,11 @@ def _search_locked(
 
 def _new_search(plan: SearchPlan, schedule: Schedule, config: SearchConfig) -> SupernetSearch:
     fabric = make_fabric(config, choose_device(config.device))
-    return SupernetSearch(plan.space, CostTable.of(plan.space), plan.target_macs, schedule, config, fabric)
+    return SupernetSearch(plan.space, plan.budgets, schedule, config, fabric)
 
 
 def _judge(search: SupernetSearch, data: SearchData, config: SearchConfig) -> list[Judged]:
-    candidates = probable_candidates(search.alpha.distribution, search.table, search.alpha.target, config.candidates)
+    candidates = probable_candidates(search.alpha.distribution, search.alpha.budgets, config.candidates)
     batches = StepBatches(len(data.weights), config.batch_size, config.seed + 2, num_steps=config.norm_batches)
     norm_clips = [batch.clips for batch in make_loader(data.weights, batches)]
     holdout = make_loader(data.holdout, SequentialBatches(len(data.holdout), config.score_batch_size))

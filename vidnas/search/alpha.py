@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from vidnas.search import parsec
-from vidnas.search.costs import CostTable
+from vidnas.search.budget import Budget
 from vidnas.search.distribution import Distribution
 from vidnas.search.objective import CostPressure
 from vidnas.search.protocols import Scorer
@@ -23,7 +23,7 @@ class AlphaSettings:
         lr: of Adam, without weight decay.
         temperature: what the scores are divided by; `parsec.temperature` explains the modes.
         min_effective: of `auto`, the effective sample size as a fraction of K.
-        pressure: how the cost enters, at the start.
+        pressure: how each budget's cost enters, at the start.
     """
 
     samples: int | None = 13
@@ -41,12 +41,12 @@ class AlphaStep:
         choices: the distinct sampled architectures.
         counts: how often each was drawn.
         scores: summed log-likelihoods, without the cost.
-        costs: in the unit of the target.
+        costs: in the unit of the first budget.
         weights: the share of omega of each.
         temperature: tau.
         entropy: in nats, before the step.
-        beta: of the hinge, before the step.
-        mean_cost: over all samples, repeated ones included.
+        betas: of the hinges, one per budget, before the step.
+        mean_costs: one per budget, over all samples, repeated ones included.
     """
 
     step: int
@@ -57,20 +57,25 @@ class AlphaStep:
     weights: tuple[float, ...]
     temperature: float
     entropy: float
-    beta: float
-    mean_cost: float
+    betas: tuple[float, ...]
+    mean_costs: tuple[float, ...]
 
 
 class AlphaSearch:
-    """The distribution, its optimiser and the pressure of the cost: all that a search on alpha has to remember."""
+    """The distribution, its optimiser and the pressure of the costs: all that a search on alpha has to remember.
 
-    def __init__(self, table: CostTable, target: float, settings: AlphaSettings, seed: int) -> None:
-        self.table = table
-        self.target = target
+    Args:
+        budgets: at least one; all are to be kept.
+        settings: how alpha is learned.
+        seed: of the samples.
+    """
+
+    def __init__(self, budgets: Sequence[Budget], settings: AlphaSettings, seed: int) -> None:
+        self.budgets = tuple(budgets)
         self.settings = settings
         self.seed = seed
-        self.distribution = Distribution(table.space.sizes)
-        self.pressure = settings.pressure
+        self.distribution = Distribution(budgets[0].costs.sizes)
+        self.pressures = (settings.pressure,) * len(self.budgets)
         self._adam = torch.optim.Adam([self.distribution.logits], lr=settings.lr, weight_decay=0.0)
 
     def sample(self, step: int) -> list[Choice]:
@@ -90,12 +95,17 @@ class AlphaSearch:
     ) -> AlphaStep:
         """Move alpha by the scores of the distinct samples, in the order of `parsec.distinct`."""
         choices, inverse = parsec.distinct(samples)
-        distinct_costs = torch.as_tensor(self.table.costs(choices), dtype=torch.float64)
+        distinct_costs = [torch.as_tensor(b.costs.costs(choices), dtype=torch.float64) for b in self.budgets]
         # Log accuracies are not sums over the batch, so the cost is not scaled by it either.
         summed = 1 if self.settings.temperature == "accuracy" else batch_size
         scores = torch.tensor(distinct_scores, dtype=torch.float64)[inverse]
-        costs = distinct_costs[inverse]
-        judged = self.pressure.penalised(scores, costs, self.target, summed)
+        pressed = [
+            (pressure, costs[inverse], budget.target)
+            for pressure, costs, budget in zip(self.pressures, distinct_costs, self.budgets, strict=True)
+        ]
+        judged = scores.clone()
+        for pressure, costs, target in pressed:
+            judged -= pressure.penalty(costs, target, summed)
         tau = parsec.temperature(
             judged,
             self.settings.temperature,
@@ -103,34 +113,40 @@ class AlphaSearch:
             min_effective=self.settings.min_effective,
         )
         weights = parsec.omega(judged, tau)
-        coefficients = weights - 1 / len(samples) + self.pressure.coefficients(costs, self.target)
+        coefficients = weights - 1 / len(samples)
+        for pressure, costs, target in pressed:
+            coefficients = coefficients + pressure.coefficients(costs, target)
         record = AlphaStep(
             step=step,
             choices=tuple(choices),
             counts=tuple(torch.bincount(torch.tensor(inverse)).tolist()),
             scores=tuple(distinct_scores),
-            costs=tuple(distinct_costs.tolist()),
-            weights=tuple(torch.zeros_like(distinct_costs).index_add_(0, torch.tensor(inverse), weights).tolist()),
+            costs=tuple(distinct_costs[0].tolist()),
+            weights=tuple(torch.zeros(len(choices)).double().index_add_(0, torch.tensor(inverse), weights).tolist()),
             temperature=tau,
             entropy=self.distribution.entropy(),
-            beta=self.pressure.beta,
-            mean_cost=float(costs.mean()),
+            betas=tuple(pressure.beta for pressure in self.pressures),
+            mean_costs=tuple(float(costs.mean()) for _, costs, _ in pressed),
         )
         self.distribution.logits.grad = parsec.alpha_gradient(samples, coefficients, self.distribution.sizes)
         self._adam.step()
-        self.pressure = self.pressure.after(record.mean_cost, self.target)
+        self.pressures = tuple(
+            pressure.after(mean, target) for (pressure, _, target), mean in zip(pressed, record.mean_costs, strict=True)
+        )
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and builtins only: alpha, Adam's moments, beta."""
+        """Tensors and builtins only: alpha, Adam's moments, the betas."""
         return {
             "alpha": self.distribution.state_dict(),
             "adam": self._adam.state_dict(),
-            "beta": self.pressure.beta,
+            "betas": [pressure.beta for pressure in self.pressures],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was taken: the same samples and the same alpha follow."""
         self.distribution.load_state_dict(state["alpha"])
         self._adam.load_state_dict(state["adam"])
-        self.pressure = replace(self.pressure, beta=state["beta"])
+        self.pressures = tuple(
+            replace(pressure, beta=beta) for pressure, beta in zip(self.pressures, state["betas"], strict=True)
+        )

@@ -43,6 +43,11 @@ class CostTable:
         return cls(space, metric, _analytic_terms(space, metric))
 
     @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of options of each variable."""
+        return self.space.sizes
+
+    @cached_property
     def _variables(self) -> tuple[Variable, ...]:
         return self.space.variables
 

@@ -1,14 +1,15 @@
-"""From a distribution to one architecture: the most probable one that the budget allows."""
+"""From a distribution to one architecture: the most probable one that the budgets allow."""
 
 import heapq
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.errors import VidnasError
+from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.distribution import Distribution
 from vidnas.search.space import KINDS, Choice, GroupChoice
@@ -16,6 +17,8 @@ from vidnas.search.space import KINDS, Choice, GroupChoice
 Floats = NDArray[np.float64]
 # Partial architectures kept per number of channels in the search under a budget.
 WIDTH = 500
+# Reweightings of several limits that are tried.
+_ROUNDS = 30
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Derived:
 
     Attributes:
         choice: the architecture.
-        cost: in the unit of the budget.
+        cost: in the unit of the first budget.
         log_prob: under the distribution.
         rank: its place among the most probable, 1 for the first; None if it came from dynamic programming.
     """
@@ -54,36 +57,85 @@ def most_probable_choices(distribution: Distribution) -> Iterator[tuple[Choice, 
                 heapq.heappush(heap, (lost + step, (*ranks[:v], r, *ranks[v + 1 :]), v))
 
 
-def derive(
-    distribution: Distribution, table: CostTable, target: float, *, slack: float = 0.0, among: int = 1000
-) -> Derived:
-    """The most probable choice with cost <= target * (1 + slack).
+def derive(distribution: Distribution, budgets: Sequence[Budget], *, slack: float = 0.0, among: int = 1000) -> Derived:
+    """The most probable choice with every cost <= target * (1 + slack).
 
     The `among` most probable are tried in order; if none fits, as with an unconverged distribution, dynamic programming
-    over the groups finds one.
+    over the groups finds one. Costs that are not sums over groups (a benchmark's columns) are tried to the last one.
 
     Deviation: the papers take the most probable option of each variable, whatever it costs.
 
     Raises:
         VidnasError: nothing in the space costs so little.
     """
-    limit = target * (1 + slack)
-    first = next(fitting_choices(distribution, table, limit, among), None)
+    additive = all(isinstance(budget.costs, CostTable) for budget in budgets)
+    first = next(fitting_choices(distribution, budgets, slack=slack, among=among if additive else None), None)
     if first is not None:
         return first
-    choice = most_probable_under(distribution, table, limit)
-    return Derived(choice, table.cost(choice), float(distribution.log_prob([choice])), None)
+    wanted = ", ".join(f"{budget.costs.metric} <= {budget.target * (1 + slack):.4g}" for budget in budgets)
+    if not additive:
+        raise VidnasError(f"no architecture of the benchmark has {wanted}; raise the target")
+    tables = [budget.costs for budget in budgets if isinstance(budget.costs, CostTable)]
+    limits = [budget.target * (1 + slack) for budget in budgets]
+    choice = (
+        most_probable_under(distribution, tables[0], limits[0])
+        if len(tables) == 1
+        else _most_probable_under_all(distribution, tables, limits)
+    )
+    return Derived(choice, tables[0].cost(choice), float(distribution.log_prob([choice])), None)
 
 
-def fitting_choices(distribution: Distribution, table: CostTable, limit: float, among: int) -> Iterator[Derived]:
-    """Those of the `among` most probable choices that cost at most `limit`, most probable first."""
+def fitting_choices(
+    distribution: Distribution, budgets: Sequence[Budget], *, slack: float = 0.0, among: int | None = None
+) -> Iterator[Derived]:
+    """Those of the `among` most probable choices that keep every budget, most probable first; None means all."""
     listed = islice(most_probable_choices(distribution), among)
     rank = 0
     while batch := list(islice(listed, 100)):
-        for (choice, log_prob), cost in zip(batch, table.costs([choice for choice, _ in batch]).tolist(), strict=True):
+        choices = [choice for choice, _ in batch]
+        costs = budgets[0].costs.costs(choices).tolist()
+        fits = usage(budgets, choices) <= 1 + slack
+        for (choice, log_prob), cost, fit in zip(batch, costs, fits, strict=True):
             rank += 1
-            if cost <= limit:
+            if fit:
                 yield Derived(choice, cost, log_prob, rank)
+
+
+def _most_probable_under_all(
+    distribution: Distribution, tables: Sequence[CostTable], limits: Sequence[float]
+) -> Choice:
+    """A probable choice that keeps several limits.
+
+    Their weighted sum of cost / limit is one additive cost, and keeping it at 1 is necessary; the weight of a limit
+    that is broken grows. The most probable of the choices found that keep all is returned, not always the best.
+
+    Raises:
+        VidnasError: a limit is below what the space has, or no choice that keeps all was found.
+    """
+    for table, limit in zip(tables, limits, strict=True):
+        _check_reachable(table, limit)
+    weights = np.full(len(tables), 1 / len(tables))
+    found: list[tuple[float, Choice]] = []
+    for number in range(_ROUNDS):
+        terms = tuple(
+            sum(w * term / limit for w, term, limit in zip(weights, group, limits, strict=True))
+            for group in zip(*(table.terms for table in tables), strict=True)
+        )
+        mixed = replace(tables[0], metric="mixed cost", terms=terms)
+        least = mixed.cheapest()[1]
+        if least > 1:
+            break
+        # Where the limits pull apart no weights may do alone, so room is made step by step.
+        choice = most_probable_under(distribution, mixed, max(least, 1 - number / _ROUNDS))
+        ratios = np.array([table.cost(choice) / limit for table, limit in zip(tables, limits, strict=True)])
+        if (ratios <= 1).all():
+            found.append((float(distribution.log_prob([choice])), choice))
+        weights = weights * ratios ** (1 / (1 + number / 3))
+        weights = weights / weights.sum()
+    if not found:
+        wanted = " and ".join(f"{table.metric} <= {limit:.4g}" for table, limit in zip(tables, limits, strict=True))
+        raise VidnasError(f"no architecture of the space {tables[0].space.name} was found with {wanted}; raise one")
+    return max(found)[1]
 
 
 def most_probable_under(distribution: Distribution, table: CostTable, limit: float) -> Choice:
@@ -95,12 +147,8 @@ def most_probable_under(distribution: Distribution, table: CostTable, limit: flo
     Raises:
         VidnasError: nothing in the space costs so little.
     """
-    _, least = table.cheapest()
-    if least > limit:
-        raise VidnasError(
-            f"no architecture of the space {table.space.name} has {table.metric} <= {limit:.4g}, the smallest has "
-            f"{least:.4g}; raise the target or search a smaller space"
-        )
+    _check_reachable(table, limit)
+    limit *= 1 + 1e-12  # sums of milliseconds round differently from both ends
     log_p = _group_log_probabilities(distribution, table)
     remaining = _least_remaining(table)
     # Per number of channels: cost and log-probability of the partial architectures kept, and their links.
@@ -143,6 +191,15 @@ def most_probable_under(distribution: Distribution, table: CostTable, limit: flo
         groups.append(GroupChoice(kernel, expansion, state, attention))
         state = before
     return table.space.choice_of([groups[::-1]])
+
+
+def _check_reachable(table: CostTable, limit: float) -> None:
+    _, least = table.cheapest()
+    if least > limit:
+        raise VidnasError(
+            f"no architecture of the space {table.space.name} has {table.metric} <= {limit:.4g}, the smallest has "
+            f"{least:.4g}; raise the target or search a smaller space"
+        )
 
 
 def _group_log_probabilities(distribution: Distribution, table: CostTable) -> list[Floats]:

@@ -31,11 +31,10 @@ class CostPressure:
     beta: float = 1.0
     rate: float = 0.05
 
-    def penalised(self, scores: Tensor, costs: Tensor, target: float, batch_size: int) -> Tensor:
-        """s_k - beta * B * c_k: the cost-aware loss added to the mean loss of B clips, (K,) float64."""
-        if self.mode == "log_mean":
-            return scores.double()
-        return scores.double() - self.beta * batch_size * hinge(costs, target)
+    def penalty(self, costs: Tensor, target: float, batch_size: int) -> Tensor:
+        """beta * B * c_k, to be taken off scores that sum over B clips, (K,) float64; 0 for `log_mean`."""
+        over = hinge(costs, target)
+        return torch.zeros_like(over) if self.mode == "log_mean" else self.beta * batch_size * over
 
     def coefficients(self, costs: Tensor, target: float) -> Tensor:
         """What `log_mean` adds to the samples' coefficients: -beta (c_k / sum c - 1 / K), (K,) float64, sum 0."""

@@ -1,0 +1,43 @@
+"""What architectures may cost: one budget or several at once, in any unit that a look-up counts in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidnas.search.space import Choice
+
+
+class CostModel(Protocol):
+    """Costs of choices by look-up: a `CostTable`, or a benchmark's columns."""
+
+    @property
+    def metric(self) -> str:
+        """What is counted, for messages: macs, params, activations, ms."""
+        ...
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of options of each variable that a choice indexes."""
+        ...
+
+    def costs(self, choices: Sequence[Choice]) -> NDArray[Any]:
+        """Cost of each choice, (choices,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A cost, and how much of it an architecture may have; `target` is in the unit of `costs`."""
+
+    costs: CostModel
+    target: float
+
+
+def usage(budgets: Sequence[Budget], choices: Sequence[Choice]) -> NDArray[np.float64]:
+    """Per choice the largest cost / target over the budgets: at most 1 where all are kept, (choices,)."""
+    ratios = [np.asarray(budget.costs.costs(choices), dtype=np.float64) / budget.target for budget in budgets]
+    largest: NDArray[np.float64] = np.max(ratios, axis=0)
+    return largest
