@@ -143,7 +143,7 @@ def test_bad_input_is_one_line(videos: Path, tmp_path: Path, capsys: pytest.Capt
     assert "write multiply-adds" in fails(capsys, replaced("--target-macs", "lots"))
     assert "did you mean tiny" in fails(capsys, replaced("--space", "tinny"))
     assert "frames x size" in fails(capsys, replaced("--clip", "4by24"))
-    assert "--target-macs is missing" in fails(capsys, good[: good.index("--target-macs")], code=2)
+    assert "give a budget: --target-macs" in fails(capsys, good[: good.index("--target-macs")], code=2)
     assert "search.steps" in fails(capsys, [*good, "--search.stepz", "3"], code=2)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("search:\n  steps: 9\n  leaning_rate: 1\n")

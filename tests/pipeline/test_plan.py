@@ -9,7 +9,7 @@ from vidnas.data.datamodule import DataConfig
 from vidnas.data.synthetic import write_dataset
 from vidnas.errors import VidnasError
 from vidnas.pipeline.lists import SEARCH_PARTS, holding, load_lists, search_parts
-from vidnas.pipeline.plan import SpaceChoice, parse_macs, plan_search, x3d_baseline
+from vidnas.pipeline.plan import SpaceChoice, parse_amount, plan_search, x3d_baseline
 from vidnas.search.costs import CostTable
 from vidnas.search.spaces.scaled import tiny_space
 
@@ -27,13 +27,13 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("text", "macs"), [("50M", 50e6), ("0.5G", 0.5e9), (".5g", 0.5e9), ("1e6", 1e6), ("12000000", 12e6), ("20k", 2e4)]
 )
 def test_budgets_are_read(text: str, macs: float) -> None:
-    assert parse_macs(text) == pytest.approx(macs)
+    assert parse_amount(text, "multiply-adds of one clip") == pytest.approx(macs)
 
 
 @pytest.mark.parametrize("text", ["", "0", "fifty", "50MB", "-3M", "1e", "3 M M"])
 def test_what_is_no_budget_is_refused(text: str) -> None:
     with pytest.raises(VidnasError, match="write multiply-adds of one clip, as 50M"):
-        parse_macs(text)
+        parse_amount(text, "multiply-adds of one clip")
 
 
 def test_parts_share_no_group_and_are_the_whole_list(videos: Path) -> None:
@@ -60,13 +60,13 @@ def test_what_the_videos_hold(videos: Path) -> None:
 
 def test_auto_space_stays_within_the_videos_and_spans_the_target(videos: Path) -> None:
     train = load_lists(DataConfig(videos)).train
-    plan = plan_search(train, 20e6, SpaceChoice(), seed=0)
+    plan = plan_search(train, {"macs": 20e6}, SpaceChoice(), seed=0)
     clip = plan.space.clip
     assert clip.frames <= 12
     assert clip.size <= 48
     assert clip.sampling == "uniform"
     assert plan.space.head.num_classes == 2
-    least, most = plan.macs_range
+    least, most = plan.ranges[0]
     assert 0.4 <= (20e6 - least) / (most - least) <= 0.7
     assert "20.00 MMACs" in plan.explanation
 
@@ -75,24 +75,35 @@ def test_impossible_target_names_both_ends(videos: Path) -> None:
     train = load_lists(DataConfig(videos)).train
     for target in (1e4, 1e12):
         with pytest.raises(VidnasError, match=r"target .*MACs .* \d.*MACs to \d.*MACs"):
-            plan_search(train, target, SpaceChoice(space="tiny"), seed=0)
+            plan_search(train, {"macs": target}, SpaceChoice(space="tiny"), seed=0)
         with pytest.raises(VidnasError, match=r"target .*MACs .* \d.*MACs to \d.*MACs"):
-            plan_search(train, target, SpaceChoice(), seed=0)
+            plan_search(train, {"macs": target}, SpaceChoice(), seed=0)
+
+
+def test_several_budgets(videos: Path) -> None:
+    train = load_lists(DataConfig(videos)).train
+    plan = plan_search(train, {"macs": 5e6, "params": 0.12e6}, SpaceChoice(space="tiny"), seed=0)
+    assert [budget.costs.metric for budget in plan.budgets] == ["macs", "params"]
+    assert plan.budgets_text == "5.00 MMACs and 0.120 M params"
+    with pytest.raises(VidnasError, match=r"target 900.000 M params is outside .* M params to .* M params @"):
+        plan_search(train, {"macs": 5e6, "params": 9e8}, SpaceChoice(space="tiny"), seed=0)
+    with pytest.raises(VidnasError, match="add --target-macs"):
+        plan_search(train, {"params": 0.2e6}, SpaceChoice(), seed=0)
 
 
 def test_space_files_and_clips(videos: Path, tmp_path: Path) -> None:
     train = load_lists(DataConfig(videos)).train
-    space = tiny_space(plan_search(train, 5e6, SpaceChoice(space="tiny"), seed=0).space.clip, num_classes=9)
+    space = tiny_space(plan_search(train, {"macs": 5e6}, SpaceChoice(space="tiny"), seed=0).space.clip, num_classes=9)
     (tmp_path / "mine.json").write_text(space.to_json())
     choice = SpaceChoice(space=str(tmp_path / "mine.json"), clip="6x40", sampling="stride", stride=2, fps=24)
-    plan = plan_search(train, 4e6, choice, seed=0)
+    plan = plan_search(train, {"macs": 4e6}, choice, seed=0)
     assert str(plan.space.clip) == "6x40x40"
     assert (plan.space.clip.stride, plan.space.clip.fps) == (2, 24)
     assert plan.space.head.num_classes == 2
     with pytest.raises(VidnasError, match="no search space called 'tin'; did you mean tiny"):
-        plan_search(train, 4e6, SpaceChoice(space="tin"), seed=0)
+        plan_search(train, {"macs": 4e6}, SpaceChoice(space="tin"), seed=0)
     with pytest.raises(VidnasError, match=r"need space.clip|--clip"):
-        plan_search(train, 4e6, SpaceChoice(sampling="uniform"), seed=0)
+        plan_search(train, {"macs": 4e6}, SpaceChoice(sampling="uniform"), seed=0)
 
 
 def test_x3d_baseline_costs_the_same_and_sees_the_same() -> None:

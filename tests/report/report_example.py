@@ -5,6 +5,7 @@ from dataclasses import replace
 from vidnas.arch.registry import get_spec
 from vidnas.report.data import (
     AccuracyPoint,
+    BudgetSummary,
     DataSummary,
     NetworkResult,
     PairedComparison,
@@ -48,9 +49,16 @@ def report(**changes) -> RunReport:
         x3d=X3D,
         paired=PairedComparison(6, 2),
         points=(AccuracyPoint("random 1", "random", 1.97e9, 0.7), AccuracyPoint("random 2", "random", 1.96e9, 0.66)),
-        space=SpaceSummary("tiny", 5184, 12, "The rung nearest the target.", 1.97e9, (0.9e9, 4e9)),
+        space=SpaceSummary(
+            "tiny", 5184, 12, "The rung nearest the target.", (BudgetSummary("macs", 1.97e9, 0.9e9, 4e9),)
+        ),
         curves=SearchCurves(
-            tuple(SearchPoint(step, 1 - step / 100, 2e9 - step * 1e6, 1.9e9, 0.3, 2 - step / 50) for step in range(50)),
+            tuple(
+                SearchPoint(
+                    step, 1 - step / 100, {"macs": 2e9 - step * 1e6}, {"macs": 1.9e9}, {"macs": 0.3}, 2 - step / 50
+                )
+                for step in range(50)
+            ),
             warmup_until=16,
         ),
         beliefs=(VariableBelief("group 1, kernel", ("1×3²", "3×3²"), (0.25, 0.75), 1),),

@@ -204,7 +204,7 @@ def test_points_of_the_chart():
 def test_curves_with_gaps_and_wild_values():
     points = report().curves.points
     gaps = tuple(
-        replace(p, derived_macs=None if p.at % 10 else 2e9, beta=None, train_loss=float("nan")) for p in points
+        replace(p, derived_cost={} if p.at % 10 else {"macs": 2e9}, beta={}, train_loss=float("nan")) for p in points
     )
     html = page(report(curves=SearchCurves(gaps, "epoch")))
     assert "Weight of the cost" not in html

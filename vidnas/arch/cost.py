@@ -43,6 +43,13 @@ def format_macs(macs: float) -> str:
     return f"{macs / 1e9:.3f} GMACs" if macs >= 1e8 else f"{macs / 1e6:.2f} MMACs"
 
 
+def format_amount(metric: str, amount: float) -> str:
+    """`48.20 MMACs`, `1.250 M params`, `3.100 M activations`, `30.1 ms`: an amount of what a budget counts."""
+    if metric == "macs":
+        return format_macs(amount)
+    return f"{amount:.3g} ms" if metric == "ms" else f"{amount / 1e6:.3f} M {metric}"
+
+
 def network_cost(spec: ArchSpec, clip: ClipSpec | None = None, head: HeadPositions = "one") -> Cost:
     """Total cost.
 

@@ -45,7 +45,11 @@ def search_parser(verb: str, description: str) -> "ConfigParser":
     parser.add_argument(
         "--group_regex", type=str | None, default=None, help="Its first group on a path is never split."
     )
-    parser.add_argument("--target_macs", type=str, help="Budget: multiply-adds of one clip, as 50M or 0.5G.")
+    parser.add_argument("--target_macs", type=str | None, default=None, help="Multiply-adds of one clip, as 50M, 0.5G.")
+    parser.add_argument("--target_params", type=str | None, default=None, help="Parameters, as 1.5M.")
+    parser.add_argument(
+        "--target_activations", type=str | None, default=None, help="Elements that layers put out for one clip, as 5M."
+    )
     parser.add_argument("--out", type=str, help="Run folder.")
     parser.add_argument("--space", type=str, default="auto", help="auto, autox3d, tiny, or a space file.")
     parser.add_argument("--clip", type=str | None, default=None, help="Frames x size, as 16x56; default by the space.")
@@ -66,18 +70,18 @@ def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
     """Parse, read the lists and choose the space; prints what was chosen."""
     from vidnas.data.datamodule import DataConfig
     from vidnas.pipeline.lists import load_lists
-    from vidnas.pipeline.plan import SpaceChoice, parse_macs, plan_search
+    from vidnas.pipeline.plan import SpaceChoice, plan_search
     from vidnas.pipeline.search import SearchData, prepare_process
 
     parsed = parser.parse_args(argv)
-    for name in ("data", "target_macs", "out"):
+    for name in ("data", "out"):
         if getattr(parsed, name) is None:
             raise UsageError(f"{parser.prog}: --{name.replace('_', '-')} is missing")
     options = parser.instantiate(parsed)
     settled = Path(options.out) / "settled.json"
     if settled.exists() and not (options.resume or options.dry_run):
         raise VidnasError(f"{options.out}: holds a run already; add --resume to go on with it, or choose another --out")
-    target = parse_macs(options.target_macs)
+    targets = _targets(options)
     data_config = DataConfig(
         path=Path(options.data),
         test_path=Path(options.test) if options.test else None,
@@ -89,12 +93,24 @@ def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
     for notice in lists.notices:
         print(f"note: {notice}")
     choice = SpaceChoice(options.space, options.clip, options.sampling, options.stride, options.fps)
-    plan = plan_search(lists.train, target, choice, options.search.seed)
+    plan = plan_search(lists.train, targets, choice, options.search.seed)
     print(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
     print(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
     data = SearchData(plan, data_config, options.search)
     return Prepared(options, lists, plan, data_config, data, options.search, settled)
+
+
+def _targets(options: Any) -> dict[str, float]:
+    """The budgets that were given, by metric; at least one."""
+    from vidnas.pipeline.plan import parse_amount
+
+    words = {"macs": "multiply-adds of one clip", "params": "parameters", "activations": "activations of one clip"}
+    given = {metric: getattr(options, f"target_{metric}") for metric in words}
+    targets = {metric: parse_amount(text, words[metric]) for metric, text in given.items() if text is not None}
+    if not targets:
+        raise UsageError("give a budget: --target-macs (as 50M), --target-params or --target-activations")
+    return targets
 
 
 def settle_or_resume(ready: Prepared, training: "TrainConfig | None") -> "Settled | None":

@@ -12,6 +12,7 @@ from vidnas.engine.runtime import versions
 from vidnas.engine.search_config import SearchConfig
 from vidnas.pipeline.run import RunOutcome, Trained
 from vidnas.report.data import (
+    BudgetSummary,
     DataSummary,
     Kind,
     NetworkResult,
@@ -51,7 +52,7 @@ def write_page(
     """
     plan = outcome.plan
     report = RunReport(
-        title=f"Video recognition within {plan.target_macs / 1e6:.4g} MMACs",
+        title=f"Video recognition within {plan.budgets_text}",
         date=date.today().isoformat(),
         seeds=(search.seed,),
         commands=(shlex.join(command),),
@@ -65,8 +66,10 @@ def write_page(
             size=plan.space.size,
             variables=len(plan.space.variables),
             explanation=plan.explanation,
-            target_macs=plan.target_macs,
-            macs_range=plan.macs_range,
+            budgets=tuple(
+                BudgetSummary(budget.costs.metric, budget.target, *limits)
+                for budget, limits in zip(plan.budgets, plan.ranges, strict=True)
+            ),
         ),
         curves=_curves(outcome.search.folder.curves),
         beliefs=tuple(_beliefs(outcome.search.record["beliefs"])),
@@ -118,9 +121,9 @@ def _curves(path: Path) -> SearchCurves:
         SearchPoint(
             at=line["epoch"],
             entropy=line.get("entropy_share"),
-            mean_macs=line.get("mean_cost", {}).get("macs"),
-            derived_macs=line.get("derived_cost", {}).get("macs"),
-            beta=line.get("beta", {}).get("macs"),
+            mean_cost=line.get("mean_cost", {}),
+            derived_cost=line.get("derived_cost", {}),
+            beta=line.get("beta", {}),
             train_loss=sum(near["loss"] for near in lines[i : i + every]) / len(lines[i : i + every]),
         )
         for i, line in enumerate(lines)

@@ -3,16 +3,16 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, get_args
 
-from vidnas.arch.cost import format_macs
+from vidnas.arch.cost import format_amount
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.zoo.x3d import x3d_at_cost
 from vidnas.data.formats import VideoList
 from vidnas.errors import VidnasError
 from vidnas.pipeline.lists import Holding, holding, search_parts
 from vidnas.search.budget import Budget
-from vidnas.search.costs import CostTable
+from vidnas.search.costs import CostTable, Metric
 from vidnas.search.space import Space
 from vidnas.search.spaces.auto import auto_space, nearest_rung
 from vidnas.search.spaces.registry import resolve_space
@@ -43,66 +43,137 @@ class SpaceChoice:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A search, settled: `explanation` says why this space and clip, `macs_range` what it spans."""
+    """A search, settled.
+
+    Attributes:
+        train: the list.
+        space: what is searched.
+        budgets: what its architectures may cost.
+        ranges: least and greatest cost of the space, for each budget.
+        explanation: why this space and clip.
+        parts: the list divided.
+    """
 
     train: VideoList
     space: Space
-    target_macs: float
-    explanation: str
-    macs_range: tuple[float, float]
-    parts: Mapping[str, VideoList]
     budgets: tuple[Budget, ...]
+    ranges: tuple[tuple[float, float], ...]
+    explanation: str
+    parts: Mapping[str, VideoList]
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """By metric."""
+        return {budget.costs.metric: budget.target for budget in self.budgets}
+
+    @property
+    def budgets_text(self) -> str:
+        """As `20.00 MMACs and 1.000 M params`."""
+        return " and ".join(format_amount(metric, target) for metric, target in self.targets.items())
 
 
-def parse_macs(text: str) -> float:
+class LatencySource(Protocol):
+    """Knows what architectures take on a device."""
+
+    def costs(self, space: Space) -> CostTable:
+        """Milliseconds of one clip for every architecture of a space."""
+        ...
+
+    def macs_within(self, target_ms: float) -> float:
+        """Roughly the multiply-adds of a network that takes this long."""
+        ...
+
+
+def parse_amount(text: str, what: str) -> float:
     """`50M`, `0.5G`, `50000000`.
 
     Raises:
-        VidnasError: not a cost.
+        VidnasError: not an amount of `what`.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(?:e(\d+))?\s*([kKmMgG]?)", text.strip())
     value = float(match[1]) * 10 ** int(match[2] or 0) * _UNITS[match[3].lower()] if match else 0.0
     if value <= 0:
-        raise VidnasError(f"target {text!r}: write multiply-adds of one clip, as 50M or 0.5G")
+        raise VidnasError(f"target {text!r}: write {what}, as 50M or 0.5G")
     return value
 
 
-def plan_search(train: VideoList, target_macs: float, choice: SpaceChoice, seed: int) -> SearchPlan:
-    """Choose the space for a training list and a budget, and divide the list.
+def plan_search(
+    train: VideoList,
+    targets: Mapping[str, float],
+    choice: SpaceChoice,
+    seed: int,
+    latency: LatencySource | None = None,
+) -> SearchPlan:
+    """Choose the space for a training list and its budgets, and divide the list.
+
+    Args:
+        train: the list.
+        targets: by metric (`macs`, `params`, `activations`, `ms`), in the order of importance; the costs of one clip.
+        choice: where to search.
+        seed: of the division.
+        latency: knows milliseconds; needed for a target in ms.
 
     Raises:
         VidnasError: a target outside the space's range (both ends are given), a bad clip or space, too few groups.
     """
-    classes = len(train.classes)
     held = holding(train)
-    clip = _clip(choice, held)
-    if choice.space == "auto":
-        space, explanation = auto_space(
-            target_macs,
-            num_classes=classes,
-            clip=clip,
-            max_frames=held.frames,
-            max_size=held.short_side,
-            video_sec=held.duration_sec,
-        )
-    else:
-        space = resolve_space(choice.space, clip=clip, num_classes=classes)
-        explanation = f"space {space.name}, clip {space.clip}, {space.size:.1e} architectures"
-    table = CostTable.of(space)
-    least, most = table.cheapest()[1], table.dearest()[1]
-    if not least <= target_macs <= most:
-        raise VidnasError(
-            f"target {format_macs(target_macs)} is outside the space {space.name}, which spans {format_macs(least)} to "
-            f"{format_macs(most)} @ {space.clip}; change the target, the clip or the space"
-        )
+    space, explanation = _space(train, targets, choice, held, latency)
+    budgets, ranges = [], []
+    for metric, target in targets.items():
+        table = latency.costs(space) if metric == "ms" and latency else CostTable.of(space, _analytic(metric))
+        least, most = table.cheapest()[1], table.dearest()[1]
+        if not least <= target <= most:
+            raise VidnasError(
+                f"target {format_amount(metric, target)} is outside the space {space.name}, which spans "
+                f"{format_amount(metric, least)} to {format_amount(metric, most)} @ {space.clip}; change the target, "
+                "the clip or the space"
+            )
+        budgets.append(Budget(table, target))
+        ranges.append((least, most))
     if space.clip.sampling == "stride" and space.clip.span_sec > held.duration_sec:
         explanation += (
             f"; its {space.clip.span_sec:.1f} s are longer than most videos ({held.duration_sec:.1f} s), which repeat "
             "their last frame"
         )
-    return SearchPlan(
-        train, space, target_macs, explanation, (least, most), search_parts(train, seed), (Budget(table, target_macs),)
+    return SearchPlan(train, space, tuple(budgets), tuple(ranges), explanation, search_parts(train, seed))
+
+
+def _space(
+    train: VideoList,
+    targets: Mapping[str, float],
+    choice: SpaceChoice,
+    held: Holding,
+    latency: LatencySource | None,
+) -> tuple[Space, str]:
+    """The space, and a line that explains it."""
+    classes = len(train.classes)
+    clip = _clip(choice, held)
+    if choice.space != "auto":
+        space = resolve_space(choice.space, clip=clip, num_classes=classes)
+        return space, f"space {space.name}, clip {space.clip}, {space.size:.1e} architectures"
+    if "macs" in targets:
+        macs = targets["macs"]
+    elif "ms" in targets and latency is not None:
+        macs = latency.macs_within(targets["ms"])
+    else:
+        raise VidnasError(
+            "a budget of parameters or activations does not say how large a clip may be; add --target-macs or "
+            "--target-ms, or name a --space"
+        )
+    return auto_space(
+        macs,
+        num_classes=classes,
+        clip=clip,
+        max_frames=held.frames,
+        max_size=held.short_side,
+        video_sec=held.duration_sec,
     )
+
+
+def _analytic(metric: str) -> Metric:
+    if metric not in get_args(Metric):
+        raise VidnasError(f"no budget can be given in {metric!r}; there are {', '.join(get_args(Metric))} and ms")
+    return metric  # type: ignore[return-value]
 
 
 def x3d_baseline(searched: ArchSpec, macs: float) -> ArchSpec:

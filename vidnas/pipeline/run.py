@@ -166,7 +166,7 @@ def summary(outcome: RunOutcome) -> dict[str, object]:
         }
 
     return {
-        "target_macs": outcome.plan.target_macs,
+        "targets": outcome.plan.targets,
         "searched": figures(outcome.searched),
         "x3d": figures(outcome.x3d),
         "only_searched_right": outcome.only_searched_right,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidnas.arch.cost import format_macs
+from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_reader, view_clips
@@ -26,6 +26,7 @@ from vidnas.engine.supernet_search import (
     run_search,
 )
 from vidnas.pipeline.plan import SearchPlan
+from vidnas.search.space import Choice
 
 Notify = Callable[[str], None]
 _CENTRE = Views(1, 1)
@@ -173,7 +174,7 @@ def _search_locked(
     spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
     replace_file(folder.derived, spec.to_json().encode())
     write_json(folder.result, record)
-    notify(f"{folder.derived}: {format_macs(judged[0].derived.cost)} @ {spec.clip}, H/H0 {record['entropy_share']:.2f}")
+    notify(f"{folder.derived}: {network_cost(spec)}, H/H0 {record['entropy_share']:.2f}")
     return SearchResult(spec, record, folder)
 
 
@@ -194,6 +195,10 @@ def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> d
     distribution = search.alpha.distribution
     probabilities = distribution.probabilities().tolist()
     chosen = judged[0].derived.choice
+
+    def costs_of(choice: Choice) -> dict[str, float]:
+        return {budget.costs.metric: budget.costs.costs([choice])[0].item() for budget in plan.budgets}
+
     beliefs = [
         {
             "variable": str(variable),
@@ -205,8 +210,8 @@ def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> d
     ]
     return {
         "choice": list(chosen),
-        "macs": judged[0].derived.cost,
-        "target_macs": plan.target_macs,
+        "cost": costs_of(chosen),
+        "targets": plan.targets,
         "clip": str(plan.space.clip),
         "entropy": distribution.entropy(),
         "entropy_share": distribution.entropy() / max(distribution.initial_entropy, 1e-12),
@@ -214,7 +219,7 @@ def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> d
         "candidates": [
             {
                 "choice": list(candidate.derived.choice),
-                "macs": candidate.derived.cost,
+                "cost": costs_of(candidate.derived.choice),
                 "log_prob": candidate.derived.log_prob,
                 "rank": candidate.derived.rank,
                 "holdout_log_likelihood": candidate.log_likelihood,
@@ -235,7 +240,7 @@ def _fingerprint(plan: SearchPlan, data: DataConfig, config: SearchConfig) -> di
     settings = {f"search.{k}": v for k, v in asdict(config).items() if k not in _FREE_ON_RESUME}
     lists = {f"{name} list": part.content_hash[:12] for name, part in plan.parts.items()}
     clips = {"jitter": list(data.jitter), "autoaugment": data.autoaugment, "flip": _builtin(data.flip)}
-    return {"space": plan.space.content_hash, "target_macs": plan.target_macs, **lists, **clips, **settings}
+    return {"space": plan.space.content_hash, "targets": plan.targets, **lists, **clips, **settings}
 
 
 def _builtin(value: Any) -> Any:

@@ -1,15 +1,17 @@
 """The charts of a report, as pictures."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from vidnas.arch.picture import Dot, Item, Label, Path2D, Picture, Point, Rect, text_width
-from vidnas.report.data import AccuracyPoint, Kind, SearchCurves
+from vidnas.report.data import AccuracyPoint, BudgetSummary, Kind, SearchCurves, SearchPoint
 
 INK, MUTED, GRID = "#1f2430", "#5f6877", "#e6e9ef"
 COLOURS: dict[Kind, str] = {"searched": "#2468b0", "x3d": "#c2710f", "random": "#8d96a5", "other": "#7a5aa6"}
+BLUE, AMBER = COLOURS["searched"], COLOURS["x3d"]
 NAMES: dict[Kind, str] = {"searched": "searched", "x3d": "X3D", "random": "random networks", "other": "others"}
+LINE = 16  # pixels between names
 MOST_POINTS = 150  # a line with more is averaged down to this many
 
 
@@ -55,7 +57,7 @@ class Axis:
 def accuracy_chart(points: Sequence[AccuracyPoint], chance: float, clip: str) -> Picture:
     """Accuracy against multiply-adds (AutoX3D Fig. 1), with error bars and the line of guessing."""
     width, height = 1010, 400
-    unit, name = _macs_unit(max(point.macs for point in points))
+    unit, name = _unit("macs", max(point.macs for point in points))
     macs = [point.macs / unit for point in points]
     middle = (min(macs) + max(macs)) / 2
     # Networks of equal cost stay close together: the axis never zooms in on less than 3% to each side.
@@ -70,7 +72,7 @@ def accuracy_chart(points: Sequence[AccuracyPoint], chance: float, clip: str) ->
     for point in sorted(points, key=lambda point: order[point.kind]):
         items += _accuracy_marker(point, x.at(point.macs / unit), y)
     main = [point for point in points if point.kind in ("searched", "x3d")]
-    items += _apart([(x.at(p.macs / unit) + 12, y.at(100 * p.top1) + 4, p) for p in main])
+    items += _apart([(x.at(p.macs / unit) + 12, y.at(100 * p.top1) + 4, p) for p in main], height - 4)
     kinds = sorted({point.kind for point in points}, key=lambda kind: -order[kind])
     items += legend(x.start, 22, [(NAMES[kind], COLOURS[kind], "dot") for kind in kinds])
     return Picture(width, height, "Accuracy against multiply-adds", tuple(items))
@@ -123,34 +125,53 @@ def line_chart(
     return Picture(width, height, title, tuple(items))
 
 
-def search_charts(curves: SearchCurves, target_macs: float | None) -> Iterator[Picture]:
-    """Cost (AutoX3D Fig. 4), entropy, loss and beta over the search, those that were measured."""
-
-    def line(name: str, field: str, colour: str, scale: float = 1.0) -> Series:
-        values = [(point.at, getattr(point, field)) for point in curves.points]
-        return Series(name, [(at, value / scale) for at, value in values if value is not None], colour)
-
-    blue, amber = COLOURS["searched"], COLOURS["x3d"]
-    macs = [m for point in curves.points for m in (point.mean_macs, point.derived_macs) if m is not None]
-    scale, unit = _macs_unit(max(macs, default=1.0))
-    costs = [line("mean of samples", "mean_macs", amber, scale), line("derived network", "derived_macs", blue, scale)]
-    level = (target_macs / scale, "target") if target_macs else None
-    entropy = [line("entropy", "entropy", blue)]
-    loss, beta = [line("loss", "train_loss", blue)], [line("beta", "beta", blue)]
+def search_charts(curves: SearchCurves, budgets: Sequence[BudgetSummary]) -> Iterator[Picture]:
+    """Cost per budget (AutoX3D Fig. 4), entropy, loss and betas over the search, those that were measured."""
     x_label, warmup = curves.unit, curves.warmup_until
-    if any(series.points for series in costs):
-        yield line_chart(f"Cost, {unit}", costs, x_label, level=level, shaded_until=warmup)
-    if entropy[0].points:
+    for budget in budgets:
+        yield from _cost_chart(curves, budget)
+    entropy = _over_time(curves, "entropy", BLUE, lambda point: point.entropy)
+    if entropy.points:
         title = "Entropy of the distribution, H / H0"
-        yield line_chart(title, entropy, x_label, low=0.0, high=1.02, shaded_until=warmup)
-    if loss[0].points:
-        yield line_chart("Training loss of sampled networks", loss, x_label, shaded_until=warmup)
-    if beta[0].points:
-        yield line_chart("Weight of the cost, beta", beta, x_label, shaded_until=warmup)
+        yield line_chart(title, [entropy], x_label, low=0.0, high=1.02, shaded_until=warmup)
+    loss = _over_time(curves, "loss", BLUE, lambda point: point.train_loss)
+    if loss.points:
+        yield line_chart("Training loss of sampled networks", [loss], x_label, shaded_until=warmup)
+    betas = [
+        _over_time(curves, metric, colour, lambda point, metric=metric: point.beta.get(metric))  # type: ignore[misc]
+        for metric, colour in zip((budget.metric for budget in budgets), (BLUE, AMBER, INK, MUTED), strict=False)
+    ]
+    if any(beta.points for beta in betas):
+        yield line_chart("Weight of the cost, beta", betas, x_label, shaded_until=warmup)
 
 
-def _macs_unit(largest: float) -> tuple[float, str]:
-    return (1e9, "GMACs") if largest >= 1e9 else (1e6, "MMACs")
+def _cost_chart(curves: SearchCurves, budget: BudgetSummary) -> Iterator[Picture]:
+    metric = budget.metric
+    scale, unit = _unit(metric, budget.target)
+
+    def line(name: str, colour: str, costs: Callable[[SearchPoint], Mapping[str, float]]) -> Series:
+        values = [(point.at, costs(point)[metric] / scale) for point in curves.points if metric in costs(point)]
+        return Series(name, values, colour)
+
+    lines = [
+        line("mean of samples", AMBER, lambda point: point.mean_cost),
+        line("derived network", BLUE, lambda point: point.derived_cost),
+    ]
+    if any(series.points for series in lines):
+        level = (budget.target / scale, "target")
+        yield line_chart(f"Cost, {unit}", lines, curves.unit, level=level, shaded_until=curves.warmup_until)
+
+
+def _unit(metric: str, largest: float) -> tuple[float, str]:
+    """What amounts of a metric are divided by for an axis, and its label."""
+    if metric == "macs":
+        return (1e9, "GMACs") if largest >= 1e9 else (1e6, "MMACs")
+    return (1.0, metric) if metric == "ms" else (1e6, f"M {metric}")
+
+
+def _over_time(curves: SearchCurves, name: str, colour: str, value: Callable[[SearchPoint], float | None]) -> Series:
+    values = [(point.at, value(point)) for point in curves.points]
+    return Series(name, [(at, number) for at, number in values if number is not None], colour)
 
 
 def _frame(x: Axis, y: Axis) -> Iterator[Item]:
@@ -182,12 +203,16 @@ def _accuracy_marker(point: AccuracyPoint, x: float, y: Axis) -> Iterator[Item]:
     yield Dot(x, y.at(100 * point.top1), radius, colour, "#ffffff", f"{point.label}: {100 * point.top1:.1f}%")
 
 
-def _apart(labels: Sequence[tuple[float, float, AccuracyPoint]]) -> Iterator[Label]:
-    """Names beside their markers, pushed down where they would touch."""
-    last = -math.inf
-    for x, y, point in sorted(labels, key=lambda label: label[1]):
-        last = max(y, last + 16)
-        yield Label(x, last, f"{point.label} {100 * point.top1:.1f}%", 12, COLOURS[point.kind], bold=True)
+def _apart(labels: Sequence[tuple[float, float, AccuracyPoint]], bottom: float) -> Iterator[Label]:
+    """Names beside their markers, pushed down where they would touch, and up again from the picture's end."""
+    ordered = sorted(labels, key=lambda label: label[1])
+    heights = [y for _, y, _ in ordered]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + LINE)
+    for i in reversed(range(len(heights))):
+        heights[i] = min(heights[i], bottom - (len(heights) - 1 - i) * LINE)
+    for (x, _, point), y in zip(ordered, heights, strict=True):
+        yield Label(x, y, f"{point.label} {100 * point.top1:.1f}%", 12, COLOURS[point.kind], bold=True)
 
 
 def legend(x: float, y: float, entries: Sequence[tuple[str, str, str]]) -> Iterator[Item]:

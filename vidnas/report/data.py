@@ -1,5 +1,6 @@
 """What a report is made from: plain data, gathered by whoever ran the job."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,6 +33,16 @@ class DataSummary:
 
 
 @dataclass(frozen=True)
+class BudgetSummary:
+    """A budget: what is counted ("macs", "params", "activations", "ms"), its target, and the space's range."""
+
+    metric: str
+    target: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
 class SpaceSummary:
     """The search space.
 
@@ -40,36 +51,34 @@ class SpaceSummary:
         size: number of architectures.
         variables: number of searched decisions.
         explanation: why this space, in a sentence or two.
-        target_macs: the budget.
-        macs_range: cheapest and dearest architecture.
+        budgets: at least one.
     """
 
     name: str
     size: int
     variables: int
     explanation: str
-    target_macs: float
-    macs_range: tuple[float, float]
+    budgets: tuple[BudgetSummary, ...]
 
 
 @dataclass(frozen=True)
 class SearchPoint:
-    """State of the search after a step or epoch; None where a quantity was not measured then.
+    """State of the search after a step or epoch; None or empty where a quantity was not measured then.
 
     Attributes:
         at: the step or epoch.
         entropy: H / H0 of the distribution, 1 at the uniform start.
-        mean_macs: mean cost of the sampled architectures.
-        derived_macs: cost of the architecture that would be derived now.
-        beta: weight of the cost.
+        mean_cost: mean cost of the sampled architectures, by the metric of each budget.
+        derived_cost: cost of the architecture that would be derived now, by metric.
+        beta: weight of each cost, by metric.
         train_loss: cross-entropy of the sampled architectures on training batches.
     """
 
     at: float
     entropy: float | None = None
-    mean_macs: float | None = None
-    derived_macs: float | None = None
-    beta: float | None = None
+    mean_cost: Mapping[str, float] = field(default_factory=dict)
+    derived_cost: Mapping[str, float] = field(default_factory=dict)
+    beta: Mapping[str, float] = field(default_factory=dict)
     train_loss: float | None = None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vidnas.arch.cost import format_macs
+from vidnas.arch.cost import format_amount, format_macs
 from vidnas.arch.draw import draw
 from vidnas.arch.picture import clean, to_svg, write
 from vidnas.report.charts import COLOURS, accuracy_chart, search_charts
@@ -126,13 +126,17 @@ def _accuracy(report: RunReport) -> str:
 def _search(curves: SearchCurves | None, space: SpaceSummary | None) -> str:
     parts = []
     if space:
-        low, high = (format_macs(macs) for macs in space.macs_range)
+        budgets = "; ".join(
+            f"{format_amount(b.metric, b.least)} to {format_amount(b.metric, b.most)}, target "
+            f"{format_amount(b.metric, b.target)}"
+            for b in space.budgets
+        )
         parts.append(
             f"<p>Space <b>{clean(space.name)}</b>: {_count(space.size)} architectures of {space.variables} decisions, "
-            f"{low} to {high}; target {format_macs(space.target_macs)}. {clean(space.explanation)}</p>"
+            f"{budgets}. {clean(space.explanation)}</p>"
         )
     if curves:
-        charts = search_charts(curves, space.target_macs if space else None)
+        charts = search_charts(curves, space.budgets if space else ())
         parts.append('<div class="grid">' + "".join(map(to_svg, charts)) + "</div>")
     return _section("The search", "", *parts) if parts else ""
 
