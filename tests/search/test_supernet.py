@@ -12,6 +12,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
 from vidnas.search.spaces.autox3d import autox3d_space
+from vidnas.search.spaces.scaled import tiny_space
 from vidnas.search.supernet import SuperBlock, Supernet, extract
 from vidnas.search.windows import WINDOW_MODES, WindowMode, hidden_window
 
@@ -59,14 +60,36 @@ def run(network: nn.Module, clips: Tensor, *choice: Choice) -> tuple[Tensor, Ten
     return logits.detach(), clips.grad
 
 
+PUBLISHED = {
+    "autox3d": autox3d_space(ClipSpec(frames=2, size=32)),
+    "tiny": tiny_space(ClipSpec(frames=2, size=32)),
+}
+
+
 @pytest.mark.parametrize("mode", WINDOW_MODES)
 def test_sampled_equals_extracted_forward_and_every_gradient(mode: WindowMode) -> None:
     space = small_space()
+    rng = random.Random(1)
+    choices = [space.smallest(), space.largest()] + [random_choice(space, rng) for _ in range(6)]
+    check_sampled_equals_extracted(space, mode, choices)
+
+
+@pytest.mark.parametrize("mode", WINDOW_MODES)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_spaces(name: str, mode: WindowMode) -> None:
+    # Without dropout, which draws anew in every pass.
+    space = PUBLISHED[name].model_copy(update={"head": HeadSpec(num_classes=5, dropout=0.0)})
+    rng = random.Random(4)
+    check_sampled_equals_extracted(space, mode, [random_choice(space, rng) for _ in range(3)])
+
+
+def check_sampled_equals_extracted(space: Space, mode: WindowMode, choices: list[Choice]) -> None:
+    """In float64, so that what is left of a difference is an error."""
     supernet = Supernet(space, mode).double()
     randomise(supernet, 0)
-    rng = random.Random(1)
-    clips = torch.randn(2, 3, 3, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    for choice in [space.smallest(), space.largest()] + [random_choice(space, rng) for _ in range(6)]:
+    shape = (2, 3, space.clip.frames, space.clip.size, space.clip.size)
+    clips = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for choice in choices:
         supernet.zero_grad()
         network = extract(supernet, choice)
         sampled, sampled_grad = run(supernet, clips, choice)
