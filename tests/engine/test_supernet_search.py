@@ -14,8 +14,10 @@ import torch
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.data.dataset import Batch
 from vidnas.engine.interrupt import Interrupted
+from vidnas.engine.processes import make_fabric
 from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.supernet_search import SearchFolder, SupernetSearch, make_fabric, run_search
+from vidnas.engine.search_folder import SearchFolder
+from vidnas.engine.supernet_search import SupernetSearch, run_search
 from vidnas.errors import VidnasError
 from vidnas.search.archive import read
 from vidnas.search.budget import Budget

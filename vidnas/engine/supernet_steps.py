@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,11 @@ class SupernetScorer:
         self.dropout_seed = dropout_seed
         self.label_smoothing = label_smoothing
 
+    @property
+    def batch_size(self) -> int:
+        """Clips."""
+        return sum(len(labels) for _, labels in self.micro_batches)
+
     def __call__(self, choices: Sequence[Choice]) -> list[float]:
         """Sum over the batch of log p(y | x, w, A) for each choice; higher is better."""
         different, places = distinct(choices)
@@ -76,23 +82,45 @@ class SupernetScorer:
         return total
 
 
-def uniform_backward(scorer: SupernetScorer, choices: Sequence[Choice]) -> list[float]:
-    """Gradient of the mean loss of the architectures, all weighing the same; returns their log-likelihoods."""
-    size = _batch_size(scorer)
-    return [scorer.backward(choice, 1 / (size * len(choices))) for choice in choices]
+class WeightsScorer(Protocol):
+    """A `Scorer` that also gives gradients of the shared weights."""
+
+    @property
+    def batch_size(self) -> int:
+        """Clips that a score sums over."""
+        ...
+
+    def __call__(self, choices: Sequence[Choice]) -> list[float]:
+        """Scores."""
+        ...
+
+    def backward(self, choice: Choice, weight: float) -> object:
+        """Add the gradient of -weight * log-likelihood."""
+        ...
+
+
+def uniform_backward(scorer: SupernetScorer, choices: Sequence[Choice], share: float = 1.0) -> list[float]:
+    """Gradient of the mean loss of the architectures, all weighing the same; returns their log-likelihoods.
+
+    Args:
+        scorer: the batch, or a shard of it.
+        choices: the architectures.
+        share: of the shard in the batch.
+    """
+    return [scorer.backward(choice, share / (scorer.batch_size * len(choices))) for choice in choices]
 
 
 def two_pass_backward(
-    scorer: SupernetScorer, choices: Sequence[Choice], mode: TemperatureMode = "auto", min_effective: float = 0.25
+    scorer: WeightsScorer, choices: Sequence[Choice], mode: TemperatureMode = "auto", min_effective: float = 0.25
 ) -> list[float]:
     """PARSEC's gradient of the weights, exactly, with one architecture's graph in memory at a time.
 
     All K are scored without gradients, which fixes the temperature and omega; then those that matter run backward,
-    weighted, with the same dropout. Works with micro-batches.
+    weighted, with the same dropout. Works with micro-batches and shards.
     """
     scores = scorer(choices)
     values = torch.tensor(scores, dtype=torch.float64)
-    size = _batch_size(scorer)
+    size = scorer.batch_size
     tau = temperature(values, mode, batch_size=size, min_effective=min_effective)
     weights = weight_step_weights(values, tau)
     different, places = distinct(choices)
@@ -134,10 +162,6 @@ def clip_gradients(module: nn.Module, limit: float | None) -> None:
     """Scale the gradient to at most this norm, once, after all architectures have been added."""
     if limit is not None:
         nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], limit)
-
-
-def _batch_size(scorer: SupernetScorer) -> int:
-    return sum(len(labels) for _, labels in scorer.micro_batches)
 
 
 def _scale_gradients(parameters: Sequence[nn.Parameter], factor: float) -> None:

@@ -1,7 +1,6 @@
 """Lightning's Trainer as this package uses it."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,8 +8,8 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from vidnas.engine.processes import launched
 from vidnas.errors import VidnasError
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -33,8 +32,7 @@ def make_trainer(
     """
     if precision == "fp16" and device.type == "cpu":
         raise VidnasError("train.precision: fp16 needs a GPU; use bf16 or fp32 on a CPU")
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
-    nodes = max(1, int(os.environ.get("WORLD_SIZE", local)) // local)
+    local, nodes = launched(devices)
     several = local * nodes > 1
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -66,8 +64,3 @@ def quiet_lightning() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def is_first_process() -> bool:
-    """Whether this process writes files and talks to the user."""
-    return rank_zero_only.rank == 0
