@@ -1,7 +1,7 @@
 """Several processes of one run: what they add up, and how one that fails ends all of them.
 
-A process that runs alone adds nothing and agrees with itself. torchrun starts several (docs/search.md); they meet in
-`make_fabric`, or in Lightning's Trainer.
+torchrun starts them (docs/search.md), and they meet in `vidnas.engine.trainer`. A process that runs alone adds nothing
+and agrees with itself.
 """
 
 import hashlib
@@ -11,11 +11,9 @@ from typing import ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning.fabric import Fabric
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
-from vidnas.engine.search_config import SearchConfig
 from vidnas.errors import EndedElsewhere, VidnasError
 
 P = ParamSpec("P")
@@ -29,27 +27,6 @@ def launched(devices: int = 1) -> tuple[int, int]:
     """Processes on this machine, and machines: as torchrun says, else `devices` on one machine."""
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     return local, max(1, int(os.environ.get("WORLD_SIZE", local)) // local)
-
-
-def make_fabric(config: SearchConfig, device: torch.device) -> Fabric:
-    """This process on its device, in the precision of the settings; under torchrun the processes meet here.
-
-    Raises:
-        VidnasError: more processes than GPUs.
-    """
-    precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
-    local, nodes = launched()
-    if local * nodes == 1:
-        return Fabric(accelerator=device.type, devices=1, precision=precision)
-    if device.type == "cuda" and torch.cuda.device_count() < local:
-        raise VidnasError(
-            f"torchrun starts {local} processes here, where there are {torch.cuda.device_count()} GPUs; lower "
-            "--nproc-per-node, or set search.device to cpu"
-        )
-    # Not for DistributedDataParallel, which a supernet is never wrapped in: for meeting, devices and precision.
-    fabric = Fabric(accelerator=device.type, devices=local, num_nodes=nodes, strategy="ddp", precision=precision)
-    fabric.launch()
-    return fabric
 
 
 def process_count() -> int:

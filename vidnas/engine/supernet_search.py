@@ -59,7 +59,7 @@ class SupernetSearch:
         budgets: what its architectures may cost.
         schedule: number and kind of the steps.
         config: settings.
-        fabric: of `make_fabric`.
+        fabric: of `vidnas.engine.trainer.make_fabric`.
 
     Raises:
         VidnasError: batches, shards and processes that do not divide.

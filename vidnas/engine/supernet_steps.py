@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidnas.data.dataset import UNREADABLE
 from vidnas.search.parsec import TemperatureMode, distinct, temperature, weight_step_weights
 from vidnas.search.space import Choice
 from vidnas.search.supernet import Supernet
@@ -22,7 +23,7 @@ class SupernetScorer:
     Args:
         supernet: shared weights; its training mode is used as it is.
         clips: (N, C, T, H, W).
-        labels: (N,) int64.
+        labels: (N,) int64; a clip that could not be read (`UNREADABLE`) does not count.
         parts: micro-batches that the clips go through the network in; norms see one at a time.
         autocast: makes the context that forward passes run in, for their precision.
         dropout_seed: None leaves torch's random state alone; a number starts every pass from it.
@@ -65,7 +66,8 @@ class SupernetScorer:
             logits = self.supernet(clips, choice)
         # Under autocast logits are half precision, too coarse for sums that an exponential follows.
         precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return -F.cross_entropy(precise, labels, reduction="sum", label_smoothing=self.label_smoothing)
+        settings = {"label_smoothing": self.label_smoothing, "ignore_index": UNREADABLE}
+        return -F.cross_entropy(precise, labels, reduction="sum", **settings)
 
     def _parts(self) -> list[tuple[Tensor, Tensor]]:
         if self.dropout_seed is not None:

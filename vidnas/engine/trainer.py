@@ -1,4 +1,4 @@
-"""Lightning's Trainer as this package uses it."""
+"""Lightning's Trainer, and its Fabric for loops of our own, as this package uses them."""
 
 import logging
 import warnings
@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric import Fabric
 
 from vidnas.engine.processes import launched
 from vidnas.errors import VidnasError
@@ -50,12 +51,35 @@ def make_trainer(
     )
 
 
+def make_fabric(device: torch.device, precision: str) -> Fabric:
+    """This process on its device; under torchrun the processes meet here, more than once if need be.
+
+    Raises:
+        VidnasError: more processes than GPUs.
+    """
+    local, nodes = launched()
+    if local * nodes == 1:
+        return Fabric(accelerator=device.type, devices=1, precision=_PRECISION[precision])
+    if device.type == "cuda" and torch.cuda.device_count() < local:
+        raise VidnasError(
+            f"torchrun starts {local} processes here, where there are {torch.cuda.device_count()} GPUs; lower "
+            "--nproc-per-node, or set search.device to cpu"
+        )
+    fabric = Fabric(
+        accelerator=device.type, devices=local, num_nodes=nodes, strategy="ddp", precision=_PRECISION[precision]
+    )
+    with quiet_lightning():
+        fabric.launch()
+    return fabric
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's remarks on hardware, workers and products, and torch's on strides."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
@@ -63,4 +87,5 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -17,7 +17,6 @@ from vidnas.engine.files import read_json, replace_file, write_json
 from vidnas.engine.processes import (
     first_alone,
     is_first_process,
-    make_fabric,
     process_count,
     process_rank,
     say,
@@ -30,6 +29,7 @@ from vidnas.engine.search_estimate import SearchEstimate, measure_search
 from vidnas.engine.search_folder import SearchFolder
 from vidnas.engine.state import check_fingerprint
 from vidnas.engine.supernet_search import Batches, SupernetSearch, run_search
+from vidnas.engine.trainer import make_fabric
 from vidnas.pipeline.plan import SearchPlan
 
 Notify = Callable[[str], None]
@@ -119,7 +119,7 @@ def prepare_process(config: SearchConfig) -> SearchConfig:
     tune_allocator()
     set_threads(config.threads)
     use_repeatable_kernels()
-    make_fabric(config, choose_device(config.device))
+    make_fabric(choose_device(config.device), config.precision)
     return together(config.for_processes, process_count())
 
 
@@ -224,7 +224,7 @@ def _write(result: SearchResult) -> None:
 
 
 def _new_search(plan: SearchPlan, schedule: Schedule, config: SearchConfig) -> SupernetSearch:
-    fabric = make_fabric(config, choose_device(config.device))
+    fabric = make_fabric(choose_device(config.device), config.precision)
     return SupernetSearch(plan.space, plan.budgets, schedule, config, fabric)
 
 
