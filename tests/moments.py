@@ -1,4 +1,4 @@
-"""SIGKILL at an exact point of a program, without a change to it: the interpreter's own profiling hook pulls the trigger."""
+"""SIGKILL at an exact point of a program, without a change to it: by the interpreter's own profiling hook."""
 
 import os
 import signal

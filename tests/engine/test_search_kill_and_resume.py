@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_search
 import torch
 from moments import Moment, die_at
 from ranks import Ranks
-from tiny_search import CONFIG, go
 
-# Twelve steps, the last eight with a step on alpha; states are saved after 5, 10 and 12.
+CONFIG = replace(tiny_search.CONFIG, steps=8, checkpoint_every_steps=3, shards=2)
+# Eight steps, the last six with a step on alpha; states are saved after 3, 6 and 8.
 MOMENTS = {
-    "before anything is saved": Moment("return", "SupernetSearch.weights_step", 4),
+    "before anything is saved": Moment("return", "SupernetSearch.weights_step", 2),
     "while the first state is written": Moment("c_call", "posix.fsync", 1),
-    "in a step on the weights": Moment("call", "add_up_gradients", 8),
+    "in a step on the weights": Moment("call", "add_up_gradients", 5),
     "in a step on alpha": Moment("call", "AlphaSearch.update", 3),
-    "after the archive's lines, before the curves'": Moment("return", "Archive.append", 9),
+    "after the archive's lines, before the curves'": Moment("return", "Archive.append", 5),
     "while a state is written": Moment("c_call", "posix.fsync", 2),
     "when the older state has made room": Moment("c_call", "posix.replace", 3),
 }
@@ -30,7 +31,7 @@ def searched(folder: Path, resume: bool, moment: Moment | None = None, victim: i
     """Work of a process."""
     if moment is not None and int(os.environ["RANK"]) == victim:
         die_at(moment)
-    go(folder, replace(CONFIG, shards=2), resume=resume)
+    tiny_search.go(folder, CONFIG, resume=resume)
 
 
 def search(count: int, folder: Path, *args: object) -> Ranks:

@@ -40,7 +40,7 @@ def measure_search(search: SupernetSearch, weights_batch: Batch, alpha_batch: Ba
     """Run a few steps, the largest architecture among them; `search` is spoilt and must not be used afterwards."""
     # The largest architecture first: it sets the memory, and warms caches up.
     scorer = search.scorer(weights_batch)
-    scorer.backward(search.supernet.space.largest(), 1.0)
+    scorer.backward([(search.supernet.space.largest(), 1.0)])
     search.optimizer.zero_grad(set_to_none=True)
     weights_sec, alpha_sec = [], []
     for number in range(_MEASURED_STEPS):

@@ -1,10 +1,10 @@
 """Shards: equal parts of every batch, run by one process one after another, or by several processes some each.
 
-What a search computes follows from the number of shards, not from the number of processes: each shard has norm
-statistics and dropout of its own, scores are added up in the order of the shards, gradients but for their rounding.
+What a search computes follows from the number of shards, not from the number of processes, but for the rounding of
+gradients: each shard has norm statistics and dropout of its own, and sums are taken over one shard after another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from vidnas.engine.processes import add_up
 from vidnas.engine.supernet_steps import SupernetScorer
 from vidnas.search.space import Choice
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -74,7 +75,24 @@ class ShardedScorer:
         scores: list[float] = self.shards.table([scorer(choices) for scorer in self.scorers]).sum(0).tolist()
         return scores
 
-    def backward(self, choice: Choice, weight: float) -> None:
-        """Add the gradient of -weight * log-likelihood on this process's shards to the supernet's."""
-        for scorer in self.scorers:
-            scorer.backward(choice, weight)
+    def backward(self, weighted: Sequence[tuple[Choice, float]]) -> None:
+        """Add the gradient of -sum weight * log-likelihood on this process's shards to the supernet's."""
+        self.each(SupernetScorer.backward, [weighted] * len(self.scorers))
+
+    def each(self, work: Callable[[SupernetScorer, S], T], dealt: Sequence[S]) -> list[T]:
+        """Work on one shard after another, each with what it is dealt.
+
+        Gradients of a shard are summed before they join those of the others, as if it had a process of its own.
+        Optimisers such as Adam blow up the rounding of gradients that are almost 0, so the order matters.
+        """
+        parameters = list(self.scorers[0].supernet.parameters())
+        results = []
+        for scorer, own in zip(self.scorers, dealt, strict=True):
+            before = [parameter.grad for parameter in parameters]
+            for parameter in parameters:
+                parameter.grad = None
+            results.append(work(scorer, own))
+            for parameter, gradient in zip(parameters, before, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else gradient.add_(parameter.grad)
+        return results

@@ -6,6 +6,7 @@ All randomness is a function of (seed, step), so the state is only weights, opti
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -105,8 +106,8 @@ class SupernetSearch:
         scorer = self.scorer(batch, dropout_seed=config.seed * 1_000_003 + self.step, smoothing=smoothing)
         clips = scorer.batch_size
         if uniform:
-            dealt = zip(scorer.scorers, shards.deal(choices), strict=True)
-            scores = shards.table([uniform_backward(shard, own, 1 / shards.count) for shard, own in dealt])
+            backward = partial(uniform_backward, share=1 / shards.count)
+            scores = shards.table(scorer.each(backward, shards.deal(choices)))
             return -float(scores.mean()) / (clips / shards.count)
         if config.weight_mode == "two_pass":
             totals = two_pass_backward(scorer, choices, config.temperature, config.min_effective)

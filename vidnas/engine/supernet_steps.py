@@ -66,16 +66,19 @@ class SupernetScorer:
             logits = self.supernet(clips, choice)
         # Under autocast logits are half precision, too coarse for sums that an exponential follows.
         precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        settings = {"label_smoothing": self.label_smoothing, "ignore_index": UNREADABLE}
-        return -F.cross_entropy(precise, labels, reduction="sum", **settings)
+        smoothing = self.label_smoothing
+        return -F.cross_entropy(precise, labels, reduction="sum", ignore_index=UNREADABLE, label_smoothing=smoothing)
 
     def _parts(self) -> list[tuple[Tensor, Tensor]]:
         if self.dropout_seed is not None:
             torch.manual_seed(self.dropout_seed)
         return self.micro_batches
 
-    def backward(self, choice: Choice, weight: float) -> float:
-        """Add the gradient of -weight * log-likelihood to the supernet's; returns the log-likelihood."""
+    def backward(self, weighted: Sequence[tuple[Choice, float]]) -> list[float]:
+        """Add the gradient of -sum weight * log-likelihood to the supernet's; returns the log-likelihoods."""
+        return [self._backward(choice, weight) for choice, weight in weighted]
+
+    def _backward(self, choice: Choice, weight: float) -> float:
         total = 0.0
         for part in self._parts():
             likelihood = self.log_likelihood(choice, part)
@@ -96,8 +99,8 @@ class WeightsScorer(Protocol):
         """Scores."""
         ...
 
-    def backward(self, choice: Choice, weight: float) -> object:
-        """Add the gradient of -weight * log-likelihood."""
+    def backward(self, weighted: Sequence[tuple[Choice, float]]) -> object:
+        """Add the gradient of -sum weight * log-likelihood."""
         ...
 
 
@@ -109,7 +112,8 @@ def uniform_backward(scorer: SupernetScorer, choices: Sequence[Choice], share: f
         choices: the architectures.
         share: of the shard in the batch.
     """
-    return [scorer.backward(choice, share / (scorer.batch_size * len(choices))) for choice in choices]
+    weight = share / (scorer.batch_size * len(choices))
+    return scorer.backward([(choice, weight) for choice in choices])
 
 
 def two_pass_backward(
@@ -127,9 +131,7 @@ def two_pass_backward(
     weights = weight_step_weights(values, tau)
     different, places = distinct(choices)
     summed = torch.zeros(len(different), dtype=torch.float64).index_add_(0, torch.tensor(places), weights)
-    for choice, weight in zip(different, summed.tolist(), strict=True):
-        if weight > 0:
-            scorer.backward(choice, weight / size)
+    scorer.backward([(choice, w / size) for choice, w in zip(different, summed.tolist(), strict=True) if w > 0])
     return scores
 
 
