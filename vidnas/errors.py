@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to see."""
+"""The exceptions that a user is meant to see."""
 
 
 class VidnasError(Exception):
@@ -8,3 +8,11 @@ class VidnasError(Exception):
     """
 
     exit_code = 1
+
+
+class EndedElsewhere(VidnasError):
+    """Another process of the same run has failed and says why; this one ends without a word, with its exit code."""
+
+    def __init__(self, exit_code: int = 1) -> None:
+        super().__init__("another process of this run has failed")
+        self.exit_code = exit_code

@@ -21,7 +21,7 @@ from vidnas.data.augment import Views
 from vidnas.data.formats import load_dataset
 from vidnas.engine import test as testing
 from vidnas.engine.train import fresh_network, train
-from vidnas.engine.trainer import is_first_process
+from vidnas.engine.processes import is_first_process
 
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
 lists, data = load_dataset(root), tiny_data(root)

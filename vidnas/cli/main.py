@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from vidnas.cli.parsing import UsageError, suggestion
-from vidnas.errors import VidnasError
+from vidnas.errors import EndedElsewhere, VidnasError
 
 VERBS = {
     "list": "names and costs of the built-in networks",
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
-    except UsageError as error:
-        return _fail(str(error), 2)
+    except EndedElsewhere as error:
+        return error.exit_code
     except VidnasError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -2,18 +2,22 @@
 
 import argparse
 import difflib
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from vidnas.errors import VidnasError
+from vidnas.errors import EndedElsewhere, VidnasError
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
 
 
 class UsageError(VidnasError):
-    """A command line or configuration that cannot be read; the command exits with 2."""
+    """A command line or configuration that cannot be read."""
+
+    exit_code = 2
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +57,17 @@ def make_config_parser(verb: str, description: str) -> "ConfigParser":
     from vidnas.cli.config_parser import ConfigParser
 
     return ConfigParser(f"vidnas {verb}", description)
+
+
+@contextmanager
+def told_by_the_first() -> Iterator[None]:
+    """Where all processes of a run fail alike, before they have met: only the first one says so."""
+    try:
+        yield
+    except VidnasError as error:
+        if os.environ.get("RANK", "0") == "0":
+            raise
+        raise EndedElsewhere(error.exit_code) from error
 
 
 def suggestion(name: str, known: Iterable[str]) -> str | None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidnas.cli.parsing import UsageError
 from vidnas.cli.search_options import prepare, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
@@ -12,10 +13,16 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
     from vidnas.data.augment import Views
+    from vidnas.engine.processes import is_first_process
     from vidnas.pipeline.page import write_page
     from vidnas.pipeline.run import RunPaths, run_videos
 
     ready = prepare(run_parser(), argv)
+    if ready.options.train.devices > 1:
+        raise UsageError(
+            "vidnas run --train.devices: a whole job takes several processes from torchrun: "
+            f"torchrun --nproc-per-node {ready.options.train.devices} -m vidnas run ..."
+        )
     views = Views.parse(ready.options.views)
     paths = RunPaths(Path(ready.options.out))
     settled = settle_or_resume(ready, ready.options.train)
@@ -33,15 +40,16 @@ def run(argv: list[str]) -> int:
         paths,
         resume=ready.options.resume,
     )
-    write_page(
-        paths.report,
-        outcome,
-        source=ready.options.data,
-        command=["vidnas", "run", *argv],
-        search=settled.search,
-        training=settled.training,
-    )
-    print(f"report: {paths.report}")
+    if is_first_process():
+        write_page(
+            paths.report,
+            outcome,
+            source=ready.options.data,
+            command=["vidnas", "run", *argv],
+            search=settled.search,
+            training=settled.training,
+        )
+        print(f"report: {paths.report}")
     return 0
 
 

@@ -7,6 +7,7 @@ from vidnas.cli.search_options import prepare, search_parser, settle_or_resume
 
 def run(argv: list[str]) -> int:
     """Search; returns the exit code."""
+    from vidnas.engine.processes import say
     from vidnas.pipeline.search import search_videos
 
     parser = search_parser("search", "Find the best network for your videos within a budget of multiply-adds.")
@@ -17,5 +18,5 @@ def run(argv: list[str]) -> int:
     if settled is None:
         return 0
     search_videos(ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume)
-    print(f"next: vidnas train --arch {out / 'searched.json'} --data {ready.options.data} --out {out / 'trained'}")
+    say(f"next: vidnas train --arch {out / 'searched.json'} --data {ready.options.data} --out {out / 'trained'}")
     return 0

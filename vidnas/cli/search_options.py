@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vidnas.cli.parsing import UsageError, make_config_parser
+from vidnas.cli.parsing import UsageError, make_config_parser, told_by_the_first
 from vidnas.errors import VidnasError
 
 if TYPE_CHECKING:
@@ -67,38 +67,46 @@ def search_parser(verb: str, description: str) -> "ConfigParser":
 
 
 def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
-    """Parse, read the lists and choose the space; prints what was chosen."""
+    """Parse, meet the other processes, read the lists and choose the space; prints what was chosen."""
+    from vidnas.engine.processes import together
+    from vidnas.pipeline.search import prepare_process
+
+    with told_by_the_first():
+        parsed = parser.parse_args(argv)
+        for name in ("data", "out"):
+            if getattr(parsed, name) is None:
+                raise UsageError(f"{parser.prog}: --{name.replace('_', '-')} is missing")
+        options = parser.instantiate(parsed)
+        targets = _targets(options)
+    return together(_prepare, options, targets, prepare_process(options.search))
+
+
+def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") -> Prepared:
     from vidnas.data.datamodule import DataConfig
+    from vidnas.engine.processes import say
     from vidnas.pipeline.lists import load_lists
     from vidnas.pipeline.plan import SpaceChoice, plan_search
-    from vidnas.pipeline.search import SearchData, prepare_process
+    from vidnas.pipeline.search import SearchData
 
-    parsed = parser.parse_args(argv)
-    for name in ("data", "out"):
-        if getattr(parsed, name) is None:
-            raise UsageError(f"{parser.prog}: --{name.replace('_', '-')} is missing")
-    options = parser.instantiate(parsed)
     settled = Path(options.out) / "settled.json"
     if settled.exists() and not (options.resume or options.dry_run):
         raise VidnasError(f"{options.out}: holds a run already; add --resume to go on with it, or choose another --out")
-    targets = _targets(options)
     data_config = DataConfig(
         path=Path(options.data),
         test_path=Path(options.test) if options.test else None,
         group_regex=options.group_regex,
         **vars(options.clips),
     )
-    prepare_process(options.search)
-    lists = load_lists(data_config, options.search.seed)
+    lists = load_lists(data_config, search.seed)
     for notice in lists.notices:
-        print(f"note: {notice}")
+        say(f"note: {notice}")
     choice = SpaceChoice(options.space, options.clip, options.sampling, options.stride, options.fps)
-    plan = plan_search(lists.train, targets, choice, options.search.seed)
-    print(plan.explanation)
+    plan = plan_search(lists.train, targets, choice, search.seed)
+    say(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
-    print(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
-    data = SearchData(plan, data_config, options.search)
-    return Prepared(options, lists, plan, data_config, data, options.search, settled)
+    say(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
+    data = SearchData(plan, data_config, search)
+    return Prepared(options, lists, plan, data_config, data, search, settled)
 
 
 def _targets(options: Any) -> dict[str, float]:
@@ -115,15 +123,16 @@ def _targets(options: Any) -> dict[str, float]:
 
 def settle_or_resume(ready: Prepared, training: "TrainConfig | None") -> "Settled | None":
     """The settings after any time limit, with the estimate printed; None for a dry run."""
+    from vidnas.engine.processes import is_first_process, say, together
     from vidnas.pipeline.settle import keep, kept, settle
 
-    settled = kept(ready.search, training, ready.settled) if ready.options.resume else None
+    settled = together(kept, ready.search, training, ready.settled) if ready.options.resume else None
     fresh = settled is None
     if settled is None:
         settled = settle(ready.plan, ready.data, ready.search, training, ready.options.max_hours)
-    print(settled.line, flush=True)
+    say(settled.line)
     if ready.options.dry_run:
         return None
-    if fresh:
+    if fresh and is_first_process():
         keep(settled, ready.settled)
     return settled

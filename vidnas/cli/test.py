@@ -1,7 +1,6 @@
 """`vidnas test`: accuracy of a trained network on a list of videos."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,10 @@ def run(argv: list[str]) -> int:
     from vidnas.cli.checkpoint import load_checkpoint, trained_jitter
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
+    from vidnas.engine.processes import is_first_process, say
     from vidnas.engine.run_folder import RunFolder
     from vidnas.engine.runtime import set_threads, tune_allocator
     from vidnas.engine.test import test
-    from vidnas.engine.trainer import is_first_process
 
     tune_allocator()
     set_threads(options.threads)
@@ -40,7 +39,6 @@ def run(argv: list[str]) -> int:
         cache_dir=options.cache_dir,
     )
     videos, notices = _test_list(data, info)
-    say = partial(print, flush=True) if is_first_process() else _say_nothing
     for notice in notices:
         say(f"note: {notice}")
     say(f"{len(videos)} videos, {network_cost(info.spec, clip)} per clip, {views} views")
@@ -100,7 +98,3 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--memory-budget-mib", type=float, default=2048, help="see docs/data.md; 0 keeps no frames")
     parser.add_argument("--cache-dir", type=Path, help="folder of decoded frames; the user's cache by default")
     return parser.parse_args(argv)
-
-
-def _say_nothing(_: str) -> None:
-    pass

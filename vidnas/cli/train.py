@@ -1,6 +1,5 @@
 """`vidnas train`: train a network on videos."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,9 +17,9 @@ def run(argv: list[str]) -> int:
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.formats import load_dataset
+    from vidnas.engine.processes import is_first_process, say
     from vidnas.engine.test import test
     from vidnas.engine.train import train
-    from vidnas.engine.trainer import is_first_process
     from vidnas.pipeline.lists import load_lists
 
     options = _parse(argv)
@@ -32,7 +31,6 @@ def run(argv: list[str]) -> int:
         group_regex=options.group_regex,
         **vars(options.clips),
     )
-    say = partial(print, flush=True) if is_first_process() else _say_nothing
     if without_test:
         videos, tested = load_dataset(data.path, group_regex=data.group_regex).train, None
         notices = videos.notices
@@ -121,7 +119,3 @@ def _with_clip(spec: ArchSpec, options: Any) -> ArchSpec:
     given = {name: getattr(options, name) for name in ("sampling", "stride", "fps")}
     changes = {name: value for name, value in given.items() if value is not None}
     return ArchSpec.from_data({**spec.model_dump(), "clip": clip.model_dump() | changes}, "vidnas train")
-
-
-def _say_nothing(_: str) -> None:
-    pass

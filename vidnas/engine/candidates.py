@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidnas.data.dataset import Batch
+from vidnas.engine.processes import add_up, process_count, process_rank, together
 from vidnas.engine.recalibrate import recalibrate_norms
 from vidnas.nn.build import VideoNetwork
 from vidnas.search.budget import Budget, usage
@@ -61,6 +62,8 @@ def judge(
 ) -> list[Judged]:
     """Extract each candidate, estimate its norm statistics, and score it on the holdout; best first.
 
+    Where there are several processes they share the candidates and come to the same result.
+
     Args:
         supernet: trained shared weights.
         candidates: architectures.
@@ -68,13 +71,25 @@ def judge(
         holdout: batches that no step of the search has seen; gone through once per candidate.
         device: where the candidates run.
     """
-    results = []
-    for candidate in candidates:
-        network = extract(supernet, candidate.choice)
-        recalibrate_norms(network, (clips.to(device) for clips in norm_clips))
-        log_likelihood, top1 = _score(network.eval(), holdout, device)
-        results.append(Judged(candidate, log_likelihood, top1))
+    figures = torch.zeros(len(candidates), 2, dtype=torch.float64)
+    together(_judge_own, supernet, candidates, norm_clips, holdout, device, figures)
+    results = [Judged(candidate, *row) for candidate, row in zip(candidates, add_up(figures).tolist(), strict=True)]
     return sorted(results, key=lambda judged: judged.log_likelihood, reverse=True)
+
+
+def _judge_own(
+    supernet: Supernet,
+    candidates: Sequence[Derived],
+    norm_clips: Sequence[Tensor],
+    holdout: Iterable[Batch],
+    device: torch.device,
+    figures: Tensor,
+) -> None:
+    """Fill the rows of this process's candidates: log-likelihood and top-1."""
+    for place in range(process_rank(), len(candidates), process_count()):
+        network = extract(supernet, candidates[place].choice)
+        recalibrate_norms(network, (clips.to(device) for clips in norm_clips))
+        figures[place] = torch.tensor(_score(network.eval(), holdout, device), dtype=torch.float64)
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """How a search runs: the settings of the supernet loop and their rules."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vidnas.engine.config import Optimizer, decay_by_rule, lr_by_rule
@@ -37,7 +37,11 @@ class SearchConfig:
         grad_clip: largest norm of the gradient, applied once after all architectures; null is off.
         zero_init_residual: start the last norm of residual branches at zero, as X3D does. Over short
             searches the shared weights then stay at chance for long, so it is off. Attention always starts at zero.
-        micro_batches: parts a batch goes through the network in, to save memory; norms see one at a time.
+        micro_batches: parts a batch (a shard, where there are several) goes through the network in, to save memory;
+            norms see one at a time.
+        shards: equal parts of every batch, each with norm statistics, in `uniform` mode also architectures, of its
+            own, shared by the processes; null is one per process. With the same number of shards any number of
+            processes gives the same search.
         alpha_lr: learning rate of Adam on alpha; above 0.05 the search gets worse.
         temperature: what scores are divided by: auto, paper, mean or accuracy.
         min_effective: of `auto`, the effective sample size as a share of K.
@@ -71,6 +75,7 @@ class SearchConfig:
     grad_clip: float | None = 5.0
     zero_init_residual: bool = False
     micro_batches: int = 1
+    shards: int | None = None
     alpha_lr: float = 0.025
     temperature: TemperatureMode = "auto"
     min_effective: float = 0.25
@@ -90,7 +95,7 @@ class SearchConfig:
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("norm_batches", "checkpoint_every_steps"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("steps", "alpha_batch_size", "threads"):
+        for name in ("steps", "alpha_batch_size", "shards", "threads"):
             self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or null")
         self._require("samples", self.samples is None or self.samples >= 2, "at least 2, or null")
         for name in ("lr", "grad_clip"):
@@ -101,6 +106,12 @@ class SearchConfig:
         self._require("beta", self.beta > 0, "above 0")
         one_part = self.micro_batches == 1 or self.weight_mode != "streamed"
         self._require("weight_mode", one_part, "uniform or two_pass where micro_batches is above 1")
+        shards = self.shards or 1
+        for name in ("batch_size", "alpha_batch_size"):
+            rule = f"a multiple of {shards}, the number of shards (one per process unless search.shards is given)"
+            self._require(name, (getattr(self, name) or shards) % shards == 0, rule)
+        one_shard = shards == 1 or self.weight_mode != "streamed"
+        self._require("weight_mode", one_shard, "uniform or two_pass where there are several shards or processes")
 
     @property
     def peak_lr(self) -> float:
@@ -131,6 +142,20 @@ class SearchConfig:
             min_effective=self.min_effective,
             pressure=CostPressure(self.cost_mode, self.beta),
         )
+
+    def for_processes(self, processes: int) -> "SearchConfig":
+        """The same with the number of shards settled.
+
+        Raises:
+            VidnasError: shards that the processes, or batches that the shards, cannot share equally.
+        """
+        shards = self.shards or processes
+        if shards % processes:
+            raise VidnasError(
+                f"search.shards: must be a multiple of {processes}, the number of processes (got {shards}); change it, "
+                "or start another number of processes"
+            )
+        return replace(self, shards=shards)
 
     def schedule(self, steps_per_epoch: int) -> "Schedule":
         """Steps of a run over a list with this many batches."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from vidnas.data.dataset import Batch
+from vidnas.engine.processes import largest
 from vidnas.engine.runtime import peak_memory_mib
 from vidnas.engine.search_config import Schedule, SearchConfig
 from vidnas.engine.supernet_search import SupernetSearch
@@ -16,7 +17,7 @@ _ARCHIVE_LINE_BYTES, _CURVES_LINE_BYTES = 200, 250
 
 @dataclass(frozen=True)
 class SearchEstimate:
-    """Cost of a search.
+    """Cost of a search, on the slowest and largest of its processes.
 
     Attributes:
         weights_step_sec: seconds of a step on the weights, its batch included.
@@ -39,7 +40,7 @@ def measure_search(search: SupernetSearch, weights_batch: Batch, alpha_batch: Ba
     """Run a few steps, the largest architecture among them; `search` is spoilt and must not be used afterwards."""
     # The largest architecture first: it sets the memory, and warms caches up.
     scorer = search.scorer(weights_batch)
-    scorer.backward(search.supernet.space.largest(), 1.0)
+    scorer.backward([(search.supernet.space.largest(), 1.0)])
     search.optimizer.zero_grad(set_to_none=True)
     weights_sec, alpha_sec = [], []
     for number in range(_MEASURED_STEPS):
@@ -54,9 +55,9 @@ def measure_search(search: SupernetSearch, weights_batch: Batch, alpha_batch: Ba
     lines = search.schedule.alpha_steps * len(record.choices) * _ARCHIVE_LINE_BYTES
     lines += search.schedule.total * _CURVES_LINE_BYTES
     return SearchEstimate(
-        weights_step_sec=median(weights_sec),
-        alpha_step_sec=median(alpha_sec),
-        peak_memory_mib=peak_memory_mib(search.fabric.device),
+        weights_step_sec=largest(median(weights_sec)),
+        alpha_step_sec=largest(median(alpha_sec)),
+        peak_memory_mib=largest(peak_memory_mib(search.fabric.device)),
         # Two states are kept, and a third exists while it is written.
         disk_mib=(3 * copies * 4 * parameters + lines) / 2**20,
     )

@@ -1,7 +1,7 @@
 """The file that a run goes on from: written whole or not at all, one older copy kept, read without pickle."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,20 @@ def previous_path(path: Path) -> Path:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
+def check_fingerprint(saved: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> None:
+    """Refuse to go on with something else.
+
+    Raises:
+        VidnasError: names the first difference.
+    """
+    for name in own:
+        if saved.get(name) != own[name]:
+            raise VidnasError(
+                f"{path}: was saved with {name} {saved.get(name)!r}, this run has {own[name]!r}; resume with the same, "
+                "or start in another folder"
+            )
 
 
 def check_identity(saved: State, own: State, path: Path) -> None:

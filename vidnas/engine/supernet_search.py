@@ -3,12 +3,11 @@
 All randomness is a function of (seed, step), so the state is only weights, optimisers, alpha, beta and a step number.
 """
 
-import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from functools import partial
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -17,8 +16,20 @@ from tqdm import tqdm
 from vidnas.data.dataset import Batch
 from vidnas.engine.interrupt import Interrupted, StopSignals
 from vidnas.engine.optim import learning_rate, make_optimizer
+from vidnas.engine.processes import (
+    add_up_gradients,
+    is_first_process,
+    largest,
+    process_count,
+    process_rank,
+    same_everywhere,
+    together,
+    told_once,
+)
 from vidnas.engine.search_config import Schedule, SearchConfig
-from vidnas.engine.state import load_state, save_state
+from vidnas.engine.search_folder import SearchFolder, SearchJournal
+from vidnas.engine.shards import ShardedScorer, Shards
+from vidnas.engine.state import check_fingerprint, load_state
 from vidnas.engine.supernet_steps import (
     SupernetScorer,
     clip_gradients,
@@ -28,7 +39,7 @@ from vidnas.engine.supernet_steps import (
 )
 from vidnas.errors import VidnasError
 from vidnas.search.alpha import AlphaSearch, AlphaStep
-from vidnas.search.archive import Archive, cut, entries
+from vidnas.search.archive import Entry, entries
 from vidnas.search.budget import Budget
 from vidnas.search.space import Space
 from vidnas.search.supernet import Supernet
@@ -37,58 +48,30 @@ from vidnas.search.supernet import Supernet
 Batches = Callable[[int], Iterable[Batch]]
 
 
-@dataclass(frozen=True)
-class SearchFolder:
-    """Paths of one search."""
-
-    root: Path
-
-    @property
-    def archive(self) -> Path:
-        """One JSON line per scored sample."""
-        return self.root / "archive.jsonl"
-
-    @property
-    def curves(self) -> Path:
-        """One JSON line per step."""
-        return self.root / "curves.jsonl"
-
-    @property
-    def state(self) -> Path:
-        """What resuming needs; after the end, the trained supernet."""
-        return self.root / "last.ckpt"
-
-    @property
-    def space(self) -> Path:
-        """The search space."""
-        return self.root / "space.json"
-
-    @property
-    def result(self) -> Path:
-        """What was derived, and the probabilities."""
-        return self.root / "result.json"
-
-    @property
-    def derived(self) -> Path:
-        """The derived architecture."""
-        return self.root / "searched.json"
-
-
 class SupernetSearch:
     """All that a search remembers, and its steps.
+
+    Where there are several processes each has all of it, and takes every step with the others: it samples the same
+    architectures of alpha, runs its shards of the batch, and adds its scores and gradients to theirs. The supernet is
+    not wrapped in DistributedDataParallel, which needs all processes to use the same parameters.
 
     Args:
         space: what is searched.
         budgets: what its architectures may cost.
         schedule: number and kind of the steps.
         config: settings.
+        fabric: of `vidnas.engine.trainer.make_fabric`.
+
+    Raises:
+        VidnasError: batches, shards and processes that do not divide.
     """
 
     def __init__(
         self, space: Space, budgets: Sequence[Budget], schedule: Schedule, config: SearchConfig, fabric: Fabric
     ) -> None:
         self.schedule = schedule
-        self.config = config
+        self.config = config = config.for_processes(process_count())
+        self.shards = Shards(config.shards or 1, process_rank(), process_count())
         self.fabric = fabric
         torch.manual_seed(config.seed)
         supernet = Supernet(space, config.windows, zero_init_residual=config.zero_init_residual)
@@ -98,31 +81,59 @@ class SupernetSearch:
         self.step = 0
 
     def weights_step(self, batch: Batch) -> float:
-        """One step on the weights over sampled architectures; returns the mean loss per clip."""
+        """One step on the weights over sampled architectures; returns the mean loss per clip of all processes."""
         config, step = self.config, self.step
         rate = learning_rate(config.peak_lr, step, self.schedule.total, self.schedule.lr_warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        # The seeds keep the architectures of the weights apart from those of alpha in the same step.
-        choices = self.alpha.distribution.sample(config.weight_samples, config.seed + 1, step)
         self.supernet.train()
         self.optimizer.zero_grad(set_to_none=True)
-        smoothing = config.label_smoothing if config.weight_mode == "uniform" else 0.0
-        scorer = self.scorer(batch, dropout_seed=config.seed * 1_000_003 + step, smoothing=smoothing)
-        if config.weight_mode == "uniform":
-            scores = uniform_backward(scorer, choices)
-        elif config.weight_mode == "two_pass":
-            scores = two_pass_backward(scorer, choices, config.temperature, config.min_effective)
-        else:
-            scores = streamed_backward(scorer, choices, 1.0)
+        loss = self._weights_backward(batch)
+        add_up_gradients(self.supernet.parameters())
         clip_gradients(self.supernet, config.grad_clip)
         self.optimizer.step()
-        return -sum(scores) / (len(scores) * len(batch.labels))
+        return loss
+
+    def _weights_backward(self, batch: Batch) -> float:
+        """Add up this process's share of the gradient; returns the mean loss per clip of all processes."""
+        config, shards = self.config, self.shards
+        uniform = config.weight_mode == "uniform"
+        # With uniform weights every shard has architectures of its own.
+        number = config.weight_samples * (shards.count if uniform else 1)
+        # The seeds keep the architectures of the weights apart from those of alpha in the same step.
+        choices = self.alpha.distribution.sample(number, config.seed + 1, self.step)
+        smoothing = config.label_smoothing if uniform else 0.0
+        scorer = self.scorer(batch, dropout_seed=config.seed * 1_000_003 + self.step, smoothing=smoothing)
+        clips = scorer.batch_size
+        if uniform:
+            backward = partial(uniform_backward, share=1 / shards.count)
+            scores = shards.table(scorer.each(backward, shards.deal(choices)))
+            return -float(scores.mean()) / (clips / shards.count)
+        if config.weight_mode == "two_pass":
+            totals = two_pass_backward(scorer, choices, config.temperature, config.min_effective)
+        else:
+            totals = streamed_backward(scorer.scorers[0], choices, 1.0)  # there is one shard
+        return -sum(totals) / (len(totals) * clips)
 
     def alpha_step(self, number: int, batch: Batch) -> AlphaStep:
         """One step on alpha: dropout off, the same clips for every architecture."""
         self.supernet.eval()
-        return self.alpha.step(number, self.scorer(batch), len(batch.labels))
+        scorer = self.scorer(batch)
+        return self.alpha.step(number, scorer, scorer.batch_size)
+
+    def check_alike(self) -> None:
+        """Make sure that all processes hold the same weights and alpha.
+
+        Raises:
+            VidnasError: they do not.
+        """
+        if not same_everywhere([*self.supernet.parameters(), self.alpha.distribution.logits]):
+            raise told_once(
+                VidnasError(
+                    f"step {self.step}: the processes no longer hold the same weights; they need machines of one kind "
+                    "with the same versions; --resume goes on from the last saved state"
+                )
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and builtins."""
@@ -140,24 +151,27 @@ class SupernetSearch:
         self.optimizer.load_state_dict(state["optimizer"])
         self.alpha.load_state_dict(state["alpha"])
 
-    def scorer(self, batch: Batch, *, dropout_seed: int | None = None, smoothing: float = 0.0) -> SupernetScorer:
-        """Scores architectures on a batch, moved to this search's device."""
+    def scorer(self, batch: Batch, *, dropout_seed: int | None = None, smoothing: float = 0.0) -> ShardedScorer:
+        """Scores architectures on a batch, of which this process has its part, moved to this search's device."""
         batch = self.fabric.to_device(batch)
-        return SupernetScorer(
-            self.supernet,
-            batch.clips,
-            batch.labels,
-            parts=self.config.micro_batches,
-            autocast=self.fabric.autocast,
-            dropout_seed=dropout_seed,
-            label_smoothing=smoothing,
+        parts = len(self.shards.mine)
+        shards = zip(self.shards.mine, batch.clips.chunk(parts), batch.labels.chunk(parts), strict=True)
+        return ShardedScorer(
+            [
+                SupernetScorer(
+                    self.supernet,
+                    clips,
+                    labels,
+                    parts=self.config.micro_batches,
+                    autocast=self.fabric.autocast,
+                    # Shards lie further apart than the steps of any run.
+                    dropout_seed=None if dropout_seed is None else dropout_seed + 100_000_007 * shard,
+                    label_smoothing=smoothing,
+                )
+                for shard, clips, labels in shards
+            ],
+            self.shards,
         )
-
-
-def make_fabric(config: SearchConfig, device: torch.device) -> Fabric:
-    """One process on a device, in the precision of the settings."""
-    precision = "bf16-mixed" if config.precision == "bf16" else "32-true"
-    return Fabric(accelerator=device.type, devices=1, precision=precision)
 
 
 def run_search(
@@ -172,95 +186,82 @@ def run_search(
 ) -> None:
     """Run all steps that are left, keeping archive, curves and state in the folder.
 
+    Where there are several processes all of them call this; the first one writes. They need to see the same folder.
+
     Args:
         search: at its start; it is brought to its end.
-        weights_batches: training batches from a step on.
-        alpha_batches: scoring batches from an alpha step on.
+        weights_batches: this process's part of the training batches from a step on.
+        alpha_batches: its part of the scoring batches from an alpha step on.
         folder: where files go; it exists.
         fingerprint: what a resumed run must share with the one before, by name.
         resume: go on from the state in the folder.
         notify: takes one line for the user.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; the state is saved.
+        Interrupted: Ctrl-C or SIGTERM, whichever process got it; the state is saved.
+        EndedElsewhere: another process ended, and says why.
         VidnasError: the state belongs to something else, or the loss is not finite.
     """
-    lines = {"archive": 0, "curves": 0}
-    if resume and (state := load_state(folder.state, notify)) is not None:
-        check_fingerprint(state["fingerprint"], fingerprint, folder.state)
-        search.load_state_dict(state)
-        lines = dict(state["lines"])
-        notify(f"going on at step {search.step} of {search.schedule.total}")
-    folder.curves.touch()
-    cut(folder.curves, lines["curves"])
-    folder.archive.touch()
-    with (
-        Archive(folder.archive, lines=lines["archive"]) as archive,
-        folder.curves.open("a", buffering=1) as curves,
-        StopSignals() as stop,
-    ):
+    schedule = search.schedule
+    lines = together(_go_on, search, folder, fingerprint, notify) if resume else {"archive": 0, "curves": 0}
+    with together(SearchJournal, folder, lines, writes=is_first_process()) as journal, StopSignals() as stop:
 
         def save() -> None:
-            counted = {"archive": archive.lines, "curves": search.step}
-            save_state({**search.state_dict(), "lines": counted, "fingerprint": dict(fingerprint)}, folder.state)
+            search.check_alike()
+            together(journal.save, {**search.state_dict(), "fingerprint": dict(fingerprint)})
 
-        schedule = search.schedule
         weights = iter(weights_batches(search.step))
         alphas = iter(alpha_batches(schedule.alpha_steps_before(search.step)))
-        bar = tqdm(
-            total=schedule.total,
-            initial=search.step,
-            desc="search",
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.1 if sys.stderr.isatty() else 30,  # a log file wants few lines
-        )
-        with bar:
+        with _progress(search) as bar:
             while search.step < schedule.total:
                 line: dict[str, Any] = {"step": search.step, "epoch": search.step / schedule.steps_per_epoch}
-                line["loss"] = search.weights_step(next(weights))
-                if not torch.isfinite(torch.tensor(line["loss"])):
-                    raise VidnasError(f"step {search.step}: the loss is not finite; lower search.lr or set grad_clip")
+                line["loss"] = search.weights_step(together(next, weights))
+                if not math.isfinite(line["loss"]):
+                    message = f"step {search.step}: the loss is not finite; lower search.lr or set grad_clip"
+                    raise told_once(VidnasError(message))
+                found: list[Entry] = []
                 number = schedule.alpha_step(search.step)
                 if number is not None:
-                    batch = next(alphas)
-                    record = search.alpha_step(number, batch)
-                    archive.append(entries(record, len(batch.labels)))
+                    record = search.alpha_step(number, together(next, alphas))
+                    found = entries(record, search.config.score_batch_size)
                     line |= _alpha_line(record, search)
-                _write_line(curves, json.dumps(line), folder.curves)
+                together(journal.add, line, found)
                 search.step += 1
                 bar.update()
                 bar.set_postfix_str(_postfix(line, search), refresh=False)
-                if stop.received is not None:
+                # A signal to one process stops all of them, at the same step.
+                if signum := int(largest(stop.received or 0)):
                     save()
-                    raise Interrupted(
-                        f"stopped at step {search.step} of {schedule.total}; the state is saved, --resume goes on",
-                        stop.received,
-                    )
+                    done = f"stopped at step {search.step} of {schedule.total}"
+                    raise told_once(Interrupted(f"{done}; the state is saved, --resume goes on", signum))
                 if search.step % search.config.checkpoint_every_steps == 0 and search.step < schedule.total:
                     save()
         save()
 
 
-def _write_line(file: TextIO, line: str, path: Path) -> None:
-    try:
-        file.write(line + "\n")
-    except OSError as error:
-        raise VidnasError(f"{path}: cannot be written ({error.strerror}); make room and resume the run") from error
+def _go_on(
+    search: SupernetSearch, folder: SearchFolder, fingerprint: Mapping[str, Any], notify: Callable[[str], None]
+) -> dict[str, int]:
+    """Put back the state in the folder, if there is one; returns the lines that its files had."""
+    state = load_state(folder.state, notify)
+    if state is None:
+        return {"archive": 0, "curves": 0}
+    check_fingerprint(state["fingerprint"], fingerprint, folder.state)
+    search.load_state_dict(state)
+    notify(f"going on at step {search.step} of {search.schedule.total}")
+    return dict(state["lines"])
 
 
-def check_fingerprint(saved: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> None:
-    """Refuse to go on with something else.
-
-    Raises:
-        VidnasError: names the first difference.
-    """
-    for name in own:
-        if saved.get(name) != own[name]:
-            raise VidnasError(
-                f"{path}: was saved with {name} {saved.get(name)!r}, this run has {own[name]!r}; resume with the same, "
-                "or start in another folder"
-            )
+def _progress(search: SupernetSearch) -> tqdm:
+    return tqdm(
+        total=search.schedule.total,
+        initial=search.step,
+        desc="search",
+        unit="step",
+        dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr.isatty() else 30,  # a log file wants few lines
+        disable=not is_first_process(),
+    )
 
 
 def _alpha_line(record: AlphaStep, search: SupernetSearch) -> dict[str, Any]:

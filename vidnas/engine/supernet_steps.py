@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidnas.data.dataset import UNREADABLE
 from vidnas.search.parsec import TemperatureMode, distinct, temperature, weight_step_weights
 from vidnas.search.space import Choice
 from vidnas.search.supernet import Supernet
@@ -21,7 +23,7 @@ class SupernetScorer:
     Args:
         supernet: shared weights; its training mode is used as it is.
         clips: (N, C, T, H, W).
-        labels: (N,) int64.
+        labels: (N,) int64; a clip that could not be read (`UNREADABLE`) does not count.
         parts: micro-batches that the clips go through the network in; norms see one at a time.
         autocast: makes the context that forward passes run in, for their precision.
         dropout_seed: None leaves torch's random state alone; a number starts every pass from it.
@@ -45,6 +47,11 @@ class SupernetScorer:
         self.dropout_seed = dropout_seed
         self.label_smoothing = label_smoothing
 
+    @property
+    def batch_size(self) -> int:
+        """Clips."""
+        return sum(len(labels) for _, labels in self.micro_batches)
+
     def __call__(self, choices: Sequence[Choice]) -> list[float]:
         """Sum over the batch of log p(y | x, w, A) for each choice; higher is better."""
         different, places = distinct(choices)
@@ -59,15 +66,19 @@ class SupernetScorer:
             logits = self.supernet(clips, choice)
         # Under autocast logits are half precision, too coarse for sums that an exponential follows.
         precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return -F.cross_entropy(precise, labels, reduction="sum", label_smoothing=self.label_smoothing)
+        smoothing = self.label_smoothing
+        return -F.cross_entropy(precise, labels, reduction="sum", ignore_index=UNREADABLE, label_smoothing=smoothing)
 
     def _parts(self) -> list[tuple[Tensor, Tensor]]:
         if self.dropout_seed is not None:
             torch.manual_seed(self.dropout_seed)
         return self.micro_batches
 
-    def backward(self, choice: Choice, weight: float) -> float:
-        """Add the gradient of -weight * log-likelihood to the supernet's; returns the log-likelihood."""
+    def backward(self, weighted: Sequence[tuple[Choice, float]]) -> list[float]:
+        """Add the gradient of -sum weight * log-likelihood to the supernet's; returns the log-likelihoods."""
+        return [self._backward(choice, weight) for choice, weight in weighted]
+
+    def _backward(self, choice: Choice, weight: float) -> float:
         total = 0.0
         for part in self._parts():
             likelihood = self.log_likelihood(choice, part)
@@ -76,30 +87,51 @@ class SupernetScorer:
         return total
 
 
-def uniform_backward(scorer: SupernetScorer, choices: Sequence[Choice]) -> list[float]:
-    """Gradient of the mean loss of the architectures, all weighing the same; returns their log-likelihoods."""
-    size = _batch_size(scorer)
-    return [scorer.backward(choice, 1 / (size * len(choices))) for choice in choices]
+class WeightsScorer(Protocol):
+    """A `Scorer` that also gives gradients of the shared weights."""
+
+    @property
+    def batch_size(self) -> int:
+        """Clips that a score sums over."""
+        ...
+
+    def __call__(self, choices: Sequence[Choice]) -> list[float]:
+        """Scores."""
+        ...
+
+    def backward(self, weighted: Sequence[tuple[Choice, float]]) -> object:
+        """Add the gradient of -sum weight * log-likelihood."""
+        ...
+
+
+def uniform_backward(scorer: SupernetScorer, choices: Sequence[Choice], share: float = 1.0) -> list[float]:
+    """Gradient of the mean loss of the architectures, all weighing the same; returns their log-likelihoods.
+
+    Args:
+        scorer: the batch, or a shard of it.
+        choices: the architectures.
+        share: of the shard in the batch.
+    """
+    weight = share / (scorer.batch_size * len(choices))
+    return scorer.backward([(choice, weight) for choice in choices])
 
 
 def two_pass_backward(
-    scorer: SupernetScorer, choices: Sequence[Choice], mode: TemperatureMode = "auto", min_effective: float = 0.25
+    scorer: WeightsScorer, choices: Sequence[Choice], mode: TemperatureMode = "auto", min_effective: float = 0.25
 ) -> list[float]:
     """PARSEC's gradient of the weights, exactly, with one architecture's graph in memory at a time.
 
     All K are scored without gradients, which fixes the temperature and omega; then those that matter run backward,
-    weighted, with the same dropout. Works with micro-batches.
+    weighted, with the same dropout. Works with micro-batches and shards.
     """
     scores = scorer(choices)
     values = torch.tensor(scores, dtype=torch.float64)
-    size = _batch_size(scorer)
+    size = scorer.batch_size
     tau = temperature(values, mode, batch_size=size, min_effective=min_effective)
     weights = weight_step_weights(values, tau)
     different, places = distinct(choices)
     summed = torch.zeros(len(different), dtype=torch.float64).index_add_(0, torch.tensor(places), weights)
-    for choice, weight in zip(different, summed.tolist(), strict=True):
-        if weight > 0:
-            scorer.backward(choice, weight / size)
+    scorer.backward([(choice, w / size) for choice, w in zip(different, summed.tolist(), strict=True) if w > 0])
     return scores
 
 
@@ -134,10 +166,6 @@ def clip_gradients(module: nn.Module, limit: float | None) -> None:
     """Scale the gradient to at most this norm, once, after all architectures have been added."""
     if limit is not None:
         nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], limit)
-
-
-def _batch_size(scorer: SupernetScorer) -> int:
-    return sum(len(labels) for _, labels in scorer.micro_batches)
 
 
 def _scale_gradients(parameters: Sequence[nn.Parameter], factor: float) -> None:

@@ -22,11 +22,12 @@ from vidnas.engine.config import TrainConfig, fixed_settings
 from vidnas.engine.interrupt import Interrupted
 from vidnas.engine.keeper import Pace, RunKeeper
 from vidnas.engine.loaders import TrainLoaders
+from vidnas.engine.processes import first_alone, is_first_process, say_nothing
 from vidnas.engine.progress import StepProgress
 from vidnas.engine.recalibrate import recalibrate_norms
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import State, check_identity, load_state, previous_path
-from vidnas.engine.trainer import is_first_process, make_trainer, quiet_lightning
+from vidnas.engine.trainer import make_trainer, quiet_lightning
 from vidnas.engine.validation import Validation
 from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build
@@ -94,7 +95,7 @@ def train(
         raise VidnasError(
             f"the list has {len(videos.classes)} classes, the network {spec.head.num_classes}; build it for the list's"
         )
-    say = notify if is_first_process() else _say_nothing
+    say = first_alone(notify)
     folder = RunFolder(run_dir)
     train_part, held_out = _divide(videos, config)
     identity = _identity(spec, train_part, config, data)
@@ -120,7 +121,7 @@ def train(
             network = fresh_network(network, config.seed, zero_init_residual=config.zero_init_residual)
         validate = Validation(held_out, data, config, spec.clip) if held_out is not None else None
         shows_bar = progress and is_first_process() and sys.stdout.isatty()
-        keeper = RunKeeper(config, pace, folder, identity, resumed, validate, _say_nothing if shows_bar else say)
+        keeper = RunKeeper(config, pace, folder, identity, resumed, validate, say_nothing if shows_bar else say)
         if keeper.final is None:
             _fit(network, keeper, loaders, device, shows_bar)
         made_from = {"list": videos.content_hash, "group_regex": data.group_regex, "jitter": list(data.jitter)}
@@ -235,7 +236,7 @@ def _put_kept_weights(network: VideoNetwork, keeper: RunKeeper, loaders: TrainLo
         weights.pop("n_averaged")
         kept = f"weights averaged with decay {config.ema} up to step {keeper.done}"
     if config.keep == "best":
-        best = load_state(keeper.folder.best, _say_nothing)
+        best = load_state(keeper.folder.best, say_nothing)
         assert best is not None
         weights = best["network"]
         kept = f"{'averaged ' if config.ema else ''}weights of step {best['step']}, the best on the held-out part"
@@ -268,7 +269,3 @@ def _builtins(settings: dict[str, Any]) -> dict[str, Any]:
         name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
         for name, value in settings.items()
     }
-
-
-def _say_nothing(_: str) -> None:
-    pass

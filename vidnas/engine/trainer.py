@@ -1,7 +1,6 @@
-"""Lightning's Trainer as this package uses it."""
+"""Lightning's Trainer, and its Fabric for loops of our own, as this package uses them."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,8 +8,9 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.fabric import Fabric
 
+from vidnas.engine.processes import launched
 from vidnas.errors import VidnasError
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -33,8 +33,7 @@ def make_trainer(
     """
     if precision == "fp16" and device.type == "cpu":
         raise VidnasError("train.precision: fp16 needs a GPU; use bf16 or fp32 on a CPU")
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
-    nodes = max(1, int(os.environ.get("WORLD_SIZE", local)) // local)
+    local, nodes = launched(devices)
     several = local * nodes > 1
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
@@ -52,12 +51,35 @@ def make_trainer(
     )
 
 
+def make_fabric(device: torch.device, precision: str) -> Fabric:
+    """This process on its device; under torchrun the processes meet here, more than once if need be.
+
+    Raises:
+        VidnasError: more processes than GPUs.
+    """
+    local, nodes = launched()
+    if local * nodes == 1:
+        return Fabric(accelerator=device.type, devices=1, precision=_PRECISION[precision])
+    if device.type == "cuda" and torch.cuda.device_count() < local:
+        raise VidnasError(
+            f"torchrun starts {local} processes here, where there are {torch.cuda.device_count()} GPUs; lower "
+            "--nproc-per-node, or set search.device to cpu"
+        )
+    fabric = Fabric(
+        accelerator=device.type, devices=local, num_nodes=nodes, strategy="ddp", precision=_PRECISION[precision]
+    )
+    with quiet_lightning():
+        fabric.launch()
+    return fabric
+
+
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's remarks on hardware, workers and products, and torch's on strides."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
@@ -65,9 +87,5 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             yield
     finally:
-        logger.setLevel(level)
-
-
-def is_first_process() -> bool:
-    """Whether this process writes files and talks to the user."""
-    return rank_zero_only.rank == 0
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -11,6 +11,7 @@ from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.files import write_json
+from vidnas.engine.processes import first_alone, is_first_process, say
 from vidnas.engine.results import TestResult
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.test import test
@@ -106,9 +107,11 @@ def run_videos(
     paths: RunPaths,
     *,
     resume: bool = False,
-    notify: Notify = print,
+    notify: Notify = say,
 ) -> RunOutcome:
     """Search, then train and test the network found and X3D. The test list is used once for each, at the end.
+
+    Several processes all call this; the first one writes and notifies.
 
     Args:
         lists: training and test list.
@@ -125,6 +128,7 @@ def run_videos(
     Raises:
         Interrupted: stopped by a signal; everything done so far is kept.
     """
+    notify = first_alone(notify)
     phases: list[Timed] = []
     start = time.perf_counter()
     search = search_videos(plan, data_config, search_data, search_config, paths.search, resume=resume, notify=notify)
@@ -139,11 +143,13 @@ def run_videos(
         phases.append(Timed(f"train {name}", time.perf_counter() - start))
         result = test(run.network, lists.test, data_config, views, batch_size=train_config.batch_size)
         phases.append(Timed(f"test {name}", result.wall_sec))
-        result.save(run.folder.test)
+        if is_first_process():
+            result.save(run.folder.test)
         notify(f"{name}: {result.describe()}")
         trained[name] = Trained(spec, result, run.kept, run.figures.get("peak_memory_mib"))
     outcome = RunOutcome(lists, plan, search, trained["searched"], trained["X3D"], tuple(phases))
-    write_json(paths.result, summary(outcome))
+    if is_first_process():
+        write_json(paths.result, summary(outcome))
     notify(headline(outcome))
     return outcome
 

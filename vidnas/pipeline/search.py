@@ -1,6 +1,7 @@
 """Search: from a plan to a derived architecture, in one folder that can be killed and resumed."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,22 @@ from vidnas.data.dataset import TrainClips, ViewClips
 from vidnas.data.sampler import SequentialBatches, StepBatches
 from vidnas.engine.candidates import Judged, judge, probable_candidates
 from vidnas.engine.files import read_json, replace_file, write_json
+from vidnas.engine.processes import (
+    first_alone,
+    is_first_process,
+    process_count,
+    process_rank,
+    say,
+    together,
+)
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.runtime import choose_device, set_threads, tune_allocator, use_repeatable_kernels
 from vidnas.engine.search_config import Schedule, SearchConfig
 from vidnas.engine.search_estimate import SearchEstimate, measure_search
-from vidnas.engine.supernet_search import (
-    Batches,
-    SearchFolder,
-    SupernetSearch,
-    check_fingerprint,
-    make_fabric,
-    run_search,
-)
+from vidnas.engine.search_folder import SearchFolder
+from vidnas.engine.state import check_fingerprint
+from vidnas.engine.supernet_search import Batches, SupernetSearch, run_search
+from vidnas.engine.trainer import make_fabric
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.search.space import Choice
 
@@ -76,12 +81,12 @@ class SearchData:
         return max(1, len(self.weights) // self.config.batch_size)
 
     def weights_batches(self, schedule: Schedule) -> Batches:
-        """Training batches from a step on."""
+        """This process's part of the training batches from a step on."""
         size, together = self.config.batch_size, self.clips_per_video
         return self._batches(self.weights, size, schedule.total, self.config.seed, together)
 
     def alpha_batches(self, schedule: Schedule) -> Batches:
-        """Scoring batches from an alpha step on."""
+        """This process's part of the scoring batches from an alpha step on."""
         return self._batches(self.alpha, self.config.score_batch_size, schedule.alpha_steps, self.config.seed + 1)
 
     def _batches(
@@ -89,26 +94,42 @@ class SearchData:
     ) -> Batches:
         def start_at(step: int) -> Any:
             batches = StepBatches(
-                len(clips), size, seed, num_steps=steps, start_step=step, clips_per_video=clips_per_video
+                len(clips),
+                size,
+                seed,
+                num_steps=steps,
+                start_step=step,
+                rank=process_rank(),
+                world_size=process_count(),
+                clips_per_video=clips_per_video,
             )
             return make_loader(clips, batches, self.workers)
 
         return start_at
 
 
-def prepare_process(config: SearchConfig) -> None:
-    """Allocator, threads and repeatable kernels, before the first tensor."""
+def prepare_process(config: SearchConfig) -> SearchConfig:
+    """Allocator, threads and repeatable kernels, before the first tensor; under torchrun, meet the other processes.
+
+    Returns:
+        The settings, with the number of shards settled.
+
+    Raises:
+        VidnasError: batches, shards and processes that do not divide; more processes than GPUs.
+    """
     tune_allocator()
     set_threads(config.threads)
     use_repeatable_kernels()
+    make_fabric(choose_device(config.device), config.precision)
+    return together(config.for_processes, process_count())
 
 
 def estimate_search(plan: SearchPlan, data: SearchData, config: SearchConfig) -> SearchEstimate:
     """Measure a few steps on a supernet that is thrown away."""
     schedule = config.schedule(data.steps_per_epoch)
     search = _new_search(plan, schedule, config)
-    weights_batch = next(iter(data.weights_batches(schedule)(0)))
-    alpha_batch = next(iter(data.alpha_batches(schedule)(0)))
+    weights_batch = together(next, iter(data.weights_batches(schedule)(0)))
+    alpha_batch = together(next, iter(data.alpha_batches(schedule)(0)))
     return measure_search(search, weights_batch, alpha_batch)
 
 
@@ -120,9 +141,12 @@ def search_videos(
     root: Path,
     *,
     resume: bool = False,
-    notify: Notify = print,
+    notify: Notify = say,
 ) -> SearchResult:
     """Train the supernet and alpha, then derive: candidates under the target are judged on the holdout.
+
+    Several processes, started by torchrun and brought together by `prepare_process`, all call this; the first one
+    writes and notifies.
 
     Args:
         plan: space, target and parts.
@@ -137,8 +161,13 @@ def search_videos(
         Interrupted: stopped by a signal; the state is saved.
         VidnasError: as `vidnas.engine.supernet_search.run_search`.
     """
-    with RunFolder(root).lock():
-        return _search_locked(plan, data_config, data, config, SearchFolder(root), resume, notify)
+    config = config.for_processes(process_count())
+    with ExitStack() as held:
+        if is_first_process():
+            together(held.enter_context, RunFolder(root).lock())
+        else:
+            together(held.enter_context, nullcontext())
+        return _search_locked(plan, data_config, data, config, SearchFolder(root), resume, first_alone(notify))
 
 
 def _search_locked(
@@ -152,13 +181,10 @@ def _search_locked(
 ) -> SearchResult:
     schedule = config.schedule(data.steps_per_epoch)
     fingerprint = _fingerprint(plan, data_config, config)
-    if resume and folder.result.exists():
-        record = read_json(folder.result)
-        check_fingerprint(record["fingerprint"], fingerprint, folder.result)
+    if resume and (finished := together(_finished_before, folder, fingerprint)) is not None:
         notify(f"{folder.derived}: searched already, nothing to do")
-        return SearchResult(ArchSpec.load(folder.derived), record, folder)
-    RunFolder(folder.root).open({"search": asdict(config), "fingerprint": fingerprint}, resume=resume)
-    replace_file(folder.space, plan.space.to_json().encode())
+        return finished
+    together(_open, folder, plan, {"search": asdict(config), "fingerprint": fingerprint}, resume)
     search = _new_search(plan, schedule, config)
     run_search(
         search,
@@ -172,14 +198,34 @@ def _search_locked(
     judged = _judge(search, data, config)
     record = {**_record(search, plan, judged), "fingerprint": fingerprint}
     spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
-    replace_file(folder.derived, spec.to_json().encode())
-    write_json(folder.result, record)
+    result = SearchResult(spec, record, folder)
+    together(_write, result)
     notify(f"{folder.derived}: {network_cost(spec)}, H/H0 {record['entropy_share']:.2f}")
-    return SearchResult(spec, record, folder)
+    return result
+
+
+def _finished_before(folder: SearchFolder, fingerprint: Mapping[str, Any]) -> SearchResult | None:
+    if not folder.result.exists():
+        return None
+    record = read_json(folder.result)
+    check_fingerprint(record["fingerprint"], fingerprint, folder.result)
+    return SearchResult(ArchSpec.load(folder.derived), record, folder)
+
+
+def _open(folder: SearchFolder, plan: SearchPlan, settings: Mapping[str, Any], resume: bool) -> None:
+    if is_first_process():
+        RunFolder(folder.root).open(settings, resume=resume)
+        replace_file(folder.space, plan.space.to_json().encode())
+
+
+def _write(result: SearchResult) -> None:
+    if is_first_process():
+        replace_file(result.folder.derived, result.spec.to_json().encode())
+        write_json(result.folder.result, result.record)
 
 
 def _new_search(plan: SearchPlan, schedule: Schedule, config: SearchConfig) -> SupernetSearch:
-    fabric = make_fabric(config, choose_device(config.device))
+    fabric = make_fabric(choose_device(config.device), config.precision)
     return SupernetSearch(plan.space, plan.budgets, schedule, config, fabric)
 
 

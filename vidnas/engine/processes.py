@@ -1,0 +1,161 @@
+"""Several processes of one run: what they add up, and how one that fails ends all of them.
+
+torchrun starts them (docs/search.md), and they meet in `vidnas.engine.trainer`. A process that runs alone adds nothing
+and agrees with itself.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import ParamSpec, TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import Tensor, nn
+
+from vidnas.errors import EndedElsewhere, VidnasError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Gradients travel in pieces of this size: few enough to be quick, small enough not to double their memory.
+_BUCKET_ELEMENTS = 1 << 22
+
+
+def launched(devices: int = 1) -> tuple[int, int]:
+    """Processes on this machine, and machines: as torchrun says, else `devices` on one machine."""
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+    return local, max(1, int(os.environ.get("WORLD_SIZE", local)) // local)
+
+
+def process_count() -> int:
+    """Processes that have met so far in this run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def process_rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if process_count() > 1 else 0
+
+
+def is_first_process() -> bool:
+    """Whether this process writes files and talks to the user."""
+    return bool(rank_zero_only.rank == 0)
+
+
+def first_alone(notify: Callable[[str], None]) -> Callable[[str], None]:
+    """`notify` on the first process, silence on the others."""
+    return notify if is_first_process() else say_nothing
+
+
+def say(line: str) -> None:
+    """Print from the first process alone."""
+    if is_first_process():
+        print(line, flush=True)
+
+
+def say_nothing(_: str) -> None:
+    """For what takes a line for the user."""
+
+
+def add_up(numbers: Tensor) -> Tensor:
+    """The sum over all processes, the same bits on each.
+
+    Raises:
+        VidnasError: another process has gone away.
+    """
+    return _reduce(numbers, "sum")
+
+
+def largest(number: float) -> float:
+    """The largest of the numbers that the processes give (float64).
+
+    Raises:
+        VidnasError: another process has gone away.
+    """
+    return float(_reduce(torch.tensor(number, dtype=torch.float64), "max"))
+
+
+def together(work: Callable[P, T], *args: P.args, **settings: P.kwargs) -> T:
+    """Do what may fail in one process alone; if it does, it fails in all of them.
+
+    Raises:
+        EndedElsewhere: another process failed; the first that did raises its own error.
+    """
+    if process_count() == 1:
+        return work(*args, **settings)
+    failure: Exception | None = None
+    try:
+        result = work(*args, **settings)
+    except Exception as error:
+        failure = error
+    here, nowhere = process_rank(), process_count()
+    first = -int(largest(-(nowhere if failure is None else here)))
+    if first == nowhere:
+        return result
+    if failure is not None and first == here:
+        raise failure
+    raise EndedElsewhere from failure
+
+
+def told_once(error: VidnasError) -> VidnasError:
+    """An error that all processes raise alike: itself on the first one, silence with its exit code on the others."""
+    return error if is_first_process() else EndedElsewhere(error.exit_code)
+
+
+def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace gradients by their sums over the processes; a parameter that none of them used keeps None.
+
+    Processes may have used different parameters. All end with the same bits in the same layout, so that whatever
+    follows (a norm to clip, a step) is the same on each.
+    """
+    if process_count() == 1:
+        return
+    every = list(parameters)
+    used = add_up(torch.tensor([parameter.grad is not None for parameter in every], dtype=torch.int32))
+    for bucket in _buckets([parameter for parameter, users in zip(every, used.tolist(), strict=True) if users]):
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in bucket])
+        sums = add_up(flat).split([parameter.numel() for parameter in bucket])
+        for parameter, total in zip(bucket, sums, strict=True):
+            # Fused optimisers read a gradient in the order of its parameter's memory.
+            parameter.grad = torch.empty_like(parameter).copy_(total.view_as(parameter))
+
+
+def same_everywhere(tensors: Iterable[Tensor]) -> bool:
+    """Whether all processes hold the same bits."""
+    if process_count() == 1:
+        return True
+    digest = hashlib.blake2b(digest_size=6)  # 48 bits, which float64 holds exactly
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    number = int.from_bytes(digest.digest(), "big")
+    return largest(number) == -largest(-number)
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
+    bucket: list[nn.Parameter] = []
+    for parameter in parameters:
+        if bucket and sum(p.numel() for p in bucket) + parameter.numel() > _BUCKET_ELEMENTS:
+            yield bucket
+            bucket = []
+        bucket.append(parameter)
+    if bucket:
+        yield bucket
+
+
+def _reduce(numbers: Tensor, how: str) -> Tensor:
+    if process_count() == 1:
+        return numbers
+    # nccl sees nothing but the memory of GPUs.
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else numbers.device
+    sent = numbers.to(device, copy=True)
+    try:
+        dist.all_reduce(sent, dist.ReduceOp.SUM if how == "sum" else dist.ReduceOp.MAX)
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise VidnasError(
+            f"process {process_rank()}: another process of this run has ended or does not answer ({reason[:120]}); "
+            "the same command with --resume goes on from the last saved state"
+        ) from error
+    return sent.to(numbers.device)
