@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from vidnas.arch.cost import network_cost
+from vidnas.arch.cost import network_cost, parse_macs
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.synthetic import write_dataset
 from vidnas.errors import VidnasError
 from vidnas.pipeline.lists import SEARCH_PARTS, holding, load_lists, search_parts
-from vidnas.pipeline.plan import SpaceChoice, parse_macs, plan_search, x3d_baseline
+from vidnas.pipeline.plan import SpaceChoice, plan_search, x3d_baseline
 from vidnas.search.costs import CostTable
 from vidnas.search.spaces.scaled import tiny_space
 

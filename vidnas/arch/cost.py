@@ -5,13 +5,16 @@ activations, pooling and additions count nothing. `weights` are the weights of t
 parameters, `activations` the elements that those layers output.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.spec import ArchSpec, ClipSpec, StreamSpec
+from vidnas.errors import VidnasError
 
 HeadPositions = Literal["one", "all"]
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
 class LayerCost(NamedTuple):
@@ -41,6 +44,19 @@ class Cost(NamedTuple):
 def format_macs(macs: float) -> str:
     """`1.963 GMACs`, `48.20 MMACs`."""
     return f"{macs / 1e9:.3f} GMACs" if macs >= 1e8 else f"{macs / 1e6:.2f} MMACs"
+
+
+def parse_macs(text: str) -> float:
+    """`50M`, `0.5G`, `50000000`.
+
+    Raises:
+        VidnasError: not a cost.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(?:e(\d+))?\s*([kKmMgG]?)", text.strip())
+    value = float(match[1]) * 10 ** int(match[2] or 0) * _UNITS[match[3].lower()] if match else 0.0
+    if value <= 0:
+        raise VidnasError(f"target {text!r}: write multiply-adds of one clip, as 50M or 0.5G")
+    return value
 
 
 def network_cost(spec: ArchSpec, clip: ClipSpec | None = None, head: HeadPositions = "one") -> Cost:

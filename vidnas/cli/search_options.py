@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vidnas.arch.cost import parse_macs
 from vidnas.cli.parsing import UsageError, make_config_parser
 from vidnas.errors import VidnasError
 
@@ -47,7 +48,7 @@ def search_parser(verb: str, description: str) -> "ConfigParser":
     )
     parser.add_argument("--target_macs", type=str, help="Budget: multiply-adds of one clip, as 50M or 0.5G.")
     parser.add_argument("--out", type=str, help="Run folder.")
-    parser.add_argument("--space", type=str, default="auto", help="auto, autox3d, tiny, or a space file.")
+    parser.add_argument("--space", type=str, default="auto", help="auto, autox3d, tiny, or a file (`vidnas space`).")
     parser.add_argument("--clip", type=str | None, default=None, help="Frames x size, as 16x56; default by the space.")
     parser.add_argument(
         "--sampling", type=Literal["stride", "uniform"] | None, default=None, help="How frames are taken."
@@ -66,7 +67,7 @@ def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
     """Parse, read the lists and choose the space; prints what was chosen."""
     from vidnas.data.datamodule import DataConfig
     from vidnas.pipeline.lists import load_lists
-    from vidnas.pipeline.plan import SpaceChoice, parse_macs, plan_search
+    from vidnas.pipeline.plan import SpaceChoice, plan_search
     from vidnas.pipeline.search import SearchData, prepare_process
 
     parsed = parser.parse_args(argv)
