@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vidnas.arch.cost import network_cost, parse_macs
+from vidnas.arch.registry import get_spec
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.synthetic import write_dataset
 from vidnas.errors import VidnasError
@@ -93,6 +94,21 @@ def test_space_files_and_clips(videos: Path, tmp_path: Path) -> None:
         plan_search(train, 4e6, SpaceChoice(space="tin"), seed=0)
     with pytest.raises(VidnasError, match=r"need space.clip|--clip"):
         plan_search(train, 4e6, SpaceChoice(sampling="uniform"), seed=0)
+
+
+def test_spaces_that_users_write(videos: Path, tmp_path: Path) -> None:
+    train = load_lists(DataConfig(videos)).train
+    mine = tmp_path / "mine.yaml"
+    text = tiny_space(num_classes=9).to_yaml()
+    mine.write_text(text.replace("channels: [8, 12, 16]", "channels: {from: 8, to: 16, step: 4}"))
+    plan = plan_search(train, 4e6, SpaceChoice(space=str(mine)), seed=0)
+    assert plan.space == tiny_space(num_classes=2)
+    mine.write_text(text.replace("channels: [8, 12, 16]", "channels: [8, 12, 18]"))
+    with pytest.raises(VidnasError, match=rf"{mine}, line 11: streams.0.groups.0.channels: must rise in equal steps"):
+        plan_search(train, 4e6, SpaceChoice(space=str(mine)), seed=0)
+    mine.write_text(get_spec("x3d_xs").to_yaml())
+    with pytest.raises(VidnasError, match="x3d_xs has one architecture, so there is nothing to search"):
+        plan_search(train, 4e6, SpaceChoice(space=str(mine)), seed=0)
 
 
 def test_x3d_baseline_costs_the_same_and_sees_the_same() -> None:

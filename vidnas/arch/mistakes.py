@@ -56,6 +56,8 @@ def _broken(detail: ErrorDetails, model: type[BaseModel], on_lists: str | None) 
     if kind == "model_type":
         fields = ", ".join(_fields(model, path))
         return path, f"{'is empty' if given is None else 'is not a mapping'}; its fields are {fields}"
+    if given is None and kind.endswith("_type"):
+        return path, "is empty"
     if kind == "tuple_type":
         return path, "must be a list"
     shown = f" (got {given!r})" if isinstance(given, int | float | str) else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vidnas.arch.cost import format_macs, network_cost, parse_macs
-from vidnas.arch.registry import resolve
+from vidnas.arch.registry import list_models, resolve
 from vidnas.cli.parsing import Parser, UsageError, make_parser, suggestion
 from vidnas.errors import VidnasError
 from vidnas.search.space import Space
@@ -110,6 +110,10 @@ def _space_parser(action: str, description: str) -> Parser:
 def _space(options: argparse.Namespace) -> Space:
     if options.space == "auto":
         raise VidnasError("auto is made for videos and a target; `vidnas search --dry-run` tells what it comes to")
+    if options.space in list_models():
+        raise VidnasError(
+            f"{options.space} is a network; `vidnas space template {options.space}` starts a space from it"
+        )
     space = resolve_space(options.space)
     return space.with_clip(space.clip.resized(options.clip)) if options.clip else space
 
@@ -154,7 +158,7 @@ def _as_text(report: dict[str, Any]) -> str:
         lines += ["", *_aligned([["decision", "options"], *decisions])]
     if coverage:
         lines += ["", *_aligned([["channels", *WINDOW_MODES], *coverage])]
-        lines += ["", "Below each way to choose channels: how many of the widths use each equal part of the widest."]
+        lines += ["", "naive, fair, cyclic: how many of the widths use each equal part of the widest."]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from vidnas.arch.spec import GloReSpec
 
 Attention = Literal["none", "glore"] | GloReSpec
 MAX_NODES = 216
+_ON_LISTS = "must be one value; list whole units, as in [none, {nodes: 36, states: 72}, {nodes: 72, states: 144}]"
 
 
 def as_attention(value: Any) -> Attention:
@@ -29,7 +30,7 @@ def as_attention(value: Any) -> Attention:
     try:
         return GloReSpec.model_validate(value)
     except ValidationError as error:
-        raise FieldError(*first_mistake(error, GloReSpec)) from error
+        raise FieldError(*first_mistake(error, GloReSpec, _ON_LISTS)) from error
 
 
 def glore_spec(channels: int, nodes_per_channel: float = 1.5) -> GloReSpec:
