@@ -30,7 +30,7 @@ def space() -> Space:
         )
         for _ in range(2)
     )
-    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=24)
+    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=24)
     head = HeadSpec(num_classes=3, hidden=16, dropout=0.2)
     return Space(name="loop", clip=ClipSpec(frames=2, size=16), streams=(stream,), head=head)
 

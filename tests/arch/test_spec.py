@@ -42,6 +42,26 @@ def tree_of(name: str) -> Any:
     return json.loads(get_spec(name).to_json())
 
 
+def line_of_field(text: str, path: list[str]) -> int:
+    """By indentation: the line of a field in indented JSON, or of what it should stand in."""
+    line, depth = 1, 0
+    lines = text.splitlines()
+    for part in path:
+        depth += 2
+        items = -1
+        for number in range(line, len(lines)):
+            indent = len(lines[number]) - len(lines[number].lstrip())
+            if indent < depth:
+                return line
+            if indent > depth or lines[number].strip()[0] in "}]":
+                continue
+            items += 1
+            if lines[number].strip().startswith(f'"{part}":') or part == str(items):
+                line = number + 1
+                break
+    return line
+
+
 GROUP = ("streams", 0, "groups", 3)
 
 
@@ -58,10 +78,14 @@ GROUP = ("streams", 0, "groups", 3)
         ((*GROUP, "expansion"), 0.01, r"streams.0.groups.3.expansion: 0.01 x 48 channels leaves no hidden channel"),
         ((*GROUP, "expansion"), float("inf"), r"streams.0.groups.3.expansion: .*finite"),
         ((*GROUP, "expansion"), 1e308, r"streams.0.groups.3.expansion: .*less than or equal to 1000"),
-        ((*GROUP, "attention", "after"), [4], r"streams.0.groups.3: attention.after names block 4 of 3"),
-        ((*GROUP, "attention", "after"), [2, 2], r"streams.0.groups.3.attention: after must name each block once"),
+        ((*GROUP, "attention", "after"), [4], r"streams.0.groups.3.attention.after: names block 4 of 3"),
+        ((*GROUP, "attention", "after"), [2, 2], r"streams.0.groups.3.attention.after: must name each block once"),
         ((*GROUP, "attention", "nodes"), 0, r"streams.0.groups.3.attention.nodes: .*greater than or equal to 1"),
-        ((*GROUP, "dilation"), 2, r"streams.0.groups.3.dilation: Extra inputs are not permitted"),
+        ((*GROUP, "dilation"), 2, r"streams.0.groups.3.dilation: no such field$"),
+        ((*GROUP, "chanels"), 16, r"streams.0.groups.3.chanels: no such field; did you mean channels\?$"),
+        ((*GROUP, "channels"), [16, 24], r"streams.0.groups.3.channels: must be one value; lists make a search space"),
+        ((*GROUP, "kernel"), "3x3", r"streams.0.groups.3.kernel: is not a mapping; its fields are t, s$"),
+        (("streams", 0, "stem"), None, r"streams.0.stem: is empty; its fields are channels, kernel, in_channels$"),
         (("streams", 0, "groups"), [], r"streams.0.groups: .*at least 1 item"),
         (("streams", 0, "stem", "kernel"), {"t": 5}, r"streams.0.stem.kernel.s: Field required"),
         (("streams", 0, "se", "ratio"), 1.5, r"streams.0.se.ratio: .*less than or equal to 1"),
@@ -73,15 +97,18 @@ GROUP = ("streams", 0, "groups", 3)
         (("head", "dropout"), 1.0, r"head.dropout: .*less than 1"),
         (("head", "num_classes"), -1, r"head.num_classes: .*greater than or equal to 0"),
         (("name",), "", r"name: .*at least 1 character"),
-        (("flops",), 1, r"flops: Extra inputs are not permitted"),
+        (("flops",), 1, r"flops: no such field$"),
     ],
 )
 def test_a_message_names_file_field_and_rule(path: Place, value: Any, message: str, tmp_path: Path) -> None:
     file = tmp_path / "spec.json"
-    file.write_text(json.dumps(changed(tree_of("autox3d_s"), path, value)))
-    with pytest.raises(VidnasError, match=f"^{file}: {message}") as raised:
+    text = json.dumps(changed(tree_of("autox3d_s"), path, value), indent=2)
+    file.write_text(text)
+    with pytest.raises(VidnasError, match=rf"^{file}, line \d+: {message}") as raised:
         ArchSpec.load(file)
     assert "\n" not in str(raised.value)
+    line = int(str(raised.value).removeprefix(f"{file}, line ").split(":")[0])
+    assert line == line_of_field(text, str(raised.value).split(": ")[1].split("."))
 
 
 def test_a_message_counts_further_mistakes() -> None:
@@ -97,8 +124,12 @@ def test_what_is_not_json_is_refused_with_its_line(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(VidnasError, match=r"spec.json: cannot read the architecture \(not a text file\)"):
         ArchSpec.load(binary)
-    with pytest.raises(VidnasError, match="valid dictionary"):
+    with pytest.raises(
+        VidnasError, match=r"line 1: architecture: is not a mapping; its fields are name, clip, streams, head$"
+    ):
         ArchSpec.from_json("[]")
+    with pytest.raises(VidnasError, match=r"spec.json, line 3: name is given twice, first in line 2; keep one"):
+        ArchSpec.from_json('{\n\t"name": "a",\n\t"name": "b"\n}', "spec.json")
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -91,7 +91,7 @@ def test_info_of_a_broken_spec_names_the_field(capsys, tmp_path):
     path = tmp_path / "broken.json"
     path.write_text(json.dumps(data))
     assert main(["info", str(path)]) == 1
-    assert f"{path}: streams.0.groups.1.kernel: sides must be odd" in capsys.readouterr().err
+    assert f"{path}, line 1: streams.0.groups.1.kernel: sides must be odd, got 2 x 3 x 3\n" in capsys.readouterr().err
 
 
 def test_plot_writes_svg_and_png(capsys, tmp_path):

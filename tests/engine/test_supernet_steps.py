@@ -27,7 +27,7 @@ def space() -> Space:
         )
         for _ in range(2)
     )
-    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=24)
+    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=24)
     return Space(
         name="steps", clip=ClipSpec(frames=2, size=16), streams=(stream,), head=HeadSpec(num_classes=4, hidden=16)
     )

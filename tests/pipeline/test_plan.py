@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from vidnas.arch.cost import network_cost
+from vidnas.arch.cost import network_cost, parse_amount
+from vidnas.arch.registry import get_spec
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.synthetic import write_dataset
 from vidnas.errors import VidnasError
 from vidnas.pipeline.lists import SEARCH_PARTS, holding, load_lists, search_parts
-from vidnas.pipeline.plan import SpaceChoice, parse_amount, plan_search, x3d_baseline
+from vidnas.pipeline.plan import SpaceChoice, plan_search, x3d_baseline
 from vidnas.search.costs import CostTable
 from vidnas.search.spaces.scaled import tiny_space
 
@@ -27,13 +28,13 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("text", "macs"), [("50M", 50e6), ("0.5G", 0.5e9), (".5g", 0.5e9), ("1e6", 1e6), ("12000000", 12e6), ("20k", 2e4)]
 )
 def test_budgets_are_read(text: str, macs: float) -> None:
-    assert parse_amount(text, "multiply-adds of one clip") == pytest.approx(macs)
+    assert parse_amount(text) == pytest.approx(macs)
 
 
 @pytest.mark.parametrize("text", ["", "0", "fifty", "50MB", "-3M", "1e", "3 M M"])
 def test_what_is_no_budget_is_refused(text: str) -> None:
     with pytest.raises(VidnasError, match="write multiply-adds of one clip, as 50M"):
-        parse_amount(text, "multiply-adds of one clip")
+        parse_amount(text)
 
 
 def test_parts_share_no_group_and_are_the_whole_list(videos: Path) -> None:
@@ -104,6 +105,21 @@ def test_space_files_and_clips(videos: Path, tmp_path: Path) -> None:
         plan_search(train, {"macs": 4e6}, SpaceChoice(space="tin"), seed=0)
     with pytest.raises(VidnasError, match=r"need space.clip|--clip"):
         plan_search(train, {"macs": 4e6}, SpaceChoice(sampling="uniform"), seed=0)
+
+
+def test_spaces_that_users_write(videos: Path, tmp_path: Path) -> None:
+    train = load_lists(DataConfig(videos)).train
+    mine = tmp_path / "mine.yaml"
+    text = tiny_space(num_classes=9).to_yaml()
+    mine.write_text(text.replace("channels: [8, 12, 16]", "channels: {from: 8, to: 16, step: 4}"))
+    plan = plan_search(train, {"macs": 4e6}, SpaceChoice(space=str(mine)), seed=0)
+    assert plan.space == tiny_space(num_classes=2)
+    mine.write_text(text.replace("channels: [8, 12, 16]", "channels: [8, 12, 18]"))
+    with pytest.raises(VidnasError, match=rf"{mine}, line 11: streams.0.groups.0.channels: must rise in equal steps"):
+        plan_search(train, {"macs": 4e6}, SpaceChoice(space=str(mine)), seed=0)
+    mine.write_text(get_spec("x3d_xs").to_yaml())
+    with pytest.raises(VidnasError, match="x3d_xs has one architecture, so there is nothing to search"):
+        plan_search(train, {"macs": 4e6}, SpaceChoice(space=str(mine)), seed=0)
 
 
 def test_x3d_baseline_costs_the_same_and_sees_the_same() -> None:

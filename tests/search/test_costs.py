@@ -71,7 +71,7 @@ def test_the_dearest_is_not_always_the_largest_of_everything() -> None:
     groups = tuple(
         GroupSpace(depth=1, stride=stride, channels=(8, 16), expansion=(0.5,), kernel=kernel) for stride in (2, 1)
     )
-    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=1)
+    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=1)
     head = HeadSpec(num_classes=2, hidden=1)
     space = Space(name="odd", clip=ClipSpec(frames=2, size=16), streams=(stream,), head=head)
     table = CostTable.of(space)

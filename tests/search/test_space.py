@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ClipSpec, GloReSpec
 from vidnas.errors import VidnasError
-from vidnas.search.space import Choice, Space, Variable, glore_spec
+from vidnas.search.attention_options import glore_spec
+from vidnas.search.space import Choice, Space, Variable
 from vidnas.search.spaces.autox3d import ROWS, autox3d_space
 from vidnas.search.spaces.registry import list_spaces, resolve_space
 from vidnas.search.spaces.scaled import scaled_space, tiny_space
@@ -108,7 +109,9 @@ def test_encode_names_any_other_difference() -> None:
     stream = full.decode(full.largest()).streams[0]
     group = stream.groups[0].model_copy(update={"attention": GloReSpec(nodes=1, states=2)})
     odd = stream.model_copy(update={"groups": (group, *stream.groups[1:])})
-    with pytest.raises(VidnasError, match=r"streams\.0\.groups\.0\.attention\.nodes is 1"):
+    with pytest.raises(
+        VidnasError, match=r"streams\.0\.groups\.0\.attention is glore 1x2, the choices are none, glore 42x84"
+    ):
         full.encode(full.decode(full.largest()).model_copy(update={"streams": (odd,)}))
 
 
@@ -144,21 +147,24 @@ def test_json_round_trip(space: Space, tmp_path: Path) -> None:
     [
         ({"channels": []}, r"groups\.1\.channels: is empty"),
         ({"kernel": []}, r"groups\.1\.kernel: is empty"),
-        ({"kernel": [{"t": 3, "s": 3}] * 2}, r"groups\.1\.kernel: names a choice twice"),
-        ({"channels": [12, 16, 24]}, r"groups\.1\.channels: must rise in equal steps"),
+        ({"kernel": [{"t": 3, "s": 3}] * 2}, r"groups\.1\.kernel\.1: t3_s3 is a choice already; name each once"),
+        (
+            {"channels": [12, 16, 24]},
+            r"groups\.1\.channels: must rise in equal steps, .*; 24 follows 16, where 20 would",
+        ),
         ({"channels": [4, 12, 20]}, "below its step"),
         ({"expansion": [3.0, 1.5]}, "must rise"),
         ({"channels": [10, 20]}, r"groups\.2\.expansion: 1.5~3 times 10~20 channels does not give whole numbers"),
         ({"expansion": [1.1, 2.2]}, r"groups\.1\.expansion: 1.1~2.2 times 8~16 channels"),
         ({"attention": ["nonlocal"]}, r"groups\.1\.attention\.0"),
-        ({"depths": 3}, r"groups\.1\.depths: Extra inputs"),
+        ({"depths": 3}, r"groups\.1\.depths: no such field; did you mean depth\?"),
         ({"stride": 1}, r"groups\.1\.channels: 12 channels in and out have a shortcut"),
     ],
 )
 def test_refusals_name_field_and_rule(fields: dict[str, Any], rule: str) -> None:
     with pytest.raises(VidnasError, match=rule) as caught:
         Space.from_json(json.dumps(changed(**fields)), "my.json")
-    assert str(caught.value).startswith("my.json: ")
+    assert str(caught.value).startswith("my.json, line 1: streams.0.groups.")
     assert "\n" not in str(caught.value)
 
 

@@ -34,7 +34,7 @@ def group(depth: int, stride: int, channels: tuple[int, ...]) -> GroupSpace:
 
 def small_space() -> Space:
     groups = (group(2, 2, (8, 12, 16)), group(2, 1, (8, 12, 16)), group(3, 2, (16, 24, 32, 40)))
-    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=48)
+    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=48)
     head = HeadSpec(num_classes=5, hidden=32, dropout=0.0)
     return Space(name="small", clip=ClipSpec(frames=3, size=24), streams=(stream,), head=head)
 

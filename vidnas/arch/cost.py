@@ -5,13 +5,16 @@ activations, pooling and additions count nothing. `weights` are the weights of t
 parameters, `activations` the elements that those layers output.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.spec import ArchSpec, ClipSpec, StreamSpec
+from vidnas.errors import VidnasError
 
 HeadPositions = Literal["one", "all"]
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 
 class LayerCost(NamedTuple):
@@ -48,6 +51,19 @@ def format_amount(metric: str, amount: float) -> str:
     if metric == "macs":
         return format_macs(amount)
     return f"{amount:.3g} ms" if metric == "ms" else f"{amount / 1e6:.3f} M {metric}"
+
+
+def parse_amount(text: str, what: str = "multiply-adds of one clip") -> float:
+    """`50M`, `0.5G`, `50000000`.
+
+    Raises:
+        VidnasError: not an amount of `what`.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(?:e(\d+))?\s*([kKmMgG]?)", text.strip())
+    value = float(match[1]) * 10 ** int(match[2] or 0) * _UNITS[match[3].lower()] if match else 0.0
+    if value <= 0:
+        raise VidnasError(f"target {text!r}: write {what}, as 50M or 0.5G")
+    return value
 
 
 def network_cost(spec: ArchSpec, clip: ClipSpec | None = None, head: HeadPositions = "one") -> Cost:

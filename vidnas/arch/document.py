@@ -1,4 +1,4 @@
-"""Frozen, validated data that lives in JSON files: what a spec and a search space have in common."""
+"""Frozen, validated data that lives in JSON or YAML files: what a spec and a search space have in common."""
 
 import hashlib
 import json
@@ -7,7 +7,11 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vidnas.arch.mistakes import first_mistake
+from vidnas.arch.yaml_text import lines_of, parse_json, parse_yaml, to_yaml
 from vidnas.errors import VidnasError
+
+FILE_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 class Frozen(BaseModel):
@@ -17,9 +21,15 @@ class Frozen(BaseModel):
 
 
 class Document(Frozen):
-    """A tree of specs that is a file of its own; `what` names its kind in messages."""
+    """A tree of specs that is a file of its own.
+
+    Attributes:
+        what: names its kind in messages.
+        on_lists: said of a list or mapping where one value is due.
+    """
 
     what: ClassVar[str]
+    on_lists: ClassVar[str]
 
     @property
     def content_hash(self) -> str:
@@ -31,44 +41,42 @@ class Document(Frozen):
         """Indented JSON; `from_json` gives an equal one back."""
         return self.model_dump_json(indent=2) + "\n"
 
+    def to_yaml(self) -> str:
+        """YAML for people to edit; `from_yaml` gives an equal one back."""
+        return to_yaml(self.model_dump(mode="json"))
+
     @classmethod
     def from_json(cls, text: str, source: str | None = None) -> Self:
         """Parse and validate; `source` names the text in messages.
 
         Raises:
-            VidnasError: not JSON, or a field that breaks a rule; the message names both.
+            VidnasError: not JSON, or a field that breaks a rule; the message names it and its line.
         """
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise VidnasError(f"{source or cls.what}, line {error.lineno}: not JSON ({error.msg})") from error
-        return cls.from_data(data, source)
+        return cls.from_data(parse_json(text, source or cls.what), source, text)
 
     @classmethod
-    def from_data(cls, data: Any, source: str | None = None) -> Self:
-        """Validate a tree of dicts and lists, as from JSON."""
+    def from_yaml(cls, text: str, source: str | None = None) -> Self:
+        """As `from_json`, for YAML."""
+        return cls.from_data(parse_yaml(text, source or cls.what), source, text)
+
+    @classmethod
+    def from_data(cls, data: Any, source: str | None = None, text: str | None = None) -> Self:
+        """Validate a tree of dicts and lists; messages name lines of the `text` that it was read from."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise VidnasError(f"{source or cls.what}: {explain(error)}") from error
+            path, rule = first_mistake(error, cls, cls.on_lists)
+            lines = [] if text is None else lines_of(text, path) or [1]
+            place = "".join([source or cls.what, *(f", line {line}" for line in lines[-1:])])
+            field = ".".join(map(str, path)) or cls.what
+            raise VidnasError(f"{place}: {field}: {rule}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a file."""
+        """Read a file: JSON if its name ends so, otherwise YAML."""
         try:
-            text = Path(path).read_text()
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not a text file"
             raise VidnasError(f"{path}: cannot read the {cls.what} ({reason})") from error
-        return cls.from_json(text, str(path))
-
-
-def explain(error: ValidationError) -> str:
-    """The first broken rule of a validation error as `field: rule`, and how many more there are."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    rule = first["msg"].removeprefix("Value error, ")
-    given = first.get("input")
-    shown = f" (got {given!r})" if isinstance(given, int | float | str) else ""
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {rule}{shown}{more}" if field else f"{rule}{more}"
+        return cls.from_json(text, str(path)) if Path(path).suffix == ".json" else cls.from_yaml(text, str(path))

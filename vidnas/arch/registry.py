@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from vidnas.arch.document import FILE_SUFFIXES
 from vidnas.arch.spec import ArchSpec
 from vidnas.arch.zoo import autox3d, x3d
 from vidnas.errors import VidnasError
@@ -47,10 +48,10 @@ def get_spec(name: str) -> ArchSpec:
 
 
 def resolve(name_or_file: str) -> ArchSpec:
-    """A zoo name, or a path to a spec file (anything with a .json suffix or a folder in it)."""
+    """A zoo name, or a path to a spec file (anything with a YAML or JSON suffix or a folder in it)."""
     if name_or_file in _ZOO:
         return get_spec(name_or_file)
     path = Path(name_or_file)
-    if path.suffix == ".json" or path.is_file() or len(path.parts) > 1:
+    if path.suffix in FILE_SUFFIXES or path.is_file() or len(path.parts) > 1:
         return ArchSpec.load(path)
     return get_spec(name_or_file)

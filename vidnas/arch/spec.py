@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from vidnas.arch.document import Document, Frozen
+from vidnas.arch.mistakes import FieldError
 from vidnas.errors import VidnasError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -95,10 +96,14 @@ class GloReSpec(Frozen):
     states: Positive
     after: tuple[Positive, ...] = ()
 
+    def __str__(self) -> str:
+        places = f" after {', '.join(map(str, self.after))}" if self.after else ""
+        return f"{self.kind} {self.nodes}x{self.states}{places}"
+
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if any(block >= following for block, following in pairwise(self.after)):
-            raise ValueError(f"after must name each block once, in order, got {list(self.after)}")
+            raise FieldError(("after",), f"must name each block once, in order, got {list(self.after)}")
         return self
 
 
@@ -118,7 +123,7 @@ class GroupSpec(Frozen):
     @model_validator(mode="after")
     def _attention_inside(self) -> Self:
         if self.attention and any(block > self.depth for block in self.attention.after):
-            raise ValueError(f"attention.after names block {max(self.attention.after)} of {self.depth}")
+            raise FieldError(("attention", "after"), f"names block {max(self.attention.after)} of {self.depth}")
         return self
 
 
@@ -166,6 +171,7 @@ class ArchSpec(Document):
     """A whole network: clip, streams, head. `num_classes` 0 leaves fc2 out and the network gives features."""
 
     what: ClassVar[str] = "architecture"
+    on_lists: ClassVar[str] = "must be one value; lists make a search space of it, see `vidnas space --help`"
 
     name: Annotated[str, Field(min_length=1)]
     clip: ClipSpec
@@ -182,9 +188,9 @@ class ArchSpec(Document):
                 bases = {group.channels} | ({channels} if stream.expansion_of == "input" else set())
                 for basis in bases:
                     if int(group.expansion * basis) < 1:
-                        raise ValueError(
-                            f"streams.{s}.groups.{g}.expansion: {group.expansion} x {basis} channels leaves "
-                            "no hidden channel"
+                        raise FieldError(
+                            ("streams", s, "groups", g, "expansion"),
+                            f"{group.expansion} x {basis} channels leaves no hidden channel",
                         )
                 channels = group.channels
         return self

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import ArgumentParser
 
+from vidnas.arch.yaml_text import lines_of
 from vidnas.cli.parsing import UsageError, suggestion, usage_error
 
 
@@ -111,16 +111,9 @@ def _rule(text: str) -> str:
 
 def _line_of(key: str, path: Path) -> int | None:
     """The line (from 1) on which a dotted key stands in a YAML file; None where it does not."""
+    parts = key.split(".")
     try:
-        node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        lines = lines_of(path.read_text(), parts)
+    except (OSError, UnicodeDecodeError):
         return None
-    line = None
-    for part in key.split("."):
-        if not isinstance(node, yaml.MappingNode):
-            return None
-        entry = next(((k, v) for k, v in node.value if k.value == part), None)
-        if entry is None:
-            return None
-        line, node = entry[0].start_mark.line + 1, entry[1]
-    return line
+    return lines[-1] if len(lines) == len(parts) else None

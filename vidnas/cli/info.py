@@ -14,7 +14,7 @@ COLUMNS = ("macs", "weights", "params", "activations")
 def run(argv: list[str]) -> int:
     """Print the table or JSON."""
     parser = make_parser("info", "Cost of a network for one clip, layer by layer.")
-    parser.add_argument("network", metavar="NAME|FILE", help="a name of `vidnas list`, or a spec file (JSON)")
+    parser.add_argument("network", metavar="NAME|FILE", help="a name of `vidnas list`, or a spec file (YAML, JSON)")
     parser.add_argument("--clip", help="count at other frames and crop, as in 13x182; default the network's own")
     parser.add_argument(
         "--head",

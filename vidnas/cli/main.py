@@ -18,6 +18,7 @@ VERBS = {
     "list": "names and costs of the built-in networks",
     "info": "cost of a network, layer by layer",
     "plot": "draw a network",
+    "space": "look into a search space, draw from it, start one",
     "data": "check a data set, copy it small, make one",
     "search": "find a network for a data set and a budget",
     "train": "train a network",

@@ -12,7 +12,7 @@ from vidnas.errors import VidnasError
 def run(argv: list[str]) -> int:
     """Write the picture."""
     parser = make_parser("plot", "Draw a network: width = expansion, colour = kernel, number = channels.")
-    parser.add_argument("network", metavar="NAME|FILE", help="a name of `vidnas list`, or a spec file (JSON)")
+    parser.add_argument("network", metavar="NAME|FILE", help="a name of `vidnas list`, or a spec file (YAML, JSON)")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="picture to write: .svg or .png")
     options = parser.parse_args(argv)
     path = Path(options.output)

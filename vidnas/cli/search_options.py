@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vidnas.arch.cost import parse_amount
 from vidnas.cli.parsing import UsageError, make_config_parser, told_by_the_first
 from vidnas.errors import VidnasError
 
@@ -51,7 +52,7 @@ def search_parser(verb: str, description: str) -> "ConfigParser":
         "--target_activations", type=str | None, default=None, help="Elements that layers put out for one clip, as 5M."
     )
     parser.add_argument("--out", type=str, help="Run folder.")
-    parser.add_argument("--space", type=str, default="auto", help="auto, autox3d, tiny, or a space file.")
+    parser.add_argument("--space", type=str, default="auto", help="auto, autox3d, tiny, or a file (`vidnas space`).")
     parser.add_argument("--clip", type=str | None, default=None, help="Frames x size, as 16x56; default by the space.")
     parser.add_argument(
         "--sampling", type=Literal["stride", "uniform"] | None, default=None, help="How frames are taken."
@@ -111,8 +112,6 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") ->
 
 def _targets(options: Any) -> dict[str, float]:
     """The budgets that were given, by metric; at least one."""
-    from vidnas.pipeline.plan import parse_amount
-
     words = {"macs": "multiply-adds of one clip", "params": "parameters", "activations": "activations of one clip"}
     given = {metric: getattr(options, f"target_{metric}") for metric in words}
     targets = {metric: parse_amount(text, words[metric]) for metric, text in given.items() if text is not None}

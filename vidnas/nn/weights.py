@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vidnas.arch.document import Frozen, explain
+from vidnas.arch.document import Frozen
+from vidnas.arch.mistakes import explain
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build
@@ -159,7 +160,7 @@ def save_model(
         )
         text = info.model_dump_json(indent=2) + "\n"
     except ValueError as error:
-        reason = explain(error) if isinstance(error, ValidationError) else one_line(error)
+        reason = explain(error, ModelInfo) if isinstance(error, ValidationError) else one_line(error)
         raise VidnasError(f"{info_path}: cannot save the model: {reason}") from error
     _check_classes(info, info_path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
@@ -284,7 +285,7 @@ def _read_info(path: Path) -> ModelInfo:
     try:
         info = ModelInfo.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise VidnasError(f"{path}: {explain(error)}") from error
+        raise VidnasError(f"{path}: {explain(error, ModelInfo)}") from error
     except OSError as error:
         raise VidnasError(f"{path}: cannot read the model's description ({error.strerror})") from error
     _check_classes(info, path)

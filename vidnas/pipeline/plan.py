@@ -1,6 +1,5 @@
 """What a search will do: space, budget and parts, settled and explained before anything is trained."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
@@ -17,8 +16,6 @@ from vidnas.search.space import Space
 from vidnas.search.spaces.auto import auto_space, nearest_rung
 from vidnas.search.spaces.registry import resolve_space
 
-_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-
 
 @dataclass(frozen=True)
 class SpaceChoice:
@@ -26,7 +23,7 @@ class SpaceChoice:
 
     Attributes:
         space: `auto` scales AutoX3D's space to the target; `autox3d` is the published one; `tiny` has 12 variables;
-            anything else is a space file.
+            anything else is a space file (YAML or JSON).
         clip: frames x size, as 16x56; null lets the space choose.
         sampling: stride (frames at a fixed distance) or uniform (over the whole video); null: uniform for videos
             shorter than X3D's clips.
@@ -84,19 +81,6 @@ class LatencySource(Protocol):
         ...
 
 
-def parse_amount(text: str, what: str) -> float:
-    """`50M`, `0.5G`, `50000000`.
-
-    Raises:
-        VidnasError: not an amount of `what`.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(?:e(\d+))?\s*([kKmMgG]?)", text.strip())
-    value = float(match[1]) * 10 ** int(match[2] or 0) * _UNITS[match[3].lower()] if match else 0.0
-    if value <= 0:
-        raise VidnasError(f"target {text!r}: write {what}, as 50M or 0.5G")
-    return value
-
-
 def plan_search(
     train: VideoList,
     targets: Mapping[str, float],
@@ -150,6 +134,11 @@ def _space(
     clip = _clip(choice, held)
     if choice.space != "auto":
         space = resolve_space(choice.space, clip=clip, num_classes=classes)
+        if space.size == 1:
+            raise VidnasError(
+                f"space {space.name} has one architecture, so there is nothing to search: put lists in place of values "
+                f"(`vidnas space template` says which), or train it with `vidnas train --arch {choice.space}`"
+            )
         return space, f"space {space.name}, clip {space.clip}, {space.size:.1e} architectures"
     if "macs" in targets:
         macs = targets["macs"]

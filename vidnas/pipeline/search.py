@@ -248,7 +248,7 @@ def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> d
     beliefs = [
         {
             "variable": str(variable),
-            "options": [_shown(option) for option in plan.space.options(variable)],
+            "options": list(plan.space.option_names(variable)),
             "probabilities": probabilities[i][: variable.size],
             "chosen": chosen[i],
         }
@@ -275,10 +275,6 @@ def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> d
         ],
         "beliefs": beliefs,
     }
-
-
-def _shown(option: Any) -> str:
-    return f"{option:g}" if isinstance(option, int | float) else str(option)
 
 
 def _fingerprint(plan: SearchPlan, data: DataConfig, config: SearchConfig) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 An architecture is an index vector, one index per variable; `decode` turns it into an ArchSpec, `encode` back.
 """
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from vidnas.arch.document import Document, Frozen
+from vidnas.arch.mistakes import FieldError
 from vidnas.arch.spec import (
     ArchSpec,
     ClipSpec,
@@ -24,27 +24,21 @@ from vidnas.arch.spec import (
     StreamSpec,
 )
 from vidnas.errors import VidnasError
-from vidnas.search.windows import WINDOW_MODES, channel_window, exact, spacing, unit
+from vidnas.search.attention_options import (
+    Attention,
+    as_attention,
+    attention_unit,
+    attention_weights,
+    check_attention,
+    envelope,
+)
+from vidnas.search.choice_lists import as_list, as_numbers, check_distinct
+from vidnas.search.connections import hidden_mistake, shortcut_mistake
+from vidnas.search.windows import spacing
 
 Choice = tuple[int, ...]
 Kind = Literal["kernel", "expansion", "channels", "attention"]
 KINDS: tuple[Kind, ...] = ("kernel", "expansion", "channels", "attention")
-Attention = Literal["none", "glore"]
-MAX_NODES = 216
-
-
-def glore_spec(channels: int, nodes_per_channel: float = 1.5) -> GloReSpec:
-    """The unit that stands after a group of this width, with two states per node.
-
-    Deviation: the paper gives no sizes; 1.5 nodes per channel are fitted to its costs (docs/discrepancies.md).
-    """
-    nodes = max(1, min(int(nodes_per_channel * channels), MAX_NODES))
-    return GloReSpec(nodes=nodes, states=2 * nodes)
-
-
-def _as_list(value: Any) -> Any:
-    """A plain value stands for a list of one, so that any spec can be written as a space."""
-    return value if isinstance(value, list | tuple) else ("none",) if value is None else (value,)
 
 
 class Variable(NamedTuple):
@@ -75,57 +69,79 @@ class GroupSpace(Frozen):
         channels: candidates in equal steps.
         expansion: candidates in equal steps.
         kernel: candidates in any order.
-        attention: what may follow the group's last block.
-        nodes_per_channel: size of such a unit (`glore_spec`).
+        attention: `none`, `glore` (a unit after the last block, as wide as the group: `glore_spec`), or units of given
+            size and places.
+        nodes_per_channel: of `glore`.
     """
 
     depth: Positive
     stride: Literal[1, 2]
-    channels: Annotated[tuple[Positive, ...], BeforeValidator(_as_list)]
-    expansion: Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_as_list)]
-    kernel: Annotated[tuple[Kernel, ...], BeforeValidator(_as_list)]
-    attention: Annotated[tuple[Attention, ...], BeforeValidator(_as_list)] = ("none",)
+    channels: Annotated[tuple[Positive, ...], BeforeValidator(as_numbers)]
+    expansion: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], BeforeValidator(as_numbers)]
+    kernel: Annotated[tuple[Kernel, ...], BeforeValidator(as_list)]
+    attention: Annotated[tuple[Annotated[Attention, BeforeValidator(as_attention)], ...], BeforeValidator(as_list)] = (
+        "none",
+    )
     nodes_per_channel: Annotated[float, Field(gt=0)] = 1.5
 
     @field_validator("channels", "expansion")
     @classmethod
     def _regular(cls, choices: tuple[float, ...]) -> tuple[float, ...]:
         spacing(choices)
+        check_distinct(choices)
         return choices
 
     @field_validator("kernel", "attention")
     @classmethod
     def _distinct(cls, choices: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not choices:
-            raise ValueError("is empty; give at least one choice")
-        if len(set(choices)) < len(choices):
-            raise ValueError("names a choice twice")
+        check_distinct(choices)
         return choices
+
+    @model_validator(mode="after")
+    def _attention_fits(self) -> Self:
+        for channels in self.channels:
+            check_attention(self.attention, self.attention_units(channels), self.depth)
+        return self
 
     def choices(self, kind: Kind) -> tuple[Any, ...]:
         """The candidates of a kind."""
         return tuple(getattr(self, kind))
 
+    def attention_units(self, channels: int) -> tuple[GloReSpec | None, ...]:
+        """What the options of attention are in a group of this width."""
+        return tuple(attention_unit(option, channels, self.nodes_per_channel) for option in self.attention)
+
     def decode(self, choice: GroupChoice) -> GroupSpec:
         """The group that a choice stands for."""
         channels = self.channels[choice.channels]
-        attends = self.attention[choice.attention] == "glore"
         return GroupSpec(
             depth=self.depth,
             stride=self.stride,
             channels=channels,
             expansion=self.expansion[choice.expansion],
             kernel=self.kernel[choice.kernel],
-            attention=glore_spec(channels, self.nodes_per_channel) if attends else None,
+            attention=self.attention_units(channels)[choice.attention],
+        )
+
+    def envelope(self) -> GroupSpec:
+        """The group that holds every other; its kernel is one of them."""
+        units = [unit for channels in self.channels for unit in self.attention_units(channels)]
+        return GroupSpec(
+            depth=self.depth,
+            stride=self.stride,
+            channels=self.channels[-1],
+            expansion=self.expansion[-1],
+            kernel=self.kernel[0],
+            attention=envelope(units, self.depth),
         )
 
 
 class StreamSpace(Frozen):
-    """Choices of one pathway; every field that is not searched is as in `StreamSpec`."""
+    """Choices of one pathway; every field but the groups is as in `StreamSpec`."""
 
     stem: StemSpec
     groups: Annotated[tuple[GroupSpace, ...], Field(min_length=1)]
-    expansion_of: Literal["input", "output"] = "input"
+    expansion_of: Literal["input", "output"] = "output"
     se: SqueezeExciteSpec | None = SqueezeExciteSpec()
     activation: Literal["swish", "relu"] = "swish"
     depthwise: bool = True
@@ -147,13 +163,8 @@ class StreamSpace(Frozen):
     def _whole_hidden_channels(self) -> Self:
         for g, group in enumerate(self.groups):
             for basis in self.bases(g):
-                step = unit(group.expansion) * unit(basis)
-                # The spec multiplies in floating point and cuts: it must find the same whole number.
-                if step.denominator != 1 or any(int(e * c) != exact(e) * c for e, c in product(group.expansion, basis)):
-                    raise ValueError(
-                        f"groups.{g}.expansion: {_shown(group.expansion)} times {_shown(basis)} channels does not "
-                        "give whole numbers of hidden channels in equal steps; change the step of either"
-                    )
+                if rule := hidden_mistake(group.expansion, basis):
+                    raise FieldError(("groups", g, "expansion"), rule)
         return self
 
     @model_validator(mode="after")
@@ -162,28 +173,18 @@ class StreamSpace(Frozen):
         for g, group in enumerate(self.groups):
             if group.stride == 2:
                 continue
-            before = self.input_channels(g)
-            for (i, c_in), (o, c_out) in product(enumerate(before), enumerate(group.channels)):
-                same = {
-                    channel_window(before, i, mode) == channel_window(group.channels, o, mode) for mode in WINDOW_MODES
-                }
-                if same != {c_in == c_out}:
-                    raise ValueError(
-                        f"groups.{g}.channels: {c_in} channels in and out have a shortcut that adds different "
-                        f"channels of the supernet ({_shown(before)} enter, {_shown(group.channels)} leave); give "
-                        "both the same list, or the group stride 2"
-                    )
+            if rule := shortcut_mistake(self.input_channels(g), group.channels, of_stem=g == 0):
+                raise FieldError(("groups", g, "channels"), rule)
         return self
-
-
-def _shown(choices: Sequence[float]) -> str:
-    return f"{choices[0]:g}" if len(choices) == 1 else f"{choices[0]:g}~{choices[-1]:g}"
 
 
 class Space(Document):
     """A search space: every architecture has this clip and head, and one option of each list."""
 
     what: ClassVar[str] = "space"
+    on_lists: ClassVar[str] = (
+        "must be one value; lists may stand for a group's channels, expansion, kernel (of {t, s} pairs) and attention"
+    )
 
     name: Annotated[str, Field(min_length=1)]
     clip: ClipSpec
@@ -215,6 +216,10 @@ class Space(Document):
         """The candidates that a variable's index counts."""
         return self.streams[variable.part].groups[variable.group].choices(variable.kind)
 
+    def option_names(self, variable: Variable) -> tuple[str, ...]:
+        """The candidates as people read them."""
+        return tuple(f"{o:g}" if isinstance(o, int | float) else str(o) for o in self.options(variable))
+
     def group_choices(self, choice: Choice) -> tuple[tuple[GroupChoice, ...], ...]:
         """Indices into every list of every group, per stream.
 
@@ -240,10 +245,22 @@ class Space(Document):
 
     def decode(self, choice: Choice) -> ArchSpec:
         """The network that a choice stands for; its name follows from its content."""
+        indices = self.group_choices(choice)
+        spec = self._network(
+            [group.decode(index) for group, index in zip(stream.groups, own, strict=True)]
+            for stream, own in zip(self.streams, indices, strict=True)
+        )
+        return spec.model_copy(update={"name": f"{self.name}_{spec.content_hash[:8]}"})
+
+    def envelope(self) -> ArchSpec:
+        """The network of which every other is a slice, but for kernels; often none of the space."""
+        return self._network([group.envelope() for group in stream.groups] for stream in self.streams)
+
+    def _network(self, groups: Iterable[Sequence[GroupSpec]]) -> ArchSpec:
         streams = tuple(
             StreamSpec(
                 stem=stream.stem,
-                groups=tuple(group.decode(index) for group, index in zip(stream.groups, indices, strict=True)),
+                groups=tuple(own),
                 expansion_of=stream.expansion_of,
                 se=stream.se,
                 activation=stream.activation,
@@ -251,10 +268,9 @@ class Space(Document):
                 projection_norm=stream.projection_norm,
                 conv5=stream.conv5,
             )
-            for stream, indices in zip(self.streams, self.group_choices(choice), strict=True)
+            for stream, own in zip(self.streams, groups, strict=True)
         )
-        spec = ArchSpec(name=self.name, clip=self.clip, streams=streams, head=self.head)
-        return spec.model_copy(update={"name": f"{self.name}_{spec.content_hash[:8]}"})
+        return ArchSpec(name=self.name, clip=self.clip, streams=streams, head=self.head)
 
     def encode(self, spec: ArchSpec) -> Choice:
         """The choice that `decode` turns into this network, whatever its name.
@@ -269,14 +285,15 @@ class Space(Document):
                 raise VidnasError(f"{where}: it has {len(arch.groups)} groups, the space {len(stream.groups)}")
             found.append([])
             for g, (group, member) in enumerate(zip(stream.groups, arch.groups, strict=True)):
-                values = (member.kernel, member.expansion, member.channels, "glore" if member.attention else "none")
                 indices = []
-                for kind, value in zip(KINDS, values, strict=True):
-                    options = group.choices(kind)
+                for kind in KINDS:
+                    value, options = getattr(member, kind), group.choices(kind)
+                    if kind == "attention":
+                        options = group.attention_units(member.channels)
                     if value not in options:
-                        offered = ", ".join(map(str, options))
+                        offered = ", ".join(str(option or "none") for option in options)
                         raise VidnasError(
-                            f"{where}: streams.{p}.groups.{g}.{kind} is {value}, the choices are {offered}"
+                            f"{where}: streams.{p}.groups.{g}.{kind} is {value or 'none'}, the choices are {offered}"
                         )
                     indices.append(options.index(value))
                 found[-1].append(GroupChoice(*indices))
@@ -291,7 +308,7 @@ class Space(Document):
         return tuple(min(range(v.size), key=self._extent(v)) for v in self.variables)
 
     def largest(self) -> Choice:
-        """Most of everything: the whole supernet."""
+        """Most channels and expansion, largest kernel and attention everywhere."""
         return tuple(max(range(v.size), key=self._extent(v)) for v in self.variables)
 
     def _extent(self, variable: Variable) -> Any:
@@ -299,7 +316,9 @@ class Space(Document):
         if variable.kind == "kernel":
             return lambda i: options[i].t * options[i].s ** 2
         if variable.kind == "attention":
-            return lambda i: options[i] != "none"
+            group = self.streams[variable.part].groups[variable.group]
+            widest = group.channels[-1]
+            return lambda i: attention_weights(group.attention_units(widest)[i], widest)
         return lambda i: options[i]
 
     def with_classes(self, num_classes: int) -> "Space":

@@ -164,7 +164,7 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = space
         self.windows: WindowMode = windows
-        largest = space.decode(space.largest())
+        largest = space.envelope()
         self.streams = nn.ModuleList(SuperStream(stream, largest, p) for p, stream in enumerate(space.streams))
         pooled = sum(stream.conv5 for stream in space.streams)
         with torch.device("meta"):

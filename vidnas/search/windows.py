@@ -41,8 +41,11 @@ def spacing(choices: Sequence[float]) -> Fraction:
     if len(values) == 1:
         return values[0]
     step = values[1] - values[0]
-    if step <= 0 or any(b - a != step for a, b in pairwise(values)):
-        raise ValueError("must rise in equal steps, as in 12, 16, 20")
+    for i, (a, b) in enumerate(pairwise(values), start=1):
+        if step <= 0 or b - a != step:
+            after = f"{choices[i]:g} follows {choices[i - 1]:g}"
+            wanted = f", where {float(a + step):g} would" if step > 0 else ""
+            raise ValueError(f"must rise in equal steps, as in 12, 16, 20; {after}{wanted}")
     if values[0] < step:
         raise ValueError(f"starts at {choices[0]}, below its step {float(step):g}; start at the step or above")
     return step
@@ -69,8 +72,11 @@ def hidden_window(
 
     An expanded channel has an address (expansion part, channel part); the window is the product of the window of the
     expansion and the window of the channels, whichever block they occur in. The super tensor has
-    `super_hidden(expansions, channels)` channels, expansion parts outermost.
+    `super_hidden(expansions, channels)` channels, expansion parts outermost. Where neither is searched their product
+    need not be whole: it is cut, as in the spec.
     """
+    if len(expansions) == len(channels) == 1:
+        return tuple(range(super_hidden(expansions, channels)))
     cell = _cell(expansions, channels)
     row = int(channels[-1] / unit(channels))
     return tuple(
@@ -83,7 +89,7 @@ def hidden_window(
 
 def super_hidden(expansions: Sequence[float], channels: Sequence[int]) -> int:
     """Expanded channels of the super tensor that holds every candidate."""
-    return int(exact(expansions[-1]) * channels[-1])
+    return int(expansions[-1] * channels[-1])
 
 
 def coverage(windows: Sequence[Sequence[int]], size: int) -> tuple[int, ...]:

@@ -41,6 +41,6 @@ def autox3d_space(clip: ClipSpec | None = None) -> Space:
     return Space(
         name="autox3d_space",
         clip=clip or ClipSpec(frames=13, size=160, stride=6),
-        streams=(StreamSpace(stem=StemSpec(channels=24), groups=groups, conv5=432),),
+        streams=(StreamSpace(stem=StemSpec(channels=24), groups=groups, expansion_of="input", conv5=432),),
         head=HeadSpec(),
     )

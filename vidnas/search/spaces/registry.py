@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+from vidnas.arch.document import FILE_SUFFIXES
 from vidnas.arch.spec import ClipSpec
 from vidnas.errors import VidnasError
 from vidnas.search.space import Space
@@ -19,7 +20,7 @@ def list_spaces() -> list[str]:
 
 
 def resolve_space(name_or_file: str, *, clip: ClipSpec | None = None, num_classes: int | None = None) -> Space:
-    """A space by name, or from a JSON file (anything with that suffix or a folder in it).
+    """A space by name, or from a YAML or JSON file (anything with such a suffix or a folder in it).
 
     Args:
         name_or_file: which.
@@ -32,11 +33,11 @@ def resolve_space(name_or_file: str, *, clip: ClipSpec | None = None, num_classe
     path = Path(name_or_file)
     if name_or_file in _SPACES:
         space = _SPACES[name_or_file]()
-    elif path.suffix == ".json" or path.is_file() or len(path.parts) > 1:
+    elif path.suffix in FILE_SUFFIXES or path.is_file() or len(path.parts) > 1:
         space = Space.load(path)
     else:
         near = difflib.get_close_matches(name_or_file, ["auto", *_SPACES], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are auto, {', '.join(_SPACES)}, or a .json file"
+        hint = f"did you mean {near[0]}?" if near else f"there are auto, {', '.join(_SPACES)}, or a YAML or JSON file"
         raise VidnasError(f"no search space called {name_or_file!r}; {hint}")
     if clip is not None:
         space = space.with_clip(clip)

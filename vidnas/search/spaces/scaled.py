@@ -51,7 +51,7 @@ def scaled_space(
             )
             groups.append(group)
     stem = StemSpec(channels=max(MIN_CHANNELS, _round(24 * width_factor)))
-    stream = StreamSpace(stem=stem, groups=tuple(groups), conv5=_round(432 * width_factor))
+    stream = StreamSpace(stem=stem, groups=tuple(groups), expansion_of="input", conv5=_round(432 * width_factor))
     return Space(
         name=f"autox3d_space_{clip.frames}x{clip.size}_w{width_factor:.3g}_d{depth_factor:.3g}",
         clip=clip,
@@ -74,7 +74,7 @@ def tiny_space(clip: ClipSpec | None = None, *, num_classes: int = 400) -> Space
         GroupSpace(depth=1, stride=2, channels=tuple(channels), expansion=(1.5, 2.25, 3.0), kernel=KERNELS)
         for channels in ranges
     )
-    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=192)
+    stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=192)
     return Space(
         name="tiny_space",
         clip=clip,

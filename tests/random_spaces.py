@@ -1,0 +1,61 @@
+"""Random small search spaces: every field of a space takes all kinds of its values."""
+
+import random
+
+from vidnas.arch.spec import ClipSpec, GloReSpec, HeadSpec, Kernel, SqueezeExciteSpec, StemSpec
+from vidnas.search.attention_options import Attention
+from vidnas.search.space import GroupSpace, Space, StreamSpace
+
+EXPANSIONS = ((1.0,), (2.25,), (0.5, 1.0), (1.5, 2.25, 3.0), (1.0, 1.25, 1.5, 1.75), (1.5, 3.0))
+CHANNELS = ((8,), (4, 8), (8, 12, 16), (4, 8, 12, 16), (12, 16), (8, 12, 16, 20, 24))
+
+
+def random_space(seed: int) -> Space:
+    """A valid space, a function of `seed` alone."""
+    rng = random.Random(seed)
+    stem = StemSpec(channels=rng.choice((4, 8, 12)), kernel=Kernel(t=rng.choice((1, 3)), s=rng.choice((1, 3))))
+    groups: list[GroupSpace] = []
+    before: tuple[int, ...] = (stem.channels,)
+    for _ in range(rng.randint(1, 3)):
+        channels = before if len(before) > 1 and rng.random() < 0.4 else rng.choice(CHANNELS)
+        # Different lists with a width in common need a stride, or the shortcut would be ambiguous.
+        joinable = channels == before or not set(channels) & set(before)
+        groups.append(_random_group(rng, channels, stride=1 if joinable and rng.random() < 0.6 else 2))
+        before = channels
+    stream = StreamSpace(
+        stem=stem,
+        groups=tuple(groups),
+        expansion_of=rng.choice(("input", "output")),
+        se=None if rng.random() < 0.25 else SqueezeExciteSpec(ratio=rng.choice((0.0625, 0.5)), every=rng.randint(1, 3)),
+        activation=rng.choice(("swish", "relu")),
+        depthwise=rng.random() < 0.75,
+        projection_norm=rng.choice(("always", "on_channel_change")),
+        conv5=rng.randint(4, 32),
+    )
+    head = HeadSpec(num_classes=3, hidden=rng.randint(4, 16), dropout=0.0, pool=rng.choice(("fixed", "global")))
+    # Large enough that a norm never sees so few values that its gradient is all rounding.
+    clip = ClipSpec(frames=rng.choice((2, 3)), size=rng.randint(12, 21))
+    return Space(name=f"random_{seed}", clip=clip, streams=(stream,), head=head)
+
+
+def _random_group(rng: random.Random, channels: tuple[int, ...], stride: int) -> GroupSpace:
+    depth = rng.randint(1, 3)
+    kernels = [Kernel(t=t, s=s) for t in (1, 3) for s in (1, 3, 5)]
+    return GroupSpace(
+        depth=depth,
+        stride=2 if stride == 2 else 1,
+        channels=channels,
+        expansion=rng.choice(EXPANSIONS),
+        kernel=tuple(rng.sample(kernels, rng.randint(1, 3))),
+        attention=_random_attention(rng, depth),
+        nodes_per_channel=rng.choice((0.25, 0.6)),
+    )
+
+
+def _random_attention(rng: random.Random, depth: int) -> tuple[Attention, ...]:
+    options: list[Attention] = ["none", "glore"]
+    # Odd numbers of states, as `glore` has twice as many states as nodes.
+    for nodes in rng.sample(range(1, 9), 2):
+        places = tuple(sorted(rng.sample(range(1, depth + 1), rng.randint(0, depth))))
+        options.append(GloReSpec(nodes=nodes, states=rng.choice((1, 3, 7)), after=places))
+    return tuple(rng.sample(options, rng.randint(1, 4)))
