@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from vidnas.data.dataset import Batch
+from vidnas.engine.inactive import step_where_used
 from vidnas.engine.interrupt import Interrupted, StopSignals
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.search_config import Schedule, SearchConfig
@@ -22,10 +23,12 @@ from vidnas.engine.state import load_state, save_state
 from vidnas.engine.supernet_steps import (
     SupernetScorer,
     clip_gradients,
+    sandwich_backward,
     streamed_backward,
     two_pass_backward,
     uniform_backward,
 )
+from vidnas.engine.warm_start import warm_start
 from vidnas.errors import VidnasError
 from vidnas.search.alpha import AlphaSearch, AlphaStep
 from vidnas.search.archive import Archive, cut, entries
@@ -91,7 +94,7 @@ class SupernetSearch:
         self.config = config
         self.fabric = fabric
         torch.manual_seed(config.seed)
-        supernet = Supernet(space, config.windows, zero_init_residual=config.zero_init_residual)
+        supernet = Supernet(space, config.windows, config.kernels, zero_init_residual=config.zero_init_residual)
         self.supernet = supernet.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.supernet, config)
         self.alpha = AlphaSearch(budgets, config.alpha_settings, config.seed)
@@ -107,16 +110,21 @@ class SupernetSearch:
         choices = self.alpha.distribution.sample(config.weight_samples, config.seed + 1, step)
         self.supernet.train()
         self.optimizer.zero_grad(set_to_none=True)
-        smoothing = config.label_smoothing if config.weight_mode == "uniform" else 0.0
+        smoothing = config.label_smoothing if config.weight_mode in ("uniform", "sandwich") else 0.0
         scorer = self.scorer(batch, dropout_seed=config.seed * 1_000_003 + step, smoothing=smoothing)
         if config.weight_mode == "uniform":
             scores = uniform_backward(scorer, choices)
+        elif config.weight_mode == "sandwich":
+            scores = sandwich_backward(scorer, choices)
         elif config.weight_mode == "two_pass":
             scores = two_pass_backward(scorer, choices, config.temperature, config.min_effective)
         else:
             scores = streamed_backward(scorer, choices, 1.0)
         clip_gradients(self.supernet, config.grad_clip)
-        self.optimizer.step()
+        if config.skip_inactive:
+            step_where_used(self.optimizer)
+        else:
+            self.optimizer.step()
         return -sum(scores) / (len(scores) * len(batch.labels))
 
     def alpha_step(self, number: int, batch: Batch) -> AlphaStep:
@@ -205,6 +213,8 @@ def run_search(
             save_state({**search.state_dict(), "lines": counted, "fingerprint": dict(fingerprint)}, folder.state)
 
         schedule = search.schedule
+        if search.step == 0 and search.config.warm_start:
+            warm_start(search.alpha, search.supernet.space, alpha_batches(0), search.config, search.fabric)
         weights = iter(weights_batches(search.step))
         alphas = iter(alpha_batches(schedule.alpha_steps_before(search.step)))
         bar = tqdm(

@@ -49,19 +49,26 @@ class SupernetScorer:
         """Sum over the batch of log p(y | x, w, A) for each choice; higher is better."""
         different, places = distinct(choices)
         with torch.no_grad():
-            scores = [sum(float(self.log_likelihood(c, part)) for part in self._parts()) for c in different]
+            scores = [sum(float(self.log_likelihood(c, part)) for part in self.parts()) for c in different]
         return [scores[place] for place in places]
 
     def log_likelihood(self, choice: Choice, part: tuple[Tensor, Tensor]) -> Tensor:
         """Of one micro-batch, a differentiable scalar in at least fp32."""
-        clips, labels = part
-        with self.autocast():
-            logits = self.supernet(clips, choice)
-        # Under autocast logits are half precision, too coarse for sums that an exponential follows.
-        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return -F.cross_entropy(precise, labels, reduction="sum", label_smoothing=self.label_smoothing)
+        return self.log_likelihood_of(self.logits(choice, part[0]), part[1])
 
-    def _parts(self) -> list[tuple[Tensor, Tensor]]:
+    def log_likelihood_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Summed over the clips."""
+        return -F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
+
+    def logits(self, choice: Choice, clips: Tensor) -> Tensor:
+        """Of one micro-batch (N, C, T, H, W), differentiable, (N, classes) in at least fp32."""
+        with self.autocast():
+            logits: Tensor = self.supernet(clips, choice)
+        # Under autocast logits are half precision, too coarse for sums that an exponential follows.
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def parts(self) -> list[tuple[Tensor, Tensor]]:
+        """The micro-batches for a pass of one architecture, with dropout as in every other pass."""
         if self.dropout_seed is not None:
             torch.manual_seed(self.dropout_seed)
         return self.micro_batches
@@ -69,7 +76,7 @@ class SupernetScorer:
     def backward(self, choice: Choice, weight: float) -> float:
         """Add the gradient of -weight * log-likelihood to the supernet's; returns the log-likelihood."""
         total = 0.0
-        for part in self._parts():
+        for part in self.parts():
             likelihood = self.log_likelihood(choice, part)
             (likelihood * -weight).backward()
             total += float(likelihood.detach())
@@ -80,6 +87,33 @@ def uniform_backward(scorer: SupernetScorer, choices: Sequence[Choice]) -> list[
     """Gradient of the mean loss of the architectures, all weighing the same; returns their log-likelihoods."""
     size = _batch_size(scorer)
     return [scorer.backward(choice, 1 / (size * len(choices))) for choice in choices]
+
+
+def sandwich_backward(scorer: SupernetScorer, choices: Sequence[Choice]) -> list[float]:
+    """Gradient of the sandwich rule with in-place distillation; returns log-likelihoods of the labels.
+
+    The space's largest architecture learns from the labels, its smallest one and `choices` from what the largest
+    predicts in the same pass. The mean losses are summed (slimmable networks, arXiv 1903.05134, alg. 1).
+
+    Returns:
+        Of the largest, the smallest, and each choice.
+    """
+    space, size = scorer.supernet.space, _batch_size(scorer)
+    scores, taught = [0.0], []
+    for part in scorer.parts():
+        logits = scorer.logits(space.largest(), part[0])
+        likelihood = scorer.log_likelihood_of(logits, part[1])
+        (likelihood * (-1 / size)).backward()
+        scores[0] += float(likelihood.detach())
+        taught.append(logits.detach().softmax(1))
+    for choice in (space.smallest(), *choices):
+        score = 0.0
+        for (clips, labels), target in zip(scorer.parts(), taught, strict=True):
+            logits = scorer.logits(choice, clips)
+            (F.cross_entropy(logits, target, reduction="sum") / size).backward()
+            score += float(scorer.log_likelihood_of(logits.detach(), labels))
+        scores.append(score)
+    return scores
 
 
 def two_pass_backward(
