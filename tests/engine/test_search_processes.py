@@ -129,7 +129,7 @@ def test_batches_that_cannot_be_shared_are_refused() -> None:
         CONFIG.for_processes(3)
     with pytest.raises(VidnasError, match=r"search.shards: must be a multiple of 4, the number of processes"):
         replace(CONFIG, shards=2).for_processes(4)
-    with pytest.raises(VidnasError, match=r"weight_mode: must be uniform or two_pass where there are several shards"):
+    with pytest.raises(VidnasError, match=r"weight_mode: must be another than streamed where there are several shards"):
         replace(CONFIG, weight_mode="streamed").for_processes(2)
     assert CONFIG.for_processes(4).shards == 4
     assert replace(CONFIG, shards=4).for_processes(2).shards == 4

@@ -3,13 +3,16 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny_search import CONFIG, Batches, go
+from tiny_search import CONFIG, Batches, go, space, start
 
 from vidnas.engine.interrupt import Interrupted
 from vidnas.engine.supernet_search import SupernetSearch
+from vidnas.engine.trainer import make_fabric
+from vidnas.engine.warm_start import warm_start
 from vidnas.errors import VidnasError
 from vidnas.search.archive import read
 
@@ -22,9 +25,22 @@ def assert_equal(folder: Path, search: SupernetSearch, whole: Path, reference: S
         assert (folder / file).read_bytes() == (whole / file).read_bytes()
 
 
-@pytest.mark.parametrize("mode", ["uniform", "two_pass", "streamed"])
-def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, mode: str) -> None:
-    config = replace(CONFIG, weight_mode=mode, weight_samples=1 if mode == "uniform" else 3)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"weight_mode": "two_pass", "weight_samples": 3},
+        {"weight_mode": "streamed", "weight_samples": 3},
+        {"weight_mode": "sandwich", "weight_samples": 2},
+        {"kernels": "cropped"},
+        {"skip_inactive": True},
+        {"skip_inactive": True, "optimizer": "sgd"},
+        {"warm_start": 2.0},
+    ],
+    ids=str,
+)
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = replace(CONFIG, **changes)
     reference = go(tmp_path / "whole", config)
     with pytest.raises(Interrupted, match="stopped at step 8 of 12; the state is saved"):
         go(tmp_path / "cut", config, batches=Batches(1, stop_at=7))
@@ -49,6 +65,17 @@ def test_warmup_leaves_alpha_and_archive_alone(tmp_path: Path) -> None:
     assert all(entry.cost == table.costs([entry.choice])[0] and entry.clips == 4 for entry in archive)
     # Alpha moved, and the supernet learned what the mean of a clip tells.
     assert search.alpha.distribution.entropy() < search.alpha.distribution.initial_entropy
+
+
+def test_the_warm_start_happens_before_the_first_step(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=1, warmup_fraction=0, warm_start=2.0)
+    expected = start(config).alpha
+    warm_start(expected, space(), Batches(2)(0), config, make_fabric(torch.device("cpu"), config.precision))
+    go(tmp_path / "run", config)
+    # As it was before the only step on alpha.
+    assert (expected.distribution.logits != 0).all()
+    entropy = json.loads((tmp_path / "run/curves.jsonl").read_text())["entropy"]
+    assert entropy == expected.distribution.entropy() < expected.distribution.initial_entropy
 
 
 def test_exploding_loss_is_said(tmp_path: Path) -> None:

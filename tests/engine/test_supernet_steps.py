@@ -7,6 +7,7 @@ from torch import Tensor
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.engine.supernet_steps import (
     SupernetScorer,
+    sandwich_backward,
     streamed_backward,
     two_pass_backward,
     uniform_backward,
@@ -113,6 +114,45 @@ def test_uniform_is_the_mean(supernet: Supernet) -> None:
     scorer = SupernetScorer(supernet, clips, labels, dropout_seed=7)
     uniform_backward(scorer, CHOICES)
     assert_same(take_gradients(supernet), reference(supernet, 1e12, seed=7))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_sandwich_teaches_the_others_what_the_largest_predicts(supernet: Supernet, parts: int) -> None:
+    clips, labels = batch()
+    sampled = CHOICES[2:4]
+    scores = sandwich_backward(SupernetScorer(supernet, clips, labels, parts=parts, dropout_seed=7), sampled)
+    ours = take_gradients(supernet)
+
+    def log_p(choice: Choice) -> Tensor:
+        """Of all clips, with norms over a part and the same dropout in every pass."""
+        torch.manual_seed(7)
+        return torch.cat([supernet(part, choice).log_softmax(1) for part in clips.chunk(parts)])
+
+    largest, smallest = CHOICES[1], CHOICES[0]
+    of_labels = {choice: log_p(choice).gather(1, labels[:, None]).sum() for choice in (largest, smallest, *sampled)}
+    # The teacher is a constant: it must not learn to be easy to follow.
+    target = log_p(largest).exp().detach()
+    loss = -of_labels[largest] / 6
+    for choice in (smallest, *sampled):
+        loss = loss - (target * log_p(choice)).sum() / 6
+    loss.backward()
+    assert_same(ours, take_gradients(supernet))
+    # The same sums in another order, in fp64.
+    assert scores == pytest.approx([float(of_labels[c].detach()) for c in (largest, smallest, *sampled)], rel=1e-10)
+
+
+def test_sandwich_smooths_only_what_comes_from_labels(supernet: Supernet) -> None:
+    clips, labels = batch()
+    sandwich_backward(SupernetScorer(supernet, clips, labels, dropout_seed=7, label_smoothing=0.4), [])
+    smoothed = take_gradients(supernet)
+    torch.manual_seed(7)
+    log_p = supernet(clips, CHOICES[1]).log_softmax(1)
+    target = log_p.exp().detach()
+    blurred = 0.6 * torch.nn.functional.one_hot(labels, 4).double() + 0.1
+    torch.manual_seed(7)
+    taught = supernet(clips, CHOICES[0]).log_softmax(1)
+    (-(blurred * log_p).sum() / 6 - (target * taught).sum() / 6).backward()
+    assert_same(smoothed, take_gradients(supernet))
 
 
 def test_micro_batches_sum_the_score(supernet: Supernet) -> None:

@@ -13,7 +13,7 @@ from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import tiny_space
-from vidnas.search.supernet import SuperBlock, Supernet, extract
+from vidnas.search.supernet import KernelSharing, SuperBlock, Supernet, extract
 from vidnas.search.windows import WINDOW_MODES, WindowMode, hidden_window
 
 KERNELS = tuple(Kernel(t=t, s=s) for t in (1, 3) for s in (3, 5))
@@ -66,26 +66,28 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("mode", WINDOW_MODES)
-def test_sampled_equals_extracted_forward_and_every_gradient(mode: WindowMode) -> None:
+@pytest.mark.parametrize(("mode", "kernels"), [*((mode, "separate") for mode in WINDOW_MODES), ("fair", "cropped")])
+def test_sampled_equals_extracted_forward_and_every_gradient(mode: WindowMode, kernels: KernelSharing) -> None:
     space = small_space()
     rng = random.Random(1)
     choices = [space.smallest(), space.largest()] + [random_choice(space, rng) for _ in range(6)]
-    check_sampled_equals_extracted(space, mode, choices)
+    check_sampled_equals_extracted(space, mode, kernels, choices)
 
 
-@pytest.mark.parametrize("mode", WINDOW_MODES)
+@pytest.mark.parametrize(("mode", "kernels"), [*((mode, "separate") for mode in WINDOW_MODES), ("fair", "cropped")])
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_spaces(name: str, mode: WindowMode) -> None:
+def test_published_spaces(name: str, mode: WindowMode, kernels: KernelSharing) -> None:
     # Without dropout, which draws anew in every pass.
     space = PUBLISHED[name].model_copy(update={"head": HeadSpec(num_classes=5, dropout=0.0)})
     rng = random.Random(4)
-    check_sampled_equals_extracted(space, mode, [random_choice(space, rng) for _ in range(3)])
+    check_sampled_equals_extracted(space, mode, kernels, [random_choice(space, rng) for _ in range(3)])
 
 
-def check_sampled_equals_extracted(space: Space, mode: WindowMode, choices: list[Choice]) -> None:
+def check_sampled_equals_extracted(
+    space: Space, mode: WindowMode, kernels: KernelSharing, choices: list[Choice]
+) -> None:
     """In float64, so that what is left of a difference is an error."""
-    supernet = Supernet(space, mode).double()
+    supernet = Supernet(space, mode, kernels).double()
     randomise(supernet, 0)
     shape = (2, 3, space.clip.frames, space.clip.size, space.clip.size)
     clips = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
@@ -107,6 +109,47 @@ def check_sampled_equals_extracted(space: Space, mode: WindowMode, choices: list
         assert reached.keys() == expected.keys()
         for name, gradient in expected.items():
             torch.testing.assert_close(reached[name], gradient, rtol=1e-8, atol=1e-8, msg=name)
+
+
+def with_kernel(space: Space, index: int) -> Choice:
+    """The largest architecture with this kernel everywhere."""
+    kernel = [variable.kind == "kernel" for variable in space.variables]
+    return tuple(index if is_kernel else n for is_kernel, n in zip(kernel, space.largest(), strict=True))
+
+
+@pytest.mark.parametrize("index", range(len(KERNELS)))
+def test_cropped_kernels_are_the_centre_taps(index: int) -> None:
+    space = small_space()
+    supernet = Supernet(space, kernels="cropped")
+    middle = supernet.streams[0].groups[0]["block1"].middle.weight
+    assert middle.shape == (24, 1, 3, 5, 5)
+    # Tap (t, y, x) of every channel gets the number 100 t + 10 y + x.
+    t, y, x = torch.meshgrid(torch.arange(3), torch.arange(5), torch.arange(5), indexing="ij")
+    with torch.no_grad():
+        middle.copy_((100 * t + 10 * y + x).float().expand(24, 1, 3, 5, 5))
+    taps = {
+        0: [[[111, 112, 113], [121, 122, 123], [131, 132, 133]]],
+        1: [[[100 + 10 * y + x for x in range(5)] for y in range(5)]],
+        2: [[[100 * t + 10 * y + x for x in (1, 2, 3)] for y in (1, 2, 3)] for t in range(3)],
+        3: [[[100 * t + 10 * y + x for x in range(5)] for y in range(5)] for t in range(3)],
+    }
+    network = extract(supernet, with_kernel(space, index))
+    weight = network.streams[0].groups[0].block1.middle.weight
+    assert torch.equal(weight, torch.tensor(taps[index]).float().expand_as(weight))
+
+
+def test_the_shared_tensor_holds_the_largest_time_and_the_largest_side() -> None:
+    """No single candidate need have both; norms stay apart."""
+    space = small_space()
+    group = space.streams[0].groups[0].model_copy(update={"kernel": (Kernel(t=5, s=1), Kernel(t=1, s=7))})
+    stream = space.streams[0].model_copy(update={"groups": (group,)})
+    supernet = Supernet(space.model_copy(update={"streams": (stream,)}), kernels="cropped")
+    block = supernet.streams[0].groups[0]["block2"]
+    assert block.middle.weight.shape[2:] == (5, 7, 7)
+    assert set(block.middle_norm) == {"t5_s1", "t1_s7"}
+    clips = torch.randn(2, 3, 5, 24, 24)
+    for choice in (supernet.space.smallest(), supernet.space.largest()):
+        torch.testing.assert_close(supernet(clips, choice), extract(supernet, choice)(clips))
 
 
 def test_a_wrong_slice_is_noticed() -> None:

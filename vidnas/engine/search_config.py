@@ -9,6 +9,7 @@ from vidnas.errors import VidnasError
 from vidnas.search.alpha import AlphaSettings
 from vidnas.search.objective import CostMode, CostPressure
 from vidnas.search.parsec import TemperatureMode
+from vidnas.search.supernet import KernelSharing
 from vidnas.search.windows import WindowMode
 
 
@@ -26,28 +27,33 @@ class SearchConfig:
         alpha_every: steps on the weights per step on alpha, after the warm-up.
         samples: K architectures per step on alpha; null takes a quarter of the entropy that is left, at least 4.
         weight_samples: architectures per step on the weights.
-        weight_mode: `uniform` gives them equal weight; `two_pass` and `streamed` weigh them by PARSEC's omega.
+        weight_mode: `uniform` gives them equal weight; `two_pass` and `streamed` weigh them by PARSEC's omega;
+            `sandwich` adds the largest and the smallest, and all learn from the largest, which learns from labels.
         optimizer: of the weights, sgd (the paper) or adamw (small data).
         lr: peak learning rate of the weights; null follows the rule: sgd 0.1 * batch_size / 64, adamw
             0.002 * sqrt(batch_size / 16).
         momentum: of sgd.
         weight_decay: of the weights, norms and biases excepted; null is 5e-5 for sgd and 0.01 for adamw.
         warmup_epochs: linear rise of the learning rate, before a half cosine to 0.
-        label_smoothing: of the weights' loss in `uniform` mode; scores are plain likelihoods.
+        label_smoothing: of the weights' loss on labels in `uniform` and `sandwich` mode; scores are plain likelihoods.
         grad_clip: largest norm of the gradient, applied once after all architectures; null is off.
         zero_init_residual: start the last norm of residual branches at zero, as X3D does. Over short
             searches the shared weights then stay at chance for long, so it is off. Attention always starts at zero.
+        skip_inactive: weights that no architecture of a step used keep their value and momentum in it.
         micro_batches: parts a batch (a shard, where there are several) goes through the network in, to save memory;
             norms see one at a time.
-        shards: equal parts of every batch, each with norm statistics, in `uniform` mode also architectures, of its
-            own, shared by the processes; null is one per process. With the same number of shards any number of
-            processes gives the same search.
+        shards: equal parts of every batch, each with norm statistics, in `uniform` and `sandwich` mode also
+            architectures, of its own, shared by the processes; null is one per process. With the same number of shards
+            any number of processes gives the same search.
         alpha_lr: learning rate of Adam on alpha; above 0.05 the search gets worse.
         temperature: what scores are divided by: auto, paper, mean or accuracy.
         min_effective: of `auto`, the effective sample size as a share of K.
         cost_mode: how the cost presses: dual (finds the target), fixed, or log_mean.
         beta: its factor at the start.
         windows: which channels a candidate uses: fair (the paper), cyclic or naive.
+        kernels: `separate` gives every kernel size weights of its own; `cropped` makes the small ones centres of the
+            largest.
+        warm_start: alpha's scale at the start from a zero-cost proxy (`vidnas.engine.warm_start`); 0 starts uniform.
         candidates: most probable architectures under the budget that are judged on the holdout at the end.
         norm_batches: batches from which a candidate's norm statistics are estimated first.
         precision: fp32, or bf16 (mixed).
@@ -65,7 +71,7 @@ class SearchConfig:
     alpha_every: int = 1
     samples: int | None = None
     weight_samples: int = 1
-    weight_mode: Literal["uniform", "two_pass", "streamed"] = "uniform"
+    weight_mode: Literal["uniform", "two_pass", "streamed", "sandwich"] = "uniform"
     optimizer: Optimizer = "adamw"
     lr: float | None = None
     momentum: float = 0.9
@@ -74,6 +80,7 @@ class SearchConfig:
     label_smoothing: float = 0.0
     grad_clip: float | None = 5.0
     zero_init_residual: bool = False
+    skip_inactive: bool = False
     micro_batches: int = 1
     shards: int | None = None
     alpha_lr: float = 0.025
@@ -82,6 +89,8 @@ class SearchConfig:
     cost_mode: CostMode = "dual"
     beta: float = 1.0
     windows: WindowMode = "fair"
+    kernels: KernelSharing = "separate"
+    warm_start: float = 0.0
     candidates: int = 8
     norm_batches: int = 10
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -104,14 +113,16 @@ class SearchConfig:
         self._require("min_effective", 0 < self.min_effective <= 1, "above 0, at most 1")
         self._require("alpha_lr", self.alpha_lr > 0, "above 0")
         self._require("beta", self.beta > 0, "above 0")
+        self._require("warm_start", self.warm_start >= 0, "at least 0")
         one_part = self.micro_batches == 1 or self.weight_mode != "streamed"
-        self._require("weight_mode", one_part, "uniform or two_pass where micro_batches is above 1")
+        self._require("weight_mode", one_part, "another than streamed where micro_batches is above 1")
         shards = self.shards or 1
         for name in ("batch_size", "alpha_batch_size"):
             rule = f"a multiple of {shards}, the number of shards (one per process unless search.shards is given)"
             self._require(name, (getattr(self, name) or shards) % shards == 0, rule)
         one_shard = shards == 1 or self.weight_mode != "streamed"
-        self._require("weight_mode", one_shard, "uniform or two_pass where there are several shards or processes")
+        self._require("weight_mode", one_shard, "another than streamed where there are several shards or processes")
+        self._require("warm_start", shards == 1 or not self.warm_start, "0 where there are several shards or processes")
 
     @property
     def peak_lr(self) -> float:

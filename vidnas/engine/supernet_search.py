@@ -14,6 +14,7 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from vidnas.data.dataset import Batch
+from vidnas.engine.inactive import step_where_used
 from vidnas.engine.interrupt import Interrupted, StopSignals
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.processes import (
@@ -33,10 +34,12 @@ from vidnas.engine.state import check_fingerprint, load_state
 from vidnas.engine.supernet_steps import (
     SupernetScorer,
     clip_gradients,
+    sandwich_backward,
     streamed_backward,
     two_pass_backward,
     uniform_backward,
 )
+from vidnas.engine.warm_start import warm_start
 from vidnas.errors import VidnasError
 from vidnas.search.alpha import AlphaSearch, AlphaStep
 from vidnas.search.archive import Entry, entries
@@ -74,7 +77,7 @@ class SupernetSearch:
         self.shards = Shards(config.shards or 1, process_rank(), process_count())
         self.fabric = fabric
         torch.manual_seed(config.seed)
-        supernet = Supernet(space, config.windows, zero_init_residual=config.zero_init_residual)
+        supernet = Supernet(space, config.windows, config.kernels, zero_init_residual=config.zero_init_residual)
         self.supernet = supernet.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.supernet, config)
         self.alpha = AlphaSearch(budgets, config.alpha_settings, config.seed)
@@ -91,22 +94,25 @@ class SupernetSearch:
         loss = self._weights_backward(batch)
         add_up_gradients(self.supernet.parameters())
         clip_gradients(self.supernet, config.grad_clip)
-        self.optimizer.step()
+        if self.config.skip_inactive:
+            step_where_used(self.optimizer)
+        else:
+            self.optimizer.step()
         return loss
 
     def _weights_backward(self, batch: Batch) -> float:
         """Add up this process's share of the gradient; returns the mean loss per clip of all processes."""
         config, shards = self.config, self.shards
-        uniform = config.weight_mode == "uniform"
-        # With uniform weights every shard has architectures of its own.
-        number = config.weight_samples * (shards.count if uniform else 1)
+        each_its_own = {"uniform": uniform_backward, "sandwich": sandwich_backward}.get(config.weight_mode)
+        # Where their weights do not depend on scores, every shard has architectures of its own.
+        number = config.weight_samples * (shards.count if each_its_own else 1)
         # The seeds keep the architectures of the weights apart from those of alpha in the same step.
         choices = self.alpha.distribution.sample(number, config.seed + 1, self.step)
-        smoothing = config.label_smoothing if uniform else 0.0
+        smoothing = config.label_smoothing if each_its_own else 0.0
         scorer = self.scorer(batch, dropout_seed=config.seed * 1_000_003 + self.step, smoothing=smoothing)
         clips = scorer.batch_size
-        if uniform:
-            backward = partial(uniform_backward, share=1 / shards.count)
+        if each_its_own:
+            backward = partial(each_its_own, share=1 / shards.count)
             scores = shards.table(scorer.each(backward, shards.deal(choices)))
             return -float(scores.mean()) / (clips / shards.count)
         if config.weight_mode == "two_pass":
@@ -210,6 +216,8 @@ def run_search(
             search.check_alike()
             together(journal.save, {**search.state_dict(), "fingerprint": dict(fingerprint)})
 
+        if search.step == 0 and search.config.warm_start:
+            warm_start(search.alpha, search.supernet.space, alpha_batches(0), search.config, search.fabric)
         weights = iter(weights_batches(search.step))
         alphas = iter(alpha_batches(schedule.alpha_steps_before(search.step)))
         with _progress(search) as bar:

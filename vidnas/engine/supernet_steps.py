@@ -56,20 +56,27 @@ class SupernetScorer:
         """Sum over the batch of log p(y | x, w, A) for each choice; higher is better."""
         different, places = distinct(choices)
         with torch.no_grad():
-            scores = [sum(float(self.log_likelihood(c, part)) for part in self._parts()) for c in different]
+            scores = [sum(float(self.log_likelihood(c, part)) for part in self.parts()) for c in different]
         return [scores[place] for place in places]
 
     def log_likelihood(self, choice: Choice, part: tuple[Tensor, Tensor]) -> Tensor:
         """Of one micro-batch, a differentiable scalar in at least fp32."""
-        clips, labels = part
-        with self.autocast():
-            logits = self.supernet(clips, choice)
-        # Under autocast logits are half precision, too coarse for sums that an exponential follows.
-        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        smoothing = self.label_smoothing
-        return -F.cross_entropy(precise, labels, reduction="sum", ignore_index=UNREADABLE, label_smoothing=smoothing)
+        return self.log_likelihood_of(self.logits(choice, part[0]), part[1])
 
-    def _parts(self) -> list[tuple[Tensor, Tensor]]:
+    def log_likelihood_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Summed over the clips that could be read."""
+        smoothing = self.label_smoothing
+        return -F.cross_entropy(logits, labels, reduction="sum", ignore_index=UNREADABLE, label_smoothing=smoothing)
+
+    def logits(self, choice: Choice, clips: Tensor) -> Tensor:
+        """Of one micro-batch (N, C, T, H, W), differentiable, (N, classes) in at least fp32."""
+        with self.autocast():
+            logits: Tensor = self.supernet(clips, choice)
+        # Under autocast logits are half precision, too coarse for sums that an exponential follows.
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def parts(self) -> list[tuple[Tensor, Tensor]]:
+        """The micro-batches for a pass of one architecture, with dropout as in every other pass."""
         if self.dropout_seed is not None:
             torch.manual_seed(self.dropout_seed)
         return self.micro_batches
@@ -80,7 +87,7 @@ class SupernetScorer:
 
     def _backward(self, choice: Choice, weight: float) -> float:
         total = 0.0
-        for part in self._parts():
+        for part in self.parts():
             likelihood = self.log_likelihood(choice, part)
             (likelihood * -weight).backward()
             total += float(likelihood.detach())
@@ -114,6 +121,39 @@ def uniform_backward(scorer: SupernetScorer, choices: Sequence[Choice], share: f
     """
     weight = share / (scorer.batch_size * len(choices))
     return scorer.backward([(choice, weight) for choice in choices])
+
+
+def sandwich_backward(scorer: SupernetScorer, choices: Sequence[Choice], share: float = 1.0) -> list[float]:
+    """Gradient of the sandwich rule with in-place distillation; returns log-likelihoods of the labels.
+
+    The space's largest architecture learns from the labels, its smallest one and `choices` from what the largest
+    predicts in the same pass. The mean losses are summed (slimmable networks, arXiv 1903.05134, alg. 1).
+
+    Args:
+        scorer: the batch, or a shard of it.
+        choices: the architectures beside the largest and the smallest.
+        share: of the shard in the batch.
+
+    Returns:
+        Of the largest, the smallest, and each choice.
+    """
+    space, weight = scorer.supernet.space, share / scorer.batch_size
+    scores, taught = [0.0], []
+    for part in scorer.parts():
+        logits = scorer.logits(space.largest(), part[0])
+        likelihood = scorer.log_likelihood_of(logits, part[1])
+        (likelihood * -weight).backward()
+        scores[0] += float(likelihood.detach())
+        taught.append(logits.detach().softmax(1))
+    for choice in (space.smallest(), *choices):
+        score = 0.0
+        for (clips, labels), target in zip(scorer.parts(), taught, strict=True):
+            logits = scorer.logits(choice, clips)
+            readable = labels != UNREADABLE
+            (F.cross_entropy(logits[readable], target[readable], reduction="sum") * weight).backward()
+            score += float(scorer.log_likelihood_of(logits.detach(), labels))
+        scores.append(score)
+    return scores
 
 
 def two_pass_backward(

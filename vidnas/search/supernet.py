@@ -7,7 +7,7 @@ computation by construction, and `forward(clips, choice)` keeps no state.
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,23 +23,33 @@ from vidnas.nn.norm_act import SqueezeExcite
 from vidnas.search.space import Choice, GroupChoice, Space, StreamSpace
 from vidnas.search.windows import WindowMode, channel_window, hidden_window
 
+KernelSharing = Literal["separate", "cropped"]
 Window = tuple[int, ...]
 Module = TypeVar("Module", bound=nn.Module)
 
 
 class SuperBlock(nn.Module):
-    """Parameters of an MBConv block at its largest; named as in `MBConv3D`, with one middle layer per kernel.
+    """Parameters of an MBConv block at its largest; named as in `MBConv3D`, with one middle norm per kernel.
 
-    Pointwise layers are shared between kernels; each (t, s) has its own depthwise tensor and norm.
+    Pointwise layers are shared between kernels. `separate`: each (t, s) has its own depthwise tensor. `cropped`: all
+    are the centre of one tensor of the largest t and s (Once-for-All, arXiv 1908.09791).
+
+    Deviation: Once-for-All puts a learned linear map between a kernel and its centre; here the taps are the same.
     """
 
-    def __init__(self, largest: BlockPlan, kernels: tuple[Kernel, ...], projects: bool) -> None:
+    def __init__(
+        self, largest: BlockPlan, kernels: tuple[Kernel, ...], projects: bool, sharing: KernelSharing = "separate"
+    ) -> None:
         super().__init__()
         hidden, out_channels = largest.hidden, largest.out_channels
         groups = hidden if largest.depthwise else 1
         self.expand = conv3d(largest.in_channels, hidden)
         self.expand_norm = nn.BatchNorm3d(hidden)
-        self.middle = nn.ModuleDict({str(k): conv3d(hidden, hidden, k, groups=groups) for k in kernels})
+        if sharing == "cropped":
+            whole = Kernel(t=max(k.t for k in kernels), s=max(k.s for k in kernels))
+            self.middle: nn.Module = conv3d(hidden, hidden, whole, groups=groups)
+        else:
+            self.middle = nn.ModuleDict({str(k): conv3d(hidden, hidden, k, groups=groups) for k in kernels})
         self.middle_norm = nn.ModuleDict({str(k): nn.BatchNorm3d(hidden) for k in kernels})
         self.se = SqueezeExcite(hidden, largest.se_channels) if largest.se_channels else None
         self.project = conv3d(hidden, out_channels)
@@ -51,11 +61,12 @@ class SuperBlock(nn.Module):
         self, plan: BlockPlan, inputs: Window, hidden: Window, outputs: Window
     ) -> Iterator[tuple[str, Tensor]]:
         """The parameters of `MBConv3D(plan)` on these windows."""
-        kernel = str(plan.kernel)
         yield from _slices("expand", self.expand, hidden, inputs)
         yield from _slices("expand_norm", self.expand_norm, hidden)
-        yield from _slices("middle", self.middle[kernel], hidden, None if plan.depthwise else hidden)
-        yield from _slices("middle_norm", self.middle_norm[kernel], hidden)
+        middle = self.middle[str(plan.kernel)] if isinstance(self.middle, nn.ModuleDict) else self.middle
+        for name, tensor in _slices("middle", middle, hidden, None if plan.depthwise else hidden):
+            yield name, _centre(tensor, plan.kernel)
+        yield from _slices("middle_norm", self.middle_norm[str(plan.kernel)], hidden)
         if plan.se_channels:
             assert self.se is not None
             squeezed = tuple(range(plan.se_channels))
@@ -97,7 +108,7 @@ class _GroupWindows(NamedTuple):
 class SuperStream(nn.Module):
     """Stem, groups of super blocks, conv5."""
 
-    def __init__(self, space: StreamSpace, largest: ArchSpec, part: int) -> None:
+    def __init__(self, space: StreamSpace, largest: ArchSpec, part: int, sharing: KernelSharing) -> None:
         super().__init__()
         self.space = space
         spec = largest.streams[part]
@@ -111,7 +122,8 @@ class SuperStream(nn.Module):
             else:
                 first = name == "block1"
                 fixed = len(group.channels) == 1 and group.channels == space.input_channels(plan.group)
-                unit = SuperBlock(plan, group.kernel, projects=first and (group.stride == 2 or not fixed))
+                projects = first and (group.stride == 2 or not fixed)
+                unit = SuperBlock(plan, group.kernel, projects, sharing)
             self.groups[plan.group][name] = unit  # type: ignore[operator]
 
     def network_state(
@@ -157,15 +169,23 @@ class Supernet(nn.Module):
     Args:
         space: the search space.
         windows: which channels a candidate uses, see `vidnas.search.windows`.
+        kernels: what the kernels of a block share, see `SuperBlock`.
         zero_init_residual: see `vidnas.nn.build.initialise`. An inserted attention unit always starts as the identity.
     """
 
-    def __init__(self, space: Space, windows: WindowMode = "fair", *, zero_init_residual: bool = False) -> None:
+    def __init__(
+        self,
+        space: Space,
+        windows: WindowMode = "fair",
+        kernels: KernelSharing = "separate",
+        *,
+        zero_init_residual: bool = False,
+    ) -> None:
         super().__init__()
         self.space = space
         self.windows: WindowMode = windows
         largest = space.envelope()
-        self.streams = nn.ModuleList(SuperStream(stream, largest, p) for p, stream in enumerate(space.streams))
+        self.streams = nn.ModuleList(SuperStream(stream, largest, p, kernels) for p, stream in enumerate(space.streams))
         pooled = sum(stream.conv5 for stream in space.streams)
         with torch.device("meta"):
             pool_size = VideoNetwork(largest).head.pool_size or (1, 1, 1)
@@ -237,6 +257,13 @@ def _slices(
     for name, parameter in layer.named_parameters():
         tensor = _select(parameter, 0, rows)
         yield f"{prefix}.{name}", tensor if tensor.dim() == 1 else _select(tensor, 1, columns)
+
+
+def _centre(weight: Tensor, kernel: Kernel) -> Tensor:
+    """The taps of a kernel in the middle of a larger one."""
+    for dim, size in zip((2, 3, 4), (kernel.t, kernel.s, kernel.s), strict=True):
+        weight = weight.narrow(dim, (weight.shape[dim] - size) // 2, size)
+    return weight
 
 
 def _select(tensor: Tensor, dim: int, window: Window | None) -> Tensor:
