@@ -85,6 +85,4 @@ def _run(environment: dict[str, str], output: Path, work: Callable[..., object],
     except BaseException:
         traceback.print_exc()
         code = 70
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.arch.registry import resolve
 from vidnas.arch.spec import ArchSpec
-from vidnas.cli.parsing import UsageError, make_config_parser
+from vidnas.cli.parsing import UsageError, make_config_parser, told_by_the_first
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -89,12 +89,13 @@ def train_parser() -> "ConfigParser":
 
 
 def _parse(argv: list[str]) -> Any:
-    parser = train_parser()
-    parsed = parser.parse_args(argv)
-    for name in ("arch", "data", "out"):
-        if getattr(parsed, name) is None:
-            raise UsageError(f"vidnas train needs --{name}; see `vidnas train --help`")
-    return parser.instantiate(parsed)
+    with told_by_the_first():
+        parser = train_parser()
+        parsed = parser.parse_args(argv)
+        for name in ("arch", "data", "out"):
+            if getattr(parsed, name) is None:
+                raise UsageError(f"vidnas train needs --{name}; see `vidnas train --help`")
+        return parser.instantiate(parsed)
 
 
 def _network(options: Any, num_classes: int, say: Any) -> "ArchSpec | VideoNetwork":

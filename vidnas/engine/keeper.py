@@ -13,6 +13,7 @@ from vidnas.engine.classifier import Classifier
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.curves import Curves
 from vidnas.engine.interrupt import StopSignals
+from vidnas.engine.processes import copy_from_first, told_once
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import State, save_state
 from vidnas.errors import VidnasError
@@ -99,7 +100,7 @@ class RunKeeper(lightning.Callback):
         if self.resumed is not None:
             module.network.load_state_dict(self.resumed["network"])
             module.optimizers(use_pl_optimizer=False).load_state_dict(self.resumed["optimizer"])
-            module.sums.copy_(self.resumed["sums"])
+            module.sums.copy_(self.resumed["sums"][trainer.global_rank])
             if self.average is not None:
                 self.average.load_state_dict(self.resumed["average"])
             scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -153,10 +154,11 @@ class RunKeeper(lightning.Callback):
         loss, correct, clips = (float(value) for value in sums)
         module.sums.zero_()
         if not math.isfinite(loss):
-            raise VidnasError(
+            message = (
                 f"step {self.done}: the loss is {loss}; use a lower train.lr, or train.grad_clip 1 "
                 f"(lr was {module.step_lr(self.done - 1):.3g})"
             )
+            raise told_once(VidnasError(message))
         self._write(
             {
                 "epoch": self.done / self.pace.steps_per_epoch,
@@ -169,6 +171,7 @@ class RunKeeper(lightning.Callback):
 
     def _validate(self, trainer: lightning.Trainer, module: Classifier) -> None:
         assert self.validate is not None
+        self._share_statistics(module)
         network = module.network if self.average is None else self.average.module
         assert isinstance(network, VideoNetwork)
         figures = self.validate(network, trainer)
@@ -190,7 +193,14 @@ class RunKeeper(lightning.Callback):
         figures = [text.format(self.last[name]) for name, text in shown.items() if name in self.last]
         self.notify(f"step {self.done}/{self.pace.num_steps}  " + "  ".join(figures))
 
+    def _share_statistics(self, module: Classifier) -> None:
+        """Give all processes the norm statistics of the first one, as DistributedDataParallel does before each step."""
+        copy_from_first(module.network.buffers())
+        if self.average is not None:
+            copy_from_first(self.average.buffers())
+
     def _save(self, trainer: lightning.Trainer, module: Classifier) -> None:
+        self._share_statistics(module)
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         state = {
             "step": self.done,
@@ -200,7 +210,8 @@ class RunKeeper(lightning.Callback):
             "optimizer": module.optimizers(use_pl_optimizer=False).state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
-            "sums": module.sums,
+            # Of each process, so that curves go on with the same bits.
+            "sums": trainer.strategy.all_gather(module.sums).view(-1, len(module.sums)),
             "best": self.best,
             "last": self.last,
         }

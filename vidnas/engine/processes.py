@@ -25,8 +25,10 @@ _BUCKET_ELEMENTS = 1 << 22
 
 def launched(devices: int = 1) -> tuple[int, int]:
     """Processes on this machine, and machines: as torchrun says, else `devices` on one machine."""
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
-    return local, max(1, int(os.environ.get("WORLD_SIZE", local)) // local)
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        return devices, 1
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    return local, int(os.environ["WORLD_SIZE"]) // local
 
 
 def process_count() -> int:
@@ -120,6 +122,13 @@ def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:
         for parameter, total in zip(bucket, sums, strict=True):
             # Fused optimisers read a gradient in the order of its parameter's memory.
             parameter.grad = torch.empty_like(parameter).copy_(total.view_as(parameter))
+
+
+def copy_from_first(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors with those of the first process."""
+    if process_count() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
 
 
 def same_everywhere(tensors: Iterable[Tensor]) -> bool:

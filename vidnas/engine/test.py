@@ -72,6 +72,8 @@ def test(
     with quiet_lightning():
         trainer = make_trainer(target, precision, devices=devices, callbacks=callbacks, enable_progress_bar=progress)
         trainer.test(scorer, verbose=False)
+    # Not in a hook, which Lightning leaves out where a process has no batch.
+    scorer.scores.gather(trainer.strategy.root_device)
     places = scorer.scores.readable()
     if not len(places):
         raise VidnasError(f"{videos.root}: not one of the {len(videos)} videos can be read; see `vidnas data check`")
@@ -94,6 +96,7 @@ class Scorer(lightning.LightningModule):
 
     def __init__(self, network: VideoNetwork, loaders: ViewLoaders, scores: ViewScores) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # of a list of few batches
         self.network = network
         self.loaders = loaders
         self.scores = scores
@@ -105,10 +108,6 @@ class Scorer(lightning.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of views."""
         self.scores.add(self.network, batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Add up over processes."""
-        self.scores.gather(self.device)
 
 
 def with_classes(videos: VideoList, classes: Sequence[str]) -> VideoList:

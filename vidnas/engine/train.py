@@ -1,5 +1,6 @@
 """Train a network on a list of videos: a plain function, safe to kill and to call again."""
 
+import math
 import signal
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from vidnas.engine.config import TrainConfig, fixed_settings
 from vidnas.engine.interrupt import Interrupted
 from vidnas.engine.keeper import Pace, RunKeeper
 from vidnas.engine.loaders import TrainLoaders
-from vidnas.engine.processes import first_alone, is_first_process, say_nothing
+from vidnas.engine.processes import first_alone, is_first_process, launched, say_nothing, told_once
 from vidnas.engine.progress import StepProgress
 from vidnas.engine.recalibrate import recalibrate_norms
 from vidnas.engine.run_folder import RunFolder
@@ -146,6 +147,7 @@ def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: 
     """What makes two runs the same run, as builtins."""
     settings = {f"train.{name}": value for name, value in fixed_settings(config).items()}
     settings |= {f"data.{name}": getattr(data, name) for name in _FIXED_DATA_SETTINGS}
+    settings["train.devices"] = math.prod(launched(config.devices))  # norms see one process's share of a batch
     return {
         "name": spec.name,
         "architecture": spec.content_hash,
@@ -189,10 +191,12 @@ def _fit(
                 raise
     network.activation_checkpointing = False
     if keeper.saved < pace.num_steps:
-        raise Interrupted(
-            f"stopped; {keeper.saved} of {pace.num_steps} steps are saved in {keeper.folder.state}: the same command "
-            "with --resume goes on",
-            keeper.signals.received or signal.SIGTERM,
+        raise told_once(
+            Interrupted(
+                f"stopped; {keeper.saved} of {pace.num_steps} steps are saved in {keeper.folder.state}: the same "
+                "command with --resume goes on",
+                keeper.signals.received or signal.SIGTERM,
+            )
         )
 
 
