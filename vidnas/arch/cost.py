@@ -43,6 +43,11 @@ def format_macs(macs: float) -> str:
     return f"{macs / 1e9:.3f} GMACs" if macs >= 1e8 else f"{macs / 1e6:.2f} MMACs"
 
 
+def format_cost(metric: str, value: float) -> str:
+    """Any column of a cost: `1.963 GMACs`, `3.794 M params`."""
+    return format_macs(value) if metric == "macs" else f"{value / 1e6:.3f} M {metric}"
+
+
 def network_cost(spec: ArchSpec, clip: ClipSpec | None = None, head: HeadPositions = "one") -> Cost:
     """Total cost.
 

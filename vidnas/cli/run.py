@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidnas.cli.search_options import prepare, search_parser, settle_or_resume
+from vidnas.cli.search_options import prepare, remember, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -22,6 +22,7 @@ def run(argv: list[str]) -> int:
     if settled is None:
         return 0
     assert settled.training is not None
+    remember(ready, settled.training, views=ready.options.views, search=paths.search.name)
     outcome = run_videos(
         ready.lists,
         ready.plan,

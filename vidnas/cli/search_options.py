@@ -111,3 +111,10 @@ def settle_or_resume(ready: Prepared, training: "TrainConfig | None") -> "Settle
     if fresh:
         keep(settled, ready.settled)
     return settled
+
+
+def remember(ready: Prepared, training: "TrainConfig", *, views: str, search: str) -> None:
+    """Note in the run folder what `vidnas derive`, `pareto` and `rank` must know; `search` is the search's folder."""
+    from vidnas.pipeline.job import Job, keep_job, list_hashes
+
+    keep_job(Job(search, ready.data_config, training, views, list_hashes(ready.lists)), Path(ready.options.out))

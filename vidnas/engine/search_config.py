@@ -11,6 +11,8 @@ from vidnas.search.objective import CostMode, CostPressure
 from vidnas.search.parsec import TemperatureMode
 from vidnas.search.windows import WindowMode
 
+BASELINES = ("random", "evolution")
+
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -45,6 +47,7 @@ class SearchConfig:
         beta: its factor at the start.
         windows: which channels a candidate uses: fair (the paper), cyclic or naive.
         candidates: most probable architectures under the budget that are judged on the holdout at the end.
+        baselines: searches to compare with, as many evaluations each: random, evolution, or random,evolution.
         norm_batches: batches from which a candidate's norm statistics are estimated first.
         precision: fp32, or bf16 (mixed).
         seed: of everything random.
@@ -78,6 +81,7 @@ class SearchConfig:
     beta: float = 1.0
     windows: WindowMode = "fair"
     candidates: int = 8
+    baselines: str = ""
     norm_batches: int = 10
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
@@ -98,6 +102,9 @@ class SearchConfig:
         self._require("warmup_fraction", 0 <= self.warmup_fraction < 1, "at least 0 and below 1")
         self._require("min_effective", 0 < self.min_effective <= 1, "above 0, at most 1")
         self._require("alpha_lr", self.alpha_lr > 0, "above 0")
+        names = self.baseline_names
+        known = set(names) <= set(BASELINES) and len(set(names)) == len(names)
+        self._require("baselines", known, f"of {', '.join(BASELINES)}, with a comma between them")
         self._require("beta", self.beta > 0, "above 0")
         one_part = self.micro_batches == 1 or self.weight_mode != "streamed"
         self._require("weight_mode", one_part, "uniform or two_pass where micro_batches is above 1")
@@ -115,6 +122,11 @@ class SearchConfig:
         if self.weight_decay is not None:
             return self.weight_decay
         return decay_by_rule(self.optimizer)
+
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        """The searches to compare with."""
+        return tuple(self.baselines.split(",")) if self.baselines else ()
 
     @property
     def score_batch_size(self) -> int:

@@ -89,12 +89,7 @@ def plan_search(train: VideoList, target_macs: float, choice: SpaceChoice, seed:
         space = resolve_space(choice.space, clip=clip, num_classes=classes)
         explanation = f"space {space.name}, clip {space.clip}, {space.size:.1e} architectures"
     table = CostTable.of(space)
-    least, most = table.cheapest()[1], table.dearest()[1]
-    if not least <= target_macs <= most:
-        raise VidnasError(
-            f"target {format_macs(target_macs)} is outside the space {space.name}, which spans {format_macs(least)} to "
-            f"{format_macs(most)} @ {space.clip}; change the target, the clip or the space"
-        )
+    least, most = reachable(table, target_macs)
     if space.clip.sampling == "stride" and space.clip.span_sec > held.duration_sec:
         explanation += (
             f"; its {space.clip.span_sec:.1f} s are longer than most videos ({held.duration_sec:.1f} s), which repeat "
@@ -103,6 +98,22 @@ def plan_search(train: VideoList, target_macs: float, choice: SpaceChoice, seed:
     return SearchPlan(
         train, space, target_macs, explanation, (least, most), search_parts(train, seed), (Budget(table, target_macs),)
     )
+
+
+def reachable(table: CostTable, target_macs: float) -> tuple[float, float]:
+    """The cheapest and the dearest cost of a space, after a look whether the target is between them.
+
+    Raises:
+        VidnasError: it is not; both ends are given.
+    """
+    space = table.space
+    least, most = table.cheapest()[1], table.dearest()[1]
+    if not least <= target_macs <= most:
+        raise VidnasError(
+            f"target {format_macs(target_macs)} is outside the space {space.name}, which spans {format_macs(least)} to "
+            f"{format_macs(most)} @ {space.clip}; change the target, the clip or the space"
+        )
+    return least, most
 
 
 def x3d_baseline(searched: ArchSpec, macs: float) -> ArchSpec:

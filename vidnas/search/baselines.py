@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -87,17 +87,18 @@ def evolution(
     queries: int,
     seed: int,
     settings: EvolutionSettings = EvolutionSettings(),
+    start: Sequence[Choice] = (),
 ) -> list[Evaluated]:
     """Regularised evolution: each child replaces the oldest (Real et al., arXiv 1802.01548).
 
     A child differs from its parent in one variable, drawn from all such changes that keep the budgets; where none does,
-    a random choice takes its place.
+    a random choice takes its place. `start` is the oldest part of the first population; random choices fill it up.
 
     Raises:
         VidnasError: nothing in the space is within the budgets.
     """
     newcomers = choices_within(budgets, seed)
-    evaluated = _evaluate(scorer, list(islice(newcomers, min(settings.population, queries))))
+    evaluated = _evaluate(scorer, list(islice(chain(start, newcomers), min(settings.population, queries))))
     alive = deque(evaluated, maxlen=settings.population)
     while len(evaluated) < queries:
         rng = np.random.default_rng((seed, _OFFSPRING, len(evaluated)))
