@@ -18,22 +18,22 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--evaluations", type=int, default=200, help="architectures that evolution scores per target")
     options = parser.parse_args(argv)
 
-    from vidnas.pipeline.family import FamilySettings, derive_family, table
+    from vidnas.pipeline.family import derive_family, table
+    from vidnas.pipeline.family_training import FamilyTraining
     from vidnas.pipeline.plan import parse_macs
 
     at_least(1, epochs=options.epochs, fine_tune_epochs=options.fine_tune_epochs, evaluations=options.evaluations)
     if options.fine_tune_lr is not None and options.fine_tune_lr <= 0:
         raise VidnasError(f"--fine-tune-lr {options.fine_tune_lr}: give a rate above 0")
     targets = [parse_macs(target) for target in options.targets.split(",")]
-    settings = FamilySettings(
-        evaluations=options.evaluations,
+    training = FamilyTraining(
         inherit=options.inherit,
         scratch=options.scratch,
         epochs=options.epochs,
         fine_tune_epochs=options.fine_tune_epochs,
         fine_tune_lr=options.fine_tune_lr,
     )
-    members = derive_family(open_finished(options), targets, settings, print)
+    members = derive_family(open_finished(options), targets, options.evaluations, training, print)
     print(table(members))
     for member in members:
         print(f"{member.label}: {member.folder / 'searched.json'}")

@@ -14,7 +14,8 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
 
     from vidnas.pipeline.plan import parse_macs
-    from vidnas.pipeline.rank import RankSettings, agreement, describe, rank_networks, write_ranking
+    from vidnas.pipeline.rank import RankSettings, rank_networks
+    from vidnas.pipeline.rank_report import agreement, describe, write_ranking
 
     at_least(3, n=options.n)
     at_least(1, epochs=options.epochs)

@@ -99,12 +99,10 @@ def open_search(
         raise VidnasError(f"{root}: the search is not finished; its command with --resume goes on")
     record = read_json(folder.result)
     config = _config(record["fingerprint"])
-    config = replace(config, device=device, threads=config.threads if threads is None else threads)
-    job = replace(
-        job,
-        data=_moved(job.data, data_path, test_path),
-        training=replace(job.training, device=device, threads=config.threads),
-    )
+    config = replace(config, device=device, threads=threads or config.threads)
+    # Several processes would each start the whole command again.
+    training = replace(job.training, device=device, devices=1, threads=threads or job.training.threads)
+    job = replace(job, data=_moved(job.data, data_path, test_path), training=training)
     prepare_process(config)
     space = Space.load(folder.space)
     lists = _lists(job, config, root)

@@ -1,10 +1,9 @@
 """Does the supernet's order of architectures agree with the order after training each on its own?"""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -13,18 +12,14 @@ from vidnas.data.augment import Views
 from vidnas.data.formats import VideoList
 from vidnas.engine.candidates import Judged, found_otherwise
 from vidnas.engine.config import TrainConfig
-from vidnas.engine.files import write_json
 from vidnas.engine.run_folder import RunFolder
 from vidnas.errors import VidnasError
 from vidnas.pipeline.finished_search import FinishedSearch, Notify
-from vidnas.pipeline.pictures import write_picture
 from vidnas.pipeline.search import judge_on_holdout
 from vidnas.pipeline.stand_alone import train_and_test
-from vidnas.report.scatter import Panel, panels
 from vidnas.search.baselines import choices_within
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
-from vidnas.search.rank_correlation import RankCorrelation, kendall, partial_kendall
 from vidnas.search.space import Choice
 
 # Random architectures that are drawn for each that is kept, so that all costs can be had.
@@ -50,15 +45,10 @@ class RankSettings:
     seed: int = 0
 
     def training(self, run: TrainConfig) -> TrainConfig:
-        """The short schedule."""
-        if self.epochs is not None:
-            return replace(run, epochs=self.epochs, steps=None)
-        return replace(
-            run,
-            epochs=math.ceil(run.epochs * _SHORT),
-            steps=math.ceil(run.steps * _SHORT) if run.steps else None,
-            warmup_epochs=run.warmup_epochs * _SHORT,
-        )
+        """The short schedule; the warm-up shrinks with it."""
+        epochs = self.epochs or math.ceil(run.epochs * _SHORT)
+        steps = math.ceil(run.steps * _SHORT) if run.steps and not self.epochs else None
+        return replace(run, epochs=epochs, steps=steps, warmup_epochs=run.warmup_epochs * epochs / run.epochs)
 
 
 @dataclass(frozen=True)
@@ -82,17 +72,6 @@ class Ranked:
     alone_top1: float
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Rank correlations; the score of the supernet is its log-likelihood, as when candidates are judged."""
-
-    supernet_and_top1: RankCorrelation
-    supernet_and_log_likelihood: RankCorrelation
-    macs_and_top1: RankCorrelation
-    macs_and_supernet: RankCorrelation
-    given_macs: float
-
-
 def rank_networks(finished: FinishedSearch, settings: RankSettings, notify: Notify) -> list[Ranked]:
     """Train random architectures on their own, each in RUN/rank/<hash>; trained ones are not trained again.
 
@@ -107,8 +86,10 @@ def rank_networks(finished: FinishedSearch, settings: RankSettings, notify: Noti
     training = settings.training(finished.job.training)
     holdout = finished.plan.parts["holdout"]
     videos = without(finished.lists.train, holdout)
-    length = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
-    notify(f"{len(choices)} networks, {length} each on {len(videos)} videos, judged on {len(holdout)} others")
+    notify(
+        f"{len(choices)} networks, {training.describe_length()} each on {len(videos)} videos, judged on {len(holdout)} "
+        "others"
+    )
     candidates = found_otherwise(choices, finished.search.alpha.distribution, finished.search.alpha.budgets)
     judged = {one.derived.choice: one for one in judge_on_holdout(finished.search, candidates, finished.data)}
     results = []
@@ -116,7 +97,7 @@ def rank_networks(finished: FinishedSearch, settings: RankSettings, notify: Noti
     with RunFolder(root).lock():
         for place, choice in enumerate(choices, start=1):
             results.append(_ranked(finished, judged[choice], training, videos, holdout))
-            notify(f"{place}/{len(choices)}  {_line(results[-1], finished)}")
+            notify(f"{place}/{len(choices)}  {describe_network(results[-1], finished)}")
     return results
 
 
@@ -157,73 +138,12 @@ def without(videos: VideoList, part: VideoList) -> VideoList:
     return videos.subset(i for i, sample in enumerate(videos.samples) if sample.path not in paths)
 
 
-def agreement(results: Sequence[Ranked]) -> Agreement:
-    """Correlations of supernet, stand-alone training and multiply-adds."""
-    supernet = [one.supernet_log_likelihood for one in results]
-    top1 = [one.alone_top1 for one in results]
-    macs = [one.macs for one in results]
-    return Agreement(
-        supernet_and_top1=kendall(supernet, top1),
-        supernet_and_log_likelihood=kendall(supernet, [one.alone_log_likelihood for one in results]),
-        macs_and_top1=kendall(macs, top1),
-        macs_and_supernet=kendall(macs, supernet),
-        given_macs=partial_kendall(supernet, top1, macs),
+def describe_network(one: Ranked, finished: FinishedSearch) -> str:
+    """Cost and both judgements in one line."""
+    return (
+        f"{format_macs(one.macs)} @ {finished.space.clip}  supernet {one.supernet_log_likelihood:.4f} "
+        f"({one.supernet_top1:.1%})  alone {one.alone_log_likelihood:.4f} ({one.alone_top1:.1%})"
     )
-
-
-def describe(found: Agreement) -> str:
-    """The correlations, one a line."""
-    lines = {
-        "supernet score, stand-alone top-1": found.supernet_and_top1,
-        "supernet score, stand-alone log-likelihood": found.supernet_and_log_likelihood,
-        "MACs, stand-alone top-1": found.macs_and_top1,
-        "MACs, supernet score": found.macs_and_supernet,
-        "supernet score, stand-alone top-1, MACs taken out": f"{found.given_macs:+.3f}",
-    }
-    width = max(map(len, lines))
-    return "\n".join(["Kendall's tau-b:", *(f"  {name:<{width}}  {value}" for name, value in lines.items())])
-
-
-def write_ranking(finished: FinishedSearch, results: Sequence[Ranked], settings: RankSettings) -> None:
-    """Write rank.json, rank.svg and rank.png into the run folder."""
-    found = agreement(results)
-    training = settings.training(finished.job.training)
-    record = {
-        "settings": asdict(settings),
-        "training": asdict(training),
-        "clip": str(finished.space.clip),
-        "holdout_videos": len(finished.data.holdout),
-        "kendall": {
-            name: _correlation(value) if isinstance(value, RankCorrelation) else _number(value)
-            for name, value in vars(found).items()
-        },
-        "networks": [asdict(one) for one in results],
-    }
-    write_json(finished.root / "rank.json", record)
-    hints = [_line(one, finished) for one in results]
-    shared = [one.supernet_log_likelihood for one in results]
-    macs = [one.macs / 1e6 for one in results]
-    top1 = [100 * one.alone_top1 for one in results]
-    picture = panels(
-        "Supernet score against stand-alone training",
-        f"{len(results)} random networks, {len(finished.data.holdout)} holdout videos, {training.epochs} epochs each, "
-        "one seed",
-        [
-            Panel(
-                f"tau {found.supernet_and_top1}",
-                list(zip(shared, top1, hints, strict=True)),
-                "supernet: log-likelihood per video",
-                "stand-alone top-1, %",
-            ),
-            Panel(
-                f"tau {found.macs_and_top1}",
-                list(zip(macs, top1, hints, strict=True)),
-                f"MMACs @ {finished.space.clip}",
-                "stand-alone top-1, %",
-            ),
-        ],
-    )
-    write_picture(finished.root / "rank", picture)
 
 
 def _ranked(
@@ -232,8 +152,7 @@ def _ranked(
     choice = judged.derived.choice
     spec = finished.space.decode(choice)
     # Other schedules of the same network lie beside each other.
-    length = f"{training.steps}_steps" if training.steps else f"{training.epochs}_epochs"
-    folder = finished.root / "rank" / f"{spec.content_hash}_{length}"
+    folder = finished.root / "rank" / f"{spec.content_hash}_{training.describe_length().replace(' ', '_')}"
     tested = train_and_test(spec, videos, holdout, training, finished.job.data, Views(1, 1), folder, lambda _: None)
     # Twenty networks need no state to go on from once they are trained.
     RunFolder(folder).state.unlink(missing_ok=True)
@@ -245,24 +164,3 @@ def _ranked(
         alone_log_likelihood=tested["log_likelihood"],
         alone_top1=tested["top1"],
     )
-
-
-def _line(one: Ranked, finished: FinishedSearch) -> str:
-    return (
-        f"{format_macs(one.macs)} @ {finished.space.clip}  supernet {one.supernet_log_likelihood:.4f} "
-        f"({one.supernet_top1:.1%})  alone {one.alone_log_likelihood:.4f} ({one.alone_top1:.1%})"
-    )
-
-
-def _correlation(value: RankCorrelation) -> Mapping[str, Any]:
-    return {
-        "tau": _number(value.tau),
-        "null_standard_error": value.null_standard_error,
-        "p_value": _number(value.p_value),
-        "n": value.n,
-    }
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value

@@ -8,11 +8,13 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
-from vidnas.engine.config import TrainConfig
+from vidnas.engine.config import TrainConfig, fixed_settings
 from vidnas.engine.files import read_json
 from vidnas.engine.interrupt import Interrupted
+from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.test import test
 from vidnas.engine.train import train
+from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork
 
 
@@ -40,8 +42,9 @@ def train_and_test(
 
     Raises:
         Interrupted: stopped by a signal; the same command goes on.
-        VidnasError: as `vidnas.engine.train.train`.
+        VidnasError: as `vidnas.engine.train.train`, or the folder holds a training with other settings.
     """
+    _check_same(folder, config)
     try:
         run = train(network, videos, config, data, folder, resume=True, notify=notify)
     except Interrupted as stop:
@@ -51,3 +54,14 @@ def train_and_test(
         result = test(run.network, tested, data, views, batch_size=config.batch_size, device=config.device)
         result.save(run.folder.test)
     return dict(read_json(summary))
+
+
+def _check_same(folder: Path, config: TrainConfig) -> None:
+    record = RunFolder(folder).run_record
+    before = read_json(record)["settings"]["train"] if record.exists() else {}
+    for name, value in fixed_settings(config).items():
+        if before.get(name, value) != value:
+            raise VidnasError(
+                f"{folder}: was trained with {name} {before[name]}, now {value} is asked for; ask for the same, or "
+                "remove the folder to train anew"
+            )

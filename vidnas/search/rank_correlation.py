@@ -26,6 +26,8 @@ class RankCorrelation:
         return math.erfc(abs(self.tau) / self.null_standard_error / math.sqrt(2))
 
     def __str__(self) -> str:
+        if math.isnan(self.tau):
+            return f"undefined, one side is all ties (n = {self.n})"
         return f"{self.tau:+.3f} (null s.e. {self.null_standard_error:.3f}, p = {self.p_value:.2g}, n = {self.n})"
 
 
