@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from tiny_search import command, fails
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.cli.main import main
+from vidnas.data.datamodule import DataConfig
+from vidnas.pipeline.lists import load_lists, search_parts
 from vidnas.search.archive import read
 
 
@@ -144,3 +147,12 @@ def test_wrong_data_is_one_line(videos: Path, tmp_path: Path, capsys: pytest.Cap
         file.write_bytes(b"")
     (both / "test.csv").unlink()
     assert "data check" in fails(capsys, command("search", both, out))
+
+
+def test_a_broken_video_among_those_that_alpha_is_scored_on_does_not_count(videos: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(videos, tmp_path / "own"))
+    parts = search_parts(load_lists(DataConfig(own)).train, seed=0)
+    parts["alpha"].samples[0].path.write_bytes(b"")
+    assert main(command("search", own, tmp_path / "run", "--search.alpha_batch_size", "6")) == 0
+    # The six videos of the part are in every batch of six.
+    assert {entry.clips for entry in read(tmp_path / "run" / "archive.jsonl")} == {5}

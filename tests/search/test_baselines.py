@@ -167,3 +167,12 @@ def test_diverged_architectures_stop_nothing(every: int) -> None:
         assert {one.score for one in evaluated if sum(one.choice) % every == 0} == {-np.inf}
     policy: Distribution = reinforce(scorer, middle(0), 80, 0).distribution
     assert policy.logits.isfinite().all()
+
+
+def test_evolution_may_begin_with_given_choices():
+    budgets, planted = middle(0), Planted(0, noise=0.0)
+    given = [one.choice for one in random_search(planted, budgets, 3, seed=9)]
+    plain = evolution(planted, budgets, 12, seed=1, settings=EvolutionSettings(population=5, tournament=2))
+    begun = evolution(planted, budgets, 12, seed=1, settings=EvolutionSettings(population=5, tournament=2), start=given)
+    assert [one.choice for one in begun[:3]] == given
+    assert [one.choice for one in begun[3:5]] == [one.choice for one in plain[:2]]

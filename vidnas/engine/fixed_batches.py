@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from vidnas.data.dataset import UNREADABLE, Batch
+from vidnas.data.dataset import Batch
 from vidnas.engine.supernet_search import SupernetSearch
-from vidnas.engine.supernet_steps import SupernetScorer
 from vidnas.search.parsec import distinct
 from vidnas.search.space import Choice
 
@@ -14,7 +13,7 @@ class FixedBatches:
 
     Args:
         search: at its end.
-        batches: kept in memory; clips that could not be read do not count.
+        batches: of readable clips; kept in memory.
 
     Attributes:
         clips: number of clips that a score sums over.
@@ -22,15 +21,11 @@ class FixedBatches:
     """
 
     def __init__(self, search: SupernetSearch, batches: Iterable[Batch]) -> None:
-        self.clips = 0
+        kept = [batch for batch in batches if len(batch.labels)]
+        self.clips = sum(len(batch.labels) for batch in kept)
         self.known: dict[Choice, float] = {}
         self._supernet = search.supernet
-        self._scorers: list[SupernetScorer] = []
-        for batch in batches:
-            readable = batch.labels != UNREADABLE
-            if readable.any():
-                self._scorers.append(search.scorer(Batch(*(tensor[readable] for tensor in batch))))
-                self.clips += int(readable.sum())
+        self._scorers = [search.scorer(batch) for batch in kept]
 
     def __call__(self, choices: Sequence[Choice]) -> list[float]:
         """Sum over all clips of log p(y | x, w, A), dropout off; higher is better."""

@@ -79,7 +79,8 @@ class SearchData:
     def scoring_batches(self, number: int) -> list[Batch]:
         """The first batches that the search scores alpha on."""
         size = self.config.score_batch_size
-        return list(make_loader(self.alpha, StepBatches(len(self.alpha), size, self.config.seed + 1, num_steps=number)))
+        batches = StepBatches(len(self.alpha), size, self.config.seed + 1, num_steps=number)
+        return [batch.readable() for batch in make_loader(self.alpha, batches)]
 
     @property
     def comparison_batches(self) -> int:
@@ -118,7 +119,7 @@ class SearchData:
             batches = StepBatches(
                 len(clips), size, seed, num_steps=steps, start_step=step, clips_per_video=clips_per_video
             )
-            return make_loader(clips, batches, self.workers)
+            return map(Batch.readable, make_loader(clips, batches, self.workers))
 
         return start_at
 
