@@ -57,6 +57,7 @@ def search_with_baselines(
             load_trained(search, result.folder, record["fingerprint"], notify)
             evaluations = sum(1 for _ in read(result.folder.archive))
             for name in missing:
+                notify(f"{name}: {evaluations} evaluations on the trained supernet")
                 done[name] = run_baseline(name, search, data, evaluations)
                 record["baselines"] = done
                 write_json(result.folder.result, record)
