@@ -38,7 +38,9 @@ from vidnas.engine.config import TrainConfig
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.runtime import tune_allocator
 from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.supernet_search import SearchFolder, SupernetSearch, make_fabric, run_search
+from vidnas.engine.search_folder import SearchFolder
+from vidnas.engine.supernet_search import SupernetSearch, run_search
+from vidnas.engine.trainer import make_fabric
 from vidnas.nn.build import build
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
@@ -119,7 +121,9 @@ class Task:
         """One search, the scores of the fixed architectures on its supernet, and what it derives."""
         schedule = config.schedule(len(self.weights) // config.batch_size)
         start = time.process_time()
-        search = SupernetSearch(SPACE, [Budget(self.table, TARGET_MACS)], schedule, config, make_fabric(config, DEVICE))
+        search = SupernetSearch(
+            SPACE, [Budget(self.table, TARGET_MACS)], schedule, config, make_fabric(DEVICE, config.precision)
+        )
         with tempfile.TemporaryDirectory() as folder:
             run_search(
                 search,

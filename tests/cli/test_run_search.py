@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,45 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+from search_commands import command, fails
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.cli.main import main
-from vidnas.data.synthetic import write_dataset
+from vidnas.data.datamodule import DataConfig
+from vidnas.pipeline.lists import load_lists, search_parts
 from vidnas.search.archive import read
-
-SMALL = ["--space", "tiny", "--clip", "4x24", "--sampling", "uniform", "--target-macs", "1M"]
-QUICK = ["--search.steps", "9", "--search.batch_size", "8", "--search.norm_batches", "1", "--search.candidates", "2"]
-QUICK += ["--clips.workers", "0", "--clips.jitter", "[1.0,1.1]", "--search.threads", "1"]
-TRAIN = ["--train.epochs", "1", "--train.batch_size", "8", "--train.threads", "1"]
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("videos")
-    write_dataset(
-        root, classes=("move_left", "move_right"), train_per_class=12, test_per_class=4, size=(32, 32), frames=8, fps=8
-    )
-    return root
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def command(verb: str, videos: Path, out: Path, *more: str) -> list[str]:
-    return [verb, "--data", str(videos), "--out", str(out), *SMALL, *QUICK, *(TRAIN if verb == "run" else []), *more]
-
-
-def fails(capsys: pytest.CaptureFixture[str], argv: list[str], code: int = 1) -> str:
-    """The one line of an error."""
-    assert main(argv) == code
-    error = capsys.readouterr().err.strip().splitlines()
-    lines = [line for line in error if not line.startswith("search:")]
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("vidnas: error: ")
-    return lines[0]
 
 
 def test_run_leaves_everything_and_a_second_call_finds_it_done(
@@ -177,3 +147,12 @@ def test_wrong_data_is_one_line(videos: Path, tmp_path: Path, capsys: pytest.Cap
         file.write_bytes(b"")
     (both / "test.csv").unlink()
     assert "data check" in fails(capsys, command("search", both, out))
+
+
+def test_a_broken_video_among_those_that_alpha_is_scored_on_does_not_count(videos: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(videos, tmp_path / "own"))
+    parts = search_parts(load_lists(DataConfig(own)).train, seed=0)
+    parts["alpha"].samples[0].path.write_bytes(b"")
+    assert main(command("search", own, tmp_path / "run", "--search.alpha_batch_size", "6")) == 0
+    # The six videos of the part are in every batch of six.
+    assert {entry.clips for entry in read(tmp_path / "run" / "archive.jsonl")} == {5}

@@ -26,6 +26,9 @@ VERBS = {
     "predict": "classify videos",
     "export": "write a trained network for another runtime",
     "run": "all of it: search, train, test, compare with X3D, report",
+    "derive": "networks for several budgets from one search",
+    "pareto": "the front of accuracy against cost of a trained supernet",
+    "rank": "rank correlation of supernet scores with stand-alone training",
 }
 
 

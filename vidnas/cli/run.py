@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidnas.cli.parsing import UsageError
-from vidnas.cli.search_options import prepare, search_parser, settle_or_resume
+from vidnas.cli.search_options import prepare, remember, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -29,6 +29,7 @@ def run(argv: list[str]) -> int:
     if settled is None:
         return 0
     assert settled.training is not None
+    remember(ready, settled.training, views=ready.options.views, search=paths.search.name)
     outcome = run_videos(
         ready.lists,
         ready.plan,

@@ -135,3 +135,12 @@ def settle_or_resume(ready: Prepared, training: "TrainConfig | None") -> "Settle
     if fresh and is_first_process():
         keep(settled, ready.settled)
     return settled
+
+
+def remember(ready: Prepared, training: "TrainConfig", *, views: str, search: str) -> None:
+    """Note in the run folder what `vidnas derive`, `pareto` and `rank` must know; `search` is the search's folder."""
+    from vidnas.engine.processes import is_first_process
+    from vidnas.pipeline.job import Job, keep_job, list_hashes
+
+    if is_first_process():
+        keep_job(Job(search, ready.data_config, training, views, list_hashes(ready.lists)), Path(ready.options.out))

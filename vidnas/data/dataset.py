@@ -44,6 +44,11 @@ class Batch(NamedTuple):
     labels: Tensor
     indices: Tensor
 
+    def readable(self) -> "Batch":
+        """Without the views of videos that cannot be read."""
+        read = self.labels != UNREADABLE
+        return self if bool(read.all()) else Batch(*(tensor[read] for tensor in self))
+
 
 def collate(examples: Sequence[Example | VidnasError]) -> Batch | VidnasError:
     """Stack examples; an error among them takes the place of the batch (see `make_loader`)."""

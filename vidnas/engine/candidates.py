@@ -14,6 +14,7 @@ from vidnas.nn.build import VideoNetwork
 from vidnas.search.budget import Budget, usage
 from vidnas.search.derive import Derived, derive, fitting_choices
 from vidnas.search.distribution import Distribution
+from vidnas.search.space import Choice
 from vidnas.search.supernet import Supernet, extract
 
 # How far down the list of the most probable architectures candidates are looked for.
@@ -51,6 +52,13 @@ def probable_candidates(distribution: Distribution, budgets: Sequence[Budget], n
             break
     found = near + others[: number - len(near)]
     return sorted(found, key=lambda d: -d.log_prob) or [derive(distribution, budgets, among=1)]
+
+
+def found_otherwise(choices: Sequence[Choice], distribution: Distribution, budgets: Sequence[Budget]) -> list[Derived]:
+    """Architectures that the list of the most probable ones did not give, as candidates."""
+    costs = budgets[0].costs.costs(choices).tolist()
+    log_probs = distribution.log_prob(choices).tolist()
+    return [Derived(*row, rank=None) for row in zip(choices, costs, log_probs, strict=True)]
 
 
 def judge(

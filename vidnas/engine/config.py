@@ -123,6 +123,11 @@ class TrainConfig:
         rate = f"lr {self.peak_lr:.4g} at batch {self.batch_size} ({origin})"
         return f"{self.optimizer}, {rate}, weight decay {self.decay:.2g}"
 
+    def describe_length(self) -> str:
+        """`15 epochs`, or `300 steps` where these are given."""
+        number, unit = (self.epochs, "epoch") if self.steps is None else (self.steps, "step")
+        return f"{number} {unit}{'s' * (number != 1)}"
+
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             raise VidnasError(f"train.{name}: must be {rule} (got {getattr(self, name)!r})")

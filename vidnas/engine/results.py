@@ -83,6 +83,12 @@ class TestResult:
         return np.divide(self.confusion.diagonal(), counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
     @property
+    def log_likelihood(self) -> float:
+        """Mean over videos of the logarithm of the right class's score."""
+        right = self.scores[np.arange(len(self.labels)), self.labels]
+        return float(np.log(np.maximum(right, 1e-12)).mean())
+
+    @property
     def mean_class_accuracy(self) -> float:
         """Average of the classes' accuracies."""
         return float(np.nanmean(self.per_class))
@@ -112,6 +118,7 @@ class TestResult:
             "top1": self.top1,
             "top5": self.top5,
             "mean_class_accuracy": self.mean_class_accuracy,
+            "log_likelihood": self.log_likelihood,
             "videos": len(self.paths),
             "classes": list(self.classes),
             "broken": [{"path": path, "cause": cause} for path, cause in self.broken],
@@ -123,9 +130,8 @@ class TestResult:
         }
 
     def save(self, folder: Path) -> None:
-        """Write result.json, scores.csv (one line per video), per_class.csv and confusion.csv."""
+        """Write scores.csv (one line per video), per_class.csv, confusion.csv and, when all is there, result.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "result.json", self.summary())
         _write_csv(
             folder / "scores.csv",
             ["path", "label", "predicted", *self.classes],
@@ -148,6 +154,7 @@ class TestResult:
             ["class", *self.classes],
             ([name, *row] for name, row in zip(self.classes, self.confusion, strict=True)),
         )
+        write_json(folder / "result.json", self.summary())
 
 
 def describe_cost(views: str, macs_per_view: int, clip: str) -> str:

@@ -12,6 +12,8 @@ from vidnas.search.parsec import TemperatureMode
 from vidnas.search.supernet import KernelSharing
 from vidnas.search.windows import WindowMode
 
+BASELINES = ("random", "evolution")
+
 
 @dataclass(frozen=True)
 class SearchConfig:
@@ -55,6 +57,7 @@ class SearchConfig:
             largest.
         warm_start: alpha's scale at the start from a zero-cost proxy (`vidnas.engine.warm_start`); 0 starts uniform.
         candidates: most probable architectures under the budget that are judged on the holdout at the end.
+        baselines: searches to compare with, as many evaluations each: random, evolution, or random,evolution.
         norm_batches: batches from which a candidate's norm statistics are estimated first.
         precision: fp32, or bf16 (mixed).
         seed: of everything random.
@@ -92,6 +95,7 @@ class SearchConfig:
     kernels: KernelSharing = "separate"
     warm_start: float = 0.0
     candidates: int = 8
+    baselines: str = ""
     norm_batches: int = 10
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
@@ -112,6 +116,9 @@ class SearchConfig:
         self._require("warmup_fraction", 0 <= self.warmup_fraction < 1, "at least 0 and below 1")
         self._require("min_effective", 0 < self.min_effective <= 1, "above 0, at most 1")
         self._require("alpha_lr", self.alpha_lr > 0, "above 0")
+        names = self.baseline_names
+        known = set(names) <= set(BASELINES) and len(set(names)) == len(names)
+        self._require("baselines", known, f"of {', '.join(BASELINES)}, with a comma between them")
         self._require("beta", self.beta > 0, "above 0")
         self._require("warm_start", self.warm_start >= 0, "at least 0")
         one_part = self.micro_batches == 1 or self.weight_mode != "streamed"
@@ -137,6 +144,11 @@ class SearchConfig:
         if self.weight_decay is not None:
             return self.weight_decay
         return decay_by_rule(self.optimizer)
+
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        """The searches to compare with."""
+        return tuple(self.baselines.split(",")) if self.baselines else ()
 
     @property
     def score_batch_size(self) -> int:
@@ -165,6 +177,11 @@ class SearchConfig:
             raise VidnasError(
                 f"search.shards: must be a multiple of {processes}, the number of processes (got {shards}); change it, "
                 "or start another number of processes"
+            )
+        if processes > 1 and self.baselines:
+            raise VidnasError(
+                "search.baselines: for one process only; leave them out, and when the search has ended give the same "
+                f"command with --resume, --search.shards {shards} and --baselines to one process"
             )
         return replace(self, shards=shards)
 

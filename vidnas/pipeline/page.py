@@ -10,6 +10,7 @@ from typing import Any
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.runtime import versions
 from vidnas.engine.search_config import SearchConfig
+from vidnas.pipeline.baselines import comparison
 from vidnas.pipeline.run import RunOutcome, Trained
 from vidnas.report.data import (
     BudgetSummary,
@@ -79,6 +80,7 @@ def write_page(
             f"{outcome.search.record['alpha_steps']} steps on alpha",
             f"training of both networks: {training.describe_lr()}, {training.epochs} epochs, seed {training.seed}; "
             f"kept: {outcome.searched.kept}",
+            *_baselines(outcome, search),
             *notes,
         ),
     )
@@ -130,6 +132,13 @@ def _curves(path: Path) -> SearchCurves:
         if i % every == 0
     )
     return SearchCurves(points, unit="epoch", warmup_until=moving[0]["epoch"] if moving else 0.0)
+
+
+def _baselines(outcome: RunOutcome, search: SearchConfig) -> list[str]:
+    record = outcome.search.record
+    if "baselines" not in record:
+        return []
+    return [" ".join(comparison(record, search.score_batch_size, len(outcome.plan.parts["holdout"])).split())]
 
 
 def _beliefs(beliefs: Sequence[Mapping[str, Any]]) -> Iterator[VariableBelief]:

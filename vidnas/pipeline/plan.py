@@ -105,15 +105,8 @@ def plan_search(
     budgets, ranges = [], []
     for metric, target in targets.items():
         table = latency.costs(space) if metric == "ms" and latency else CostTable.of(space, _analytic(metric))
-        least, most = table.cheapest()[1], table.dearest()[1]
-        if not least <= target <= most:
-            raise VidnasError(
-                f"target {format_amount(metric, target)} is outside the space {space.name}, which spans "
-                f"{format_amount(metric, least)} to {format_amount(metric, most)} @ {space.clip}; change the target, "
-                "the clip or the space"
-            )
         budgets.append(Budget(table, target))
-        ranges.append((least, most))
+        ranges.append(reachable(budgets[-1]))
     if space.clip.sampling == "stride" and space.clip.span_sec > held.duration_sec:
         explanation += (
             f"; its {space.clip.span_sec:.1f} s are longer than most videos ({held.duration_sec:.1f} s), which repeat "
@@ -163,6 +156,25 @@ def _analytic(metric: str) -> Metric:
     if metric not in get_args(Metric):
         raise VidnasError(f"no budget can be given in {metric!r}; there are {', '.join(get_args(Metric))} and ms")
     return metric  # type: ignore[return-value]
+
+
+def reachable(budget: Budget) -> tuple[float, float]:
+    """The cheapest and the dearest cost of a space, after a look whether the target is between them.
+
+    Raises:
+        VidnasError: it is not; both ends are given.
+    """
+    table, target = budget.costs, budget.target
+    assert isinstance(table, CostTable)
+    space = table.space
+    least, most = table.cheapest()[1], table.dearest()[1]
+    if not least <= target <= most:
+        raise VidnasError(
+            f"target {format_amount(table.metric, target)} is outside the space {space.name}, which spans "
+            f"{format_amount(table.metric, least)} to {format_amount(table.metric, most)} @ {space.clip}; change the "
+            "target, the clip or the space"
+        )
+    return least, most
 
 
 def x3d_baseline(searched: ArchSpec, macs: float) -> ArchSpec:

@@ -16,9 +16,10 @@ from vidnas.engine.results import TestResult
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.test import test
 from vidnas.engine.train import train
+from vidnas.pipeline.baselines import search_with_baselines
 from vidnas.pipeline.lists import Lists
 from vidnas.pipeline.plan import SearchPlan, x3d_baseline
-from vidnas.pipeline.search import SearchData, SearchResult, search_videos
+from vidnas.pipeline.search import SearchData, SearchResult
 from vidnas.report.statistics import mcnemar_exact
 
 Notify = Callable[[str], None]
@@ -131,7 +132,9 @@ def run_videos(
     notify = first_alone(notify)
     phases: list[Timed] = []
     start = time.perf_counter()
-    search = search_videos(plan, data_config, search_data, search_config, paths.search, resume=resume, notify=notify)
+    search = search_with_baselines(
+        plan, data_config, search_data, search_config, paths.search, resume=resume, notify=notify
+    )
     phases.append(Timed("search", time.perf_counter() - start))
     macs = network_cost(search.spec).macs
     baseline = x3d_baseline(search.spec, macs)

@@ -1,16 +1,18 @@
 """Search: from a plan to a derived architecture, in one folder that can be killed and resumed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_reader, view_clips
-from vidnas.data.dataset import TrainClips, ViewClips
+from vidnas.data.dataset import Batch, TrainClips, ViewClips
 from vidnas.data.sampler import SequentialBatches, StepBatches
 from vidnas.engine.candidates import Judged, judge, probable_candidates
 from vidnas.engine.files import read_json, replace_file, write_json
@@ -27,16 +29,21 @@ from vidnas.engine.runtime import choose_device, set_threads, tune_allocator, us
 from vidnas.engine.search_config import Schedule, SearchConfig
 from vidnas.engine.search_estimate import SearchEstimate, measure_search
 from vidnas.engine.search_folder import SearchFolder
-from vidnas.engine.state import check_fingerprint
+from vidnas.engine.state import check_fingerprint, load_state
 from vidnas.engine.supernet_search import Batches, SupernetSearch, run_search
 from vidnas.engine.trainer import make_fabric
+from vidnas.errors import VidnasError
 from vidnas.pipeline.plan import SearchPlan
+from vidnas.search.budget import Budget
+from vidnas.search.derive import Derived
 from vidnas.search.space import Choice
 
 Notify = Callable[[str], None]
 _CENTRE = Views(1, 1)
+# An accuracy on so many clips is good to 3 points.
+_COMPARED_CLIPS = 256
 # What does not change the numbers, so a resumed search may.
-_FREE_ON_RESUME = ("checkpoint_every_steps", "device")
+_FREE_ON_RESUME = ("checkpoint_every_steps", "device", "baselines")
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,28 @@ class SearchData:
         self.alpha: ViewClips = view_clips(data, parts["alpha"], reader, clip, _CENTRE)
         self.holdout: ViewClips = view_clips(data, parts["holdout"], reader, clip, _CENTRE)
 
+    def scoring_batches(self, number: int) -> list[Batch]:
+        """The first batches that the search scores alpha on."""
+        size = self.config.score_batch_size
+        batches = StepBatches(len(self.alpha), size, self.config.seed + 1, num_steps=number)
+        return [batch.readable() for batch in make_loader(self.alpha, batches)]
+
+    @property
+    def comparison_batches(self) -> int:
+        """How many of them tell architectures apart: one pass over alpha's part, 256 clips at most."""
+        size = self.config.score_batch_size
+        return max(1, min(len(self.alpha) // size, _COMPARED_CLIPS // size))
+
+    def norm_clips(self) -> list[Tensor]:
+        """Training batches for the norm statistics of networks taken out of the supernet."""
+        config = self.config
+        batches = StepBatches(len(self.weights), config.batch_size, config.seed + 2, num_steps=config.norm_batches)
+        return [batch.clips for batch in make_loader(self.weights, batches)]
+
+    def holdout_batches(self) -> Iterable[Batch]:
+        """Every video of the holdout once; can be gone through again."""
+        return make_loader(self.holdout, SequentialBatches(len(self.holdout), self.config.score_batch_size))
+
     @property
     def steps_per_epoch(self) -> int:
         """Steps on the weights in one pass over their part."""
@@ -103,7 +132,7 @@ class SearchData:
                 world_size=process_count(),
                 clips_per_video=clips_per_video,
             )
-            return make_loader(clips, batches, self.workers)
+            return map(Batch.readable, make_loader(clips, batches, self.workers))
 
         return start_at
 
@@ -127,7 +156,7 @@ def prepare_process(config: SearchConfig) -> SearchConfig:
 def estimate_search(plan: SearchPlan, data: SearchData, config: SearchConfig) -> SearchEstimate:
     """Measure a few steps on a supernet that is thrown away."""
     schedule = config.schedule(data.steps_per_epoch)
-    search = _new_search(plan, schedule, config)
+    search = new_search(plan, schedule, config)
     weights_batch = together(next, iter(data.weights_batches(schedule)(0)))
     alpha_batch = together(next, iter(data.alpha_batches(schedule)(0)))
     return measure_search(search, weights_batch, alpha_batch)
@@ -185,7 +214,7 @@ def _search_locked(
         notify(f"{folder.derived}: searched already, nothing to do")
         return finished
     together(_open, folder, plan, {"search": asdict(config), "fingerprint": fingerprint}, resume)
-    search = _new_search(plan, schedule, config)
+    search = new_search(plan, schedule, config)
     run_search(
         search,
         data.weights_batches(schedule),
@@ -195,7 +224,8 @@ def _search_locked(
         resume=resume,
         notify=notify,
     )
-    judged = _judge(search, data, config)
+    candidates = probable_candidates(search.alpha.distribution, search.alpha.budgets, config.candidates)
+    judged = judge_on_holdout(search, candidates, data)
     record = {**_record(search, plan, judged), "fingerprint": fingerprint}
     spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
     result = SearchResult(spec, record, folder)
@@ -224,27 +254,35 @@ def _write(result: SearchResult) -> None:
         write_json(result.folder.result, result.record)
 
 
-def _new_search(plan: SearchPlan, schedule: Schedule, config: SearchConfig) -> SupernetSearch:
+def new_search(plan: SearchPlan, schedule: Schedule, config: SearchConfig) -> SupernetSearch:
+    """A search at its start, on the device of the settings."""
     fabric = make_fabric(choose_device(config.device), config.precision)
     return SupernetSearch(plan.space, plan.budgets, schedule, config, fabric)
 
 
-def _judge(search: SupernetSearch, data: SearchData, config: SearchConfig) -> list[Judged]:
-    candidates = probable_candidates(search.alpha.distribution, search.alpha.budgets, config.candidates)
-    batches = StepBatches(len(data.weights), config.batch_size, config.seed + 2, num_steps=config.norm_batches)
-    norm_clips = [batch.clips for batch in make_loader(data.weights, batches)]
-    holdout = make_loader(data.holdout, SequentialBatches(len(data.holdout), config.score_batch_size))
-    return judge(search.supernet, candidates, norm_clips, holdout, search.fabric.device)
+def load_trained(search: SupernetSearch, folder: SearchFolder, fingerprint: Mapping[str, Any], notify: Notify) -> None:
+    """Give a search at its start the weights and the distribution that a finished one ended with.
+
+    Raises:
+        VidnasError: they are missing, or those of another search.
+    """
+    state = load_state(folder.state, notify)
+    if state is None:
+        raise VidnasError(f"{folder.state}: missing; the trained supernet is in it, so the search must be run again")
+    check_fingerprint(state["fingerprint"], fingerprint, folder.state)
+    search.supernet.load_state_dict(state["supernet"])
+    search.alpha.distribution.load_state_dict(state["alpha"]["alpha"])
+
+
+def judge_on_holdout(search: SupernetSearch, candidates: Sequence[Derived], data: SearchData) -> list[Judged]:
+    """Judge candidates with norm statistics of their own, best first."""
+    return judge(search.supernet, candidates, data.norm_clips(), data.holdout_batches(), search.fabric.device)
 
 
 def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> dict[str, Any]:
     distribution = search.alpha.distribution
     probabilities = distribution.probabilities().tolist()
     chosen = judged[0].derived.choice
-
-    def costs_of(choice: Choice) -> dict[str, float]:
-        return {budget.costs.metric: budget.costs.costs([choice])[0].item() for budget in plan.budgets}
-
     beliefs = [
         {
             "variable": str(variable),
@@ -256,25 +294,32 @@ def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> d
     ]
     return {
         "choice": list(chosen),
-        "cost": costs_of(chosen),
+        "cost": costs_of(chosen, plan.budgets),
         "targets": plan.targets,
         "clip": str(plan.space.clip),
         "entropy": distribution.entropy(),
         "entropy_share": distribution.entropy() / max(distribution.initial_entropy, 1e-12),
         "alpha_steps": search.schedule.alpha_steps,
-        "candidates": [
-            {
-                "choice": list(candidate.derived.choice),
-                "cost": costs_of(candidate.derived.choice),
-                "log_prob": candidate.derived.log_prob,
-                "rank": candidate.derived.rank,
-                "holdout_log_likelihood": candidate.log_likelihood,
-                "holdout_top1": candidate.top1,
-            }
-            for candidate in judged
-        ],
+        "candidates": [candidate_record(candidate, plan.budgets) for candidate in judged],
         "beliefs": beliefs,
     }
+
+
+def candidate_record(candidate: Judged, budgets: Sequence[Budget]) -> dict[str, Any]:
+    """A judged candidate as builtins, with its cost by metric."""
+    return {
+        "choice": list(candidate.derived.choice),
+        "cost": costs_of(candidate.derived.choice, budgets),
+        "log_prob": candidate.derived.log_prob,
+        "rank": candidate.derived.rank,
+        "holdout_log_likelihood": candidate.log_likelihood,
+        "holdout_top1": candidate.top1,
+    }
+
+
+def costs_of(choice: Choice, budgets: Sequence[Budget]) -> dict[str, float]:
+    """By metric, in the unit of each budget."""
+    return {budget.costs.metric: budget.costs.costs([choice])[0].item() for budget in budgets}
 
 
 def _fingerprint(plan: SearchPlan, data: DataConfig, config: SearchConfig) -> dict[str, Any]:

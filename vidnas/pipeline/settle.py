@@ -74,8 +74,11 @@ def _seconds(
     search: SearchConfig,
     training: TrainConfig | None,
 ) -> float:
-    """The search, and for a whole run two trainings at the speed of the search's steps on the weights."""
-    seconds = estimate.total_sec(search.schedule(steps_per_epoch))
+    """The search, its baselines, and for a whole run two trainings at the speed of its steps on the weights."""
+    schedule = search.schedule(steps_per_epoch)
+    # A baseline has as many evaluations as the steps on alpha.
+    baselines_sec = len(search.baseline_names) * schedule.alpha_steps * estimate.alpha_step_sec
+    seconds = estimate.total_sec(schedule) + baselines_sec
     if training is None:
         return seconds
     train_steps = training.steps or training.epochs * max(1, len(plan.train) // training.batch_size)

@@ -57,15 +57,15 @@ class Axis:
 def accuracy_chart(points: Sequence[AccuracyPoint], chance: float, clip: str) -> Picture:
     """Accuracy against multiply-adds (AutoX3D Fig. 1), with error bars and the line of guessing."""
     width, height = 1010, 400
-    unit, name = _unit("macs", max(point.macs for point in points))
+    unit, name = cost_unit("macs", max(point.macs for point in points))
     macs = [point.macs / unit for point in points]
     middle = (min(macs) + max(macs)) / 2
     # Networks of equal cost stay close together: the axis never zooms in on less than 3% to each side.
     half = max(0.6 * (max(macs) - min(macs)), 0.03 * middle)
     x = Axis(middle - half, middle + half, 64, width - 150, f"{name} @ {clip}", parts=8)
     ends = [100 * value for p in points for value in (p.top1, p.low, p.high) if value is not None]
-    y = Axis(*_padded(ends, 0, 100), height - 52, 44, "top-1 accuracy, %")
-    items = list(_frame(x, y))
+    y = Axis(*padded(ends, 0, 100), height - 52, 44, "top-1 accuracy, %")
+    items = list(frame(x, y))
     if y.low <= 100 * chance <= y.high:
         items += _level(x, y, 100 * chance, f"guessing {100 * chance:.1f}%")
     order: dict[Kind, int] = {"other": 0, "random": 1, "x3d": 2, "searched": 3}
@@ -104,14 +104,14 @@ def line_chart(
     xs = [p[0] for _, points in lines for p in points] or [0.0, 1.0]
     ys = [p[1] for _, points in lines for p in points] + ([level[0]] if level else [])
     x = Axis(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, 58, width - 52, x_label)
-    bottom, top = _padded(ys or [0.0, 1.0])
+    bottom, top = padded(ys or [0.0, 1.0])
     y = Axis(bottom if low is None else low, top if high is None else high, height - 46, 66, "")
     items: list[Item] = [Label(16, 24, title, 13, INK, bold=True)]
     if shaded_until > x.low:
         end = x.at(min(shaded_until, x.high))
         items.append(Rect(x.start, y.end, end - x.start, y.start - y.end, "#f1f3f7"))
         items.append(Label(x.start, y.end - 5, "weights only", 10, MUTED))
-    items += _frame(x, y)
+    items += frame(x, y)
     if level:
         items += _level(x, y, level[0], level[1])
     for line, points in lines:
@@ -147,7 +147,7 @@ def search_charts(curves: SearchCurves, budgets: Sequence[BudgetSummary]) -> Ite
 
 def _cost_chart(curves: SearchCurves, budget: BudgetSummary) -> Iterator[Picture]:
     metric = budget.metric
-    scale, unit = _unit(metric, budget.target)
+    scale, unit = cost_unit(metric, budget.target)
 
     def line(name: str, colour: str, costs: Callable[[SearchPoint], Mapping[str, float]]) -> Series:
         values = [(point.at, costs(point)[metric] / scale) for point in curves.points if metric in costs(point)]
@@ -162,8 +162,8 @@ def _cost_chart(curves: SearchCurves, budget: BudgetSummary) -> Iterator[Picture
         yield line_chart(f"Cost, {unit}", lines, curves.unit, level=level, shaded_until=curves.warmup_until)
 
 
-def _unit(metric: str, largest: float) -> tuple[float, str]:
-    """What amounts of a metric are divided by for an axis, and its label."""
+def cost_unit(metric: str, largest: float) -> tuple[float, str]:
+    """What amounts of a metric up to `largest` are divided by for an axis, and its label."""
     if metric == "macs":
         return (1e9, "GMACs") if largest >= 1e9 else (1e6, "MMACs")
     return (1.0, metric) if metric == "ms" else (1e6, f"M {metric}")
@@ -174,7 +174,8 @@ def _over_time(curves: SearchCurves, name: str, colour: str, value: Callable[[Se
     return Series(name, [(at, number) for at, number in values if number is not None], colour)
 
 
-def _frame(x: Axis, y: Axis) -> Iterator[Item]:
+def frame(x: Axis, y: Axis) -> Iterator[Item]:
+    """Ticks, grid and labels of two axes."""
     for tick in y.ticks:
         yield Path2D([(x.start, y.at(tick)), (x.end, y.at(tick))], stroke=GRID)
         yield Label(x.start - 8, y.at(tick) + 4, y.show(tick), 10.5, MUTED, "end")
@@ -184,7 +185,7 @@ def _frame(x: Axis, y: Axis) -> Iterator[Item]:
     yield Path2D([(x.start, y.start), (x.end, y.start)], stroke=MUTED)
     yield Label((x.start + x.end) / 2, y.start + 38, x.label, 11.5, MUTED, "middle")
     if y.label:
-        yield Label(20, (y.start + y.end) / 2, y.label, 11.5, MUTED, "middle", turned=True)
+        yield Label(x.start - 44, (y.start + y.end) / 2, y.label, 11.5, MUTED, "middle", turned=True)
 
 
 def _level(x: Axis, y: Axis, value: float, text: str) -> Iterator[Item]:
@@ -233,7 +234,8 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in bins]
 
 
-def _padded(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
+def padded(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
+    """Ends of an axis around some values, within `low` and `high`."""
     pad = 0.08 * (max(values) - min(values)) or 0.1 * abs(max(values)) or 1.0
     return max(min(values) - pad, low), min(max(values) + pad, high)
 

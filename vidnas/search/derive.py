@@ -29,7 +29,8 @@ class Derived:
         choice: the architecture.
         cost: in the unit of the first budget.
         log_prob: under the distribution.
-        rank: its place among the most probable, 1 for the first; None if it came from dynamic programming.
+        rank: its place among the most probable, 1 for the first; None if it came from elsewhere (dynamic programming,
+            evolution).
     """
 
     choice: Choice

@@ -1,0 +1,40 @@
+"""`vidnas derive RUN --targets 0.5G,1G,2G`: a family of networks from one search."""
+
+from vidnas.arch.cost import parse_amount
+from vidnas.cli.finished import at_least, finished_parser, open_finished
+from vidnas.errors import VidnasError
+
+
+def run(argv: list[str]) -> int:
+    """Derive, train what is asked for, and print the table."""
+    parser = finished_parser(
+        "derive", "Networks for several budgets from one search, with its weights or trained anew."
+    )
+    parser.add_argument("--targets", required=True, help="multiply-adds of one clip, as 0.5G,1G,2G")
+    parser.add_argument("--inherit", action="store_true", help="take the supernet's weights along and fine-tune them")
+    parser.add_argument("--scratch", action="store_true", help="train from random weights")
+    parser.add_argument("--epochs", type=int, help="of a training from scratch; default as in the run")
+    parser.add_argument("--fine-tune-epochs", type=int, help="default a third of those from scratch")
+    parser.add_argument("--fine-tune-lr", type=float, help="peak learning rate; default a third of that from scratch")
+    parser.add_argument("--evaluations", type=int, default=200, help="architectures that evolution scores per target")
+    options = parser.parse_args(argv)
+
+    from vidnas.pipeline.family import derive_family, table
+    from vidnas.pipeline.family_training import FamilyTraining
+
+    at_least(1, epochs=options.epochs, fine_tune_epochs=options.fine_tune_epochs, evaluations=options.evaluations)
+    if options.fine_tune_lr is not None and options.fine_tune_lr <= 0:
+        raise VidnasError(f"--fine-tune-lr {options.fine_tune_lr}: give a rate above 0")
+    targets = [parse_amount(target) for target in options.targets.split(",")]
+    training = FamilyTraining(
+        inherit=options.inherit,
+        scratch=options.scratch,
+        epochs=options.epochs,
+        fine_tune_epochs=options.fine_tune_epochs,
+        fine_tune_lr=options.fine_tune_lr,
+    )
+    members = derive_family(open_finished(options), targets, options.evaluations, training, print)
+    print(table(members))
+    for member in members:
+        print(f"{member.label}: {member.folder / 'searched.json'}")
+    return 0

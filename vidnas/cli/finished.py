@@ -1,0 +1,43 @@
+"""What the verbs on a finished search share: its folder, where its data are now, and where to compute."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidnas.cli.parsing import Parser, make_parser
+from vidnas.errors import VidnasError
+
+if TYPE_CHECKING:
+    from vidnas.pipeline.finished_search import FinishedSearch
+
+
+def finished_parser(verb: str, description: str) -> Parser:
+    """The parser of a verb on a run folder."""
+    parser = make_parser(verb, description)
+    parser.add_argument("run", metavar="RUN", type=Path, help="the --out of `vidnas search` or `vidnas run`")
+    parser.add_argument("--data", type=Path, help="where the data set is now, if it was moved")
+    parser.add_argument("--test", type=Path, help="where the test list is now, if it was given apart and moved")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, help="CPU threads; default as in the search")
+    return parser
+
+
+def open_finished(options: argparse.Namespace) -> "FinishedSearch":
+    """The search that the options name."""
+    from vidnas.pipeline.finished_search import open_search
+
+    return open_search(
+        options.run, data_path=options.data, test_path=options.test, device=options.device, threads=options.threads
+    )
+
+
+def at_least(least: int, **numbers: int | None) -> None:
+    """Refuse numbers that are too small; None is left out.
+
+    Raises:
+        VidnasError: names the option.
+    """
+    for name, number in numbers.items():
+        if number is not None and number < least:
+            option = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+            raise VidnasError(f"{option} {number}: give {least} or more")

@@ -1,0 +1,171 @@
+"""A family of networks from one search: for every target the best that the trained supernet has."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vidnas.arch.cost import format_macs, network_cost
+from vidnas.arch.spec import ArchSpec
+from vidnas.engine.candidates import found_otherwise, probable_candidates
+from vidnas.engine.files import read_json, replace_file, write_json
+from vidnas.engine.fixed_batches import FixedBatches
+from vidnas.engine.run_folder import RunFolder
+from vidnas.engine.state import check_fingerprint
+from vidnas.pipeline.baselines import best_choices, evolution_settings
+from vidnas.pipeline.family_training import WEIGHTS, FamilyTraining, Tested, read_tests, train_member
+from vidnas.pipeline.finished_search import FinishedSearch, Notify
+from vidnas.pipeline.plan import reachable
+from vidnas.pipeline.search import candidate_record, costs_of, judge_on_holdout
+from vidnas.search.baselines import evolution
+from vidnas.search.budget import Budget
+from vidnas.search.costs import CostTable
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network of the family.
+
+    Attributes:
+        label: the target as a name, 500M.
+        spec: the network.
+        folder: where it lies.
+        record: its result.json; the first of the candidates is the one chosen.
+        tests: by the origin of the weights, where there were any.
+    """
+
+    label: str
+    spec: ArchSpec
+    folder: Path
+    record: Mapping[str, Any]
+    tests: Mapping[str, Tested]
+
+    @property
+    def chosen(self) -> Mapping[str, Any]:
+        """The candidate that it was."""
+        candidate: Mapping[str, Any] = self.record["candidates"][0]
+        return candidate
+
+
+def target_label(macs: float) -> str:
+    """`500M`, `2G`: the same for every way to write a target."""
+    unit, name = next(pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (0.0, "")) if macs >= pair[0])
+    return f"{macs / (unit or 1):.6g}{name}"
+
+
+def derive_family(
+    finished: FinishedSearch,
+    targets_macs: Sequence[float],
+    evaluations: int,
+    training: FamilyTraining,
+    notify: Notify,
+) -> list[Member]:
+    """One network per target, in RUN/derived/<target>; what an earlier call did is not done again.
+
+    Args:
+        finished: the search.
+        targets_macs: multiply-adds of one clip.
+        evaluations: architectures that evolution scores per target.
+        training: how they are trained, if at all.
+        notify: takes a line for the user.
+
+    Raises:
+        VidnasError: a target that the space cannot meet; nothing is done then.
+        Interrupted: stopped by a signal; the same command goes on.
+    """
+    costs = CostTable.of(finished.space)
+    for target in targets_macs:
+        reachable(Budget(costs, target))
+    root = finished.root / "derived"
+    members = []
+    with RunFolder(root).lock():
+        scorer: FixedBatches | None = None
+        for label, target in {target_label(target): target for target in targets_macs}.items():
+            folder = root / label
+            if not (folder / "result.json").exists():
+                folder.mkdir(exist_ok=True)
+                scorer = scorer or finished.scorer()
+                _find(finished, Budget(costs, target), scorer, evaluations, folder)
+            member = _member(finished, folder)
+            notify(f"{member.spec.name}: {network_cost(member.spec)}, from {' and '.join(member.chosen['from'])}")
+            train_member(finished, member.spec, tuple(member.record["choice"]), folder, training, notify)
+            members.append(_member(finished, folder))
+        write_json(root / "family.json", [_row(member) for member in members])
+    return members
+
+
+def table(members: Sequence[Member]) -> str:
+    """Cost, accuracy on the holdout with the shared weights, and on the test list by the origin of the weights."""
+    kinds = [kind for kind in WEIGHTS if any(kind in member.tests for member in members)]
+    rows = [["target", "cost", "holdout, shared weights", *(kind.replace("_", "-") for kind in kinds)]]
+    for member in members:
+        cost = f"{format_macs(network_cost(member.spec).macs)} @ {member.spec.clip}"
+        cells = [_cell(member.tests.get(kind)) for kind in kinds]
+        rows.append([member.label, cost, f"{member.chosen['holdout_top1']:.1%}", *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if any_test := next((test for member in members for test in member.tests.values()), None):
+        lines.append(
+            f"{', '.join(rows[0][3:])}: top-1 on {any_test.videos} test videos, {any_test.views} views, one seed; "
+            "in brackets the steps of each network's own training"
+        )
+    return "\n".join(lines)
+
+
+def _find(finished: FinishedSearch, budget: Budget, scorer: FixedBatches, evaluations: int, folder: Path) -> None:
+    """Candidates from the distribution, and from evolution that starts with them; the holdout decides."""
+    distribution, number = finished.search.alpha.distribution, finished.config.candidates
+    budgets = [budget]
+    probable = probable_candidates(distribution, budgets, number)
+    start = [candidate.choice for candidate in probable]
+    scorer(start)
+    settings = evolution_settings(evaluations)
+    evaluated = evolution(scorer, budgets, evaluations, finished.config.seed, settings, start)
+    evolved = best_choices(evaluated, number)
+    others = found_otherwise([choice for choice in evolved if choice not in start], distribution, budgets)
+    judged = judge_on_holdout(finished.search, probable + others, finished.data)
+    sources = {"k-best": start, "evolution": evolved}
+    chosen = judged[0].derived
+    record = {
+        "target_macs": budget.target,
+        "choice": list(chosen.choice),
+        "cost": costs_of(chosen.choice, budgets),
+        "clip": str(finished.space.clip),
+        "evaluations": evaluations,
+        "candidates": [
+            {
+                **candidate_record(candidate, budgets),
+                "from": [name for name, choices in sources.items() if candidate.derived.choice in choices],
+                "alpha_log_likelihood": scorer.known[candidate.derived.choice] / scorer.clips,
+            }
+            for candidate in judged
+        ],
+        "fingerprint": finished.record["fingerprint"],
+    }
+    spec = finished.spec(chosen.choice, f"derived_{folder.name}")
+    replace_file(folder / "searched.json", spec.to_json().encode())
+    write_json(folder / "result.json", record)
+
+
+def _member(finished: FinishedSearch, folder: Path) -> Member:
+    record = read_json(folder / "result.json")
+    check_fingerprint(record["fingerprint"], finished.record["fingerprint"], folder / "result.json")
+    return Member(folder.name, ArchSpec.load(folder / "searched.json"), folder, record, read_tests(folder))
+
+
+def _cell(test: Tested | None) -> str:
+    return "-" if test is None else f"{test.top1:.1%} ({test.steps})"
+
+
+def _row(member: Member) -> dict[str, Any]:
+    cost = network_cost(member.spec)
+    return {
+        "target": member.label,
+        "spec": f"{member.label}/searched.json",
+        "macs": cost.macs,
+        "params": cost.params,
+        "clip": cost.clip,
+        "from": member.chosen["from"],
+        "holdout_top1": member.chosen["holdout_top1"],
+        "tests": {kind: asdict(test) for kind, test in member.tests.items()},
+    }

@@ -1,0 +1,132 @@
+"""The two ways to train a network of a family: from the supernet's weights, and from random ones."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vidnas.arch.spec import ArchSpec
+from vidnas.data.augment import Views
+from vidnas.engine.config import TrainConfig
+from vidnas.engine.files import read_json
+from vidnas.engine.recalibrate import recalibrate_norms
+from vidnas.engine.run_folder import RunFolder
+from vidnas.engine.test import test
+from vidnas.nn.build import VideoNetwork, build
+from vidnas.nn.weights import load_model, save_model
+from vidnas.pipeline.finished_search import FinishedSearch, Notify
+from vidnas.pipeline.stand_alone import train_and_test
+from vidnas.search.space import Choice
+from vidnas.search.supernet import extract
+
+# Where a network's weights come from; each has a folder of its own.
+WEIGHTS = ("inherited", "fine_tuned", "scratch")
+# Fine-tuning takes this part of the epochs, of the warm-up and of the learning rate of a training from scratch.
+FINE_TUNING = 1 / 3
+
+
+@dataclass(frozen=True)
+class FamilyTraining:
+    """How the networks of a family are trained.
+
+    Attributes:
+        inherit: take the supernet's weights along and fine-tune them.
+        scratch: train from random weights.
+        epochs: of a training from scratch; None is as in the run.
+        fine_tune_epochs: None is a third of those.
+        fine_tune_lr: peak learning rate; None is a third of that from scratch.
+    """
+
+    inherit: bool = False
+    scratch: bool = False
+    epochs: int | None = None
+    fine_tune_epochs: int | None = None
+    fine_tune_lr: float | None = None
+
+    def scratch_config(self, run: TrainConfig) -> TrainConfig:
+        """Settings of a training from random weights."""
+        return run if self.epochs is None else replace(run, epochs=self.epochs, steps=None)
+
+    def fine_tune_config(self, run: TrainConfig) -> TrainConfig:
+        """Settings of a training that starts from the supernet's weights."""
+        whole = self.scratch_config(run)
+        epochs, steps = math.ceil(whole.epochs * FINE_TUNING), whole.steps and math.ceil(whole.steps * FINE_TUNING)
+        if self.fine_tune_epochs is not None:
+            epochs, steps = self.fine_tune_epochs, None
+        return replace(
+            whole,
+            epochs=epochs,
+            steps=steps,
+            lr=self.fine_tune_lr or whole.peak_lr * FINE_TUNING,
+            warmup_epochs=whole.warmup_epochs * FINE_TUNING,
+        )
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Accuracy on the test list, after a number of steps on this network alone."""
+
+    top1: float
+    videos: int
+    views: str
+    steps: int
+
+
+def train_member(
+    finished: FinishedSearch, spec: ArchSpec, choice: Choice, folder: Path, settings: FamilyTraining, notify: Notify
+) -> None:
+    """Do what the settings ask for and has not been done, in folder/inherited, /fine_tuned and /scratch.
+
+    Raises:
+        Interrupted: stopped by a signal; the same command goes on.
+    """
+    run, lists = finished.job.training, finished.lists
+    views = Views.parse(finished.job.views)
+
+    def trained(network: ArchSpec | VideoNetwork, config: TrainConfig, weights: str) -> None:
+        notify(f"{spec.name}, {weights.replace('_', '-')}: {config.describe_length()}, peak lr {config.peak_lr:.3g}")
+        train_and_test(network, lists.train, lists.test, config, finished.job.data, views, folder / weights, notify)
+
+    if settings.inherit:
+        network = _inherited(finished, spec, choice, folder / "inherited", views)
+        trained(network, settings.fine_tune_config(run), "fine_tuned")
+    if settings.scratch:
+        trained(spec, settings.scratch_config(run), "scratch")
+
+
+def read_tests(folder: Path) -> Mapping[str, Tested]:
+    """What has been tested, by the origin of the weights."""
+    tests = {}
+    for weights in WEIGHTS:
+        run = RunFolder(folder / weights)
+        if (run.test / "result.json").exists():
+            summary = read_json(run.test / "result.json")
+            steps = read_json(run.model_info)["config"]["steps"]
+            tests[weights] = Tested(summary["top1"], summary["videos"], summary["views"], steps)
+    return tests
+
+
+def _inherited(finished: FinishedSearch, spec: ArchSpec, choice: Choice, root: Path, views: Views) -> VideoNetwork:
+    """The network with the supernet's weights and norm statistics of its own: kept as a model file, and tested."""
+    folder, data, lists = RunFolder(root), finished.job.data, finished.lists
+    if folder.is_finished:
+        network = load_model(root)[0]
+    else:
+        device = finished.search.fabric.device
+        extracted = extract(finished.search.supernet, choice)
+        recalibrate_norms(extracted, (clips.to(device) for clips in finished.data.norm_clips()))
+        network = build(spec)
+        network.load_state_dict(extracted.state_dict())
+        root.mkdir(exist_ok=True)
+        made_from = {
+            "kept": f"the supernet's weights, norm statistics from {finished.config.norm_batches} batches",
+            "steps": 0,
+            "list": lists.train.content_hash,
+            "group_regex": data.group_regex,
+            "jitter": list(data.jitter),
+        }
+        save_model(root, network, classes=lists.train.classes, config=made_from)
+    if not (folder.test / "result.json").exists():
+        run = finished.job.training
+        test(network, lists.test, data, views, batch_size=run.batch_size, device=run.device).save(folder.test)
+    return network

@@ -1,0 +1,146 @@
+"""A finished search, opened again: the trained supernet, its distribution, and the data they were made with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vidnas.arch.spec import ArchSpec
+from vidnas.data.datamodule import DataConfig
+from vidnas.engine.files import read_json
+from vidnas.engine.fixed_batches import FixedBatches
+from vidnas.engine.search_config import SearchConfig
+from vidnas.engine.search_folder import SearchFolder
+from vidnas.engine.state import check_fingerprint
+from vidnas.engine.supernet_search import SupernetSearch
+from vidnas.errors import VidnasError
+from vidnas.pipeline.job import Job, check_lists, list_hashes, load_job
+from vidnas.pipeline.lists import Lists, load_lists, search_parts
+from vidnas.pipeline.plan import SearchPlan, reachable
+from vidnas.pipeline.search import SearchData, load_trained, new_search, prepare_process
+from vidnas.search.budget import Budget
+from vidnas.search.costs import CostTable
+from vidnas.search.space import Choice, Space
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FinishedSearch:
+    """All that derivation, fronts and rankings start from.
+
+    Attributes:
+        root: the run folder, where results go.
+        folder: files of the search.
+        record: its result.json.
+        job: data, training and test settings of the run.
+        lists: training and test list.
+        plan: space, target and parts.
+        data: the parts as clips.
+        search: supernet and distribution as they were at the end.
+    """
+
+    root: Path
+    folder: SearchFolder
+    record: Mapping[str, Any]
+    job: Job
+    lists: Lists
+    plan: SearchPlan
+    data: SearchData
+    search: SupernetSearch
+
+    @property
+    def config(self) -> SearchConfig:
+        """Settings of the search."""
+        return self.search.config
+
+    @property
+    def space(self) -> Space:
+        """What was searched."""
+        return self.plan.space
+
+    @property
+    def chosen(self) -> Choice:
+        """What the search derived."""
+        return tuple(self.record["choice"])
+
+    def scorer(self) -> FixedBatches:
+        """Scores on clips of alpha's part, the same for all architectures."""
+        return FixedBatches(self.search, self.data.scoring_batches(self.data.comparison_batches))
+
+    def spec(self, choice: Choice, name: str) -> ArchSpec:
+        """The network of a choice under a name."""
+        return self.space.decode(choice).model_copy(update={"name": name})
+
+
+def open_search(
+    root: Path,
+    *,
+    data_path: Path | None = None,
+    test_path: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    notify: Notify = print,
+) -> FinishedSearch:
+    """Open what `vidnas search` or `vidnas run` left.
+
+    Args:
+        root: its `--out`.
+        data_path: where the data set is now, if it was moved.
+        test_path: where the test list is now, if it lies elsewhere and was moved.
+        device: auto, cpu or cuda.
+        threads: CPU threads; None is as in the search.
+        notify: takes a line for the user.
+
+    Raises:
+        VidnasError: no finished search there, or other data than it was made with.
+    """
+    job = load_job(root)
+    folder = SearchFolder(root / job.search)
+    if not folder.result.exists():
+        raise VidnasError(f"{root}: the search is not finished; its command with --resume goes on")
+    record = read_json(folder.result)
+    config = _config(record["fingerprint"])
+    config = replace(config, device=device, threads=threads or config.threads)
+    # Several processes would each start the whole command again.
+    training = replace(job.training, device=device, devices=1, threads=threads or job.training.threads)
+    job = replace(job, data=_moved(job.data, data_path, test_path), training=training)
+    prepare_process(config)
+    space = Space.load(folder.space)
+    lists = _lists(job, config, root)
+    plan = _plan(space, lists, config, record)
+    parts = {f"{name} list": part.content_hash[:12] for name, part in plan.parts.items()}
+    check_fingerprint(record["fingerprint"], {"space": space.content_hash, **parts}, folder.result)
+    data = SearchData(plan, job.data, config)
+    search = new_search(plan, config.schedule(data.steps_per_epoch), config)
+    load_trained(search, folder, record["fingerprint"], notify)
+    return FinishedSearch(root, folder, record, job, lists, plan, data, search)
+
+
+def _config(fingerprint: Mapping[str, Any]) -> SearchConfig:
+    prefix = "search."
+    return SearchConfig(**{k.removeprefix(prefix): v for k, v in fingerprint.items() if k.startswith(prefix)})
+
+
+def _moved(data: DataConfig, path: Path | None, test_path: Path | None) -> DataConfig:
+    return replace(data, path=path or data.path, test_path=test_path or data.test_path)
+
+
+def _lists(job: Job, config: SearchConfig, root: Path) -> Lists:
+    if not job.data.path.exists():
+        raise VidnasError(f"{job.data.path}: not there any more; --data says where the data of {root} are now")
+    lists = load_lists(job.data, config.seed)
+    check_lists(job, list_hashes(lists), job.data.path, root)
+    return lists
+
+
+def _plan(space: Space, lists: Lists, config: SearchConfig, record: Mapping[str, Any]) -> SearchPlan:
+    budgets = [Budget(CostTable.of(space, metric), target) for metric, target in record["targets"].items()]
+    return SearchPlan(
+        train=lists.train,
+        space=space,
+        budgets=tuple(budgets),
+        ranges=tuple(reachable(budget) for budget in budgets),
+        explanation=f"space {space.name}, as searched",
+        parts=search_parts(lists.train, config.seed),
+    )

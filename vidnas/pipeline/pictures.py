@@ -1,0 +1,12 @@
+"""Pictures into a run folder."""
+
+from pathlib import Path
+
+from vidnas.arch.picture import Picture, to_png, to_svg
+from vidnas.engine.files import replace_file
+
+
+def write_picture(stem: Path, picture: Picture) -> None:
+    """Write stem.svg and stem.png."""
+    replace_file(stem.with_suffix(".svg"), to_svg(picture).encode())
+    replace_file(stem.with_suffix(".png"), to_png(picture))

@@ -1,0 +1,166 @@
+"""Does the supernet's order of architectures agree with the order after training each on its own?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from vidnas.arch.cost import format_macs, network_cost
+from vidnas.data.augment import Views
+from vidnas.data.formats import VideoList
+from vidnas.engine.candidates import Judged, found_otherwise
+from vidnas.engine.config import TrainConfig
+from vidnas.engine.run_folder import RunFolder
+from vidnas.errors import VidnasError
+from vidnas.pipeline.finished_search import FinishedSearch, Notify
+from vidnas.pipeline.search import judge_on_holdout
+from vidnas.pipeline.stand_alone import train_and_test
+from vidnas.search.baselines import choices_within
+from vidnas.search.budget import Budget
+from vidnas.search.costs import CostTable
+from vidnas.search.space import Choice
+
+# Random architectures that are drawn for each that is kept, so that all costs can be had.
+_DRAWN = 50
+# Part of the run's epochs that a network gets here.
+_SHORT = 1 / 4
+
+
+@dataclass(frozen=True)
+class RankSettings:
+    """What is compared.
+
+    Attributes:
+        number: architectures.
+        epochs: of each training; None is a quarter of the run's.
+        macs_range: what they may cost; None is anything up to the target of the search.
+        seed: of the draw.
+    """
+
+    number: int = 20
+    epochs: int | None = None
+    macs_range: tuple[float, float] | None = None
+    seed: int = 0
+
+    def training(self, run: TrainConfig) -> TrainConfig:
+        """The short schedule; the warm-up shrinks with it."""
+        epochs = self.epochs or math.ceil(run.epochs * _SHORT)
+        steps = math.ceil(run.steps * _SHORT) if run.steps and not self.epochs else None
+        return replace(run, epochs=epochs, steps=steps, warmup_epochs=run.warmup_epochs * epochs / run.epochs)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One architecture, judged both ways on the holdout; log-likelihoods are means per video.
+
+    Attributes:
+        choice: the architecture.
+        macs: of one clip.
+        supernet_log_likelihood: with the shared weights and norm statistics of its own.
+        supernet_top1: the same as an accuracy.
+        alone_log_likelihood: after a training of its own.
+        alone_top1: the same as an accuracy.
+    """
+
+    choice: Choice
+    macs: int
+    supernet_log_likelihood: float
+    supernet_top1: float
+    alone_log_likelihood: float
+    alone_top1: float
+
+
+def rank_networks(finished: FinishedSearch, settings: RankSettings, notify: Notify) -> list[Ranked]:
+    """Train random architectures on their own, each in RUN/rank/<hash>; trained ones are not trained again.
+
+    They learn from the training list without the holdout and are tested on the holdout, where the supernet is judged
+    too. The test list is not used.
+
+    Raises:
+        VidnasError: too few architectures in the range of costs.
+        Interrupted: stopped by a signal; the same command goes on.
+    """
+    choices = spread_choices(finished, settings)
+    training = settings.training(finished.job.training)
+    holdout = finished.plan.parts["holdout"]
+    videos = without(finished.lists.train, holdout)
+    notify(
+        f"{len(choices)} networks, {training.describe_length()} each on {len(videos)} videos, judged on {len(holdout)} "
+        "others"
+    )
+    candidates = found_otherwise(choices, finished.search.alpha.distribution, finished.search.alpha.budgets)
+    judged = {one.derived.choice: one for one in judge_on_holdout(finished.search, candidates, finished.data)}
+    results = []
+    root = finished.root / "rank"
+    with RunFolder(root).lock():
+        for place, choice in enumerate(choices, start=1):
+            results.append(_ranked(finished, judged[choice], training, videos, holdout))
+            notify(f"{place}/{len(choices)}  {describe_network(results[-1], finished)}")
+    return results
+
+
+def spread_choices(finished: FinishedSearch, settings: RankSettings) -> list[Choice]:
+    """Different random architectures, as evenly over the range of costs as random ones can be had.
+
+    Raises:
+        VidnasError: fewer than asked for were drawn in the range.
+    """
+    table = CostTable.of(finished.space)
+    low, high = settings.macs_range or (0.0, finished.plan.targets.get("macs", table.dearest()[1]))
+    drawn = islice(choices_within([Budget(table, high)], settings.seed), _DRAWN * settings.number)
+    choices = list(dict.fromkeys(drawn))
+    costs = table.costs(choices)
+    fitting = [i for i in np.argsort(costs, kind="stable").tolist() if costs[i] >= low]
+    if len(fitting) < settings.number:
+        raise VidnasError(
+            f"{len(fitting)} of {len(choices)} random architectures cost {format_macs(low)} to {format_macs(high)} @ "
+            f"{finished.space.clip}, {settings.number} are wanted; widen --range or lower -n"
+        )
+    return [choices[i] for i in _evenly(fitting, costs[fitting].tolist(), settings.number)]
+
+
+def _evenly(places: Sequence[int], costs: Sequence[float], number: int) -> list[int]:
+    """`number` of the places, which are in the order of their costs: for each of as many costs the nearest left."""
+    left = list(zip(costs, places, strict=True))
+    taken = []
+    for wanted in np.linspace(costs[0], costs[-1], number).tolist():
+        nearest = min(left, key=lambda pair: abs(pair[0] - wanted))
+        left.remove(nearest)
+        taken.append(nearest[1])
+    return taken
+
+
+def without(videos: VideoList, part: VideoList) -> VideoList:
+    """The list without the videos of a part of it."""
+    paths = {sample.path for sample in part.samples}
+    return videos.subset(i for i, sample in enumerate(videos.samples) if sample.path not in paths)
+
+
+def describe_network(one: Ranked, finished: FinishedSearch) -> str:
+    """Cost and both judgements in one line."""
+    return (
+        f"{format_macs(one.macs)} @ {finished.space.clip}  supernet {one.supernet_log_likelihood:.4f} "
+        f"({one.supernet_top1:.1%})  alone {one.alone_log_likelihood:.4f} ({one.alone_top1:.1%})"
+    )
+
+
+def _ranked(
+    finished: FinishedSearch, judged: Judged, training: TrainConfig, videos: VideoList, holdout: VideoList
+) -> Ranked:
+    choice = judged.derived.choice
+    spec = finished.space.decode(choice)
+    # Other schedules of the same network lie beside each other.
+    folder = finished.root / "rank" / f"{spec.content_hash}_{training.describe_length().replace(' ', '_')}"
+    tested = train_and_test(spec, videos, holdout, training, finished.job.data, Views(1, 1), folder, lambda _: None)
+    # Twenty networks need no state to go on from once they are trained.
+    RunFolder(folder).state.unlink(missing_ok=True)
+    return Ranked(
+        choice=choice,
+        macs=network_cost(spec).macs,
+        supernet_log_likelihood=judged.log_likelihood,
+        supernet_top1=judged.top1,
+        alone_log_likelihood=tested["log_likelihood"],
+        alone_top1=tested["top1"],
+    )
