@@ -73,13 +73,27 @@ class MBConv3D(nn.Module):
         self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
-        backend = self.backend
-        shortcut = x if self.shortcut is None else self.shortcut(x)
-        if self.shortcut_norm is not None:
-            shortcut = norm_act(self.shortcut_norm, shortcut, backend=backend)
-        x = norm_act(self.expand_norm, self.expand(x), "relu", backend=backend)
-        x = norm_act(self.middle_norm, self.middle(x), self.activation, se=self.se, backend=backend)
-        return norm_act(self.project_norm, self.project(x), "relu", other=shortcut, backend=backend)
+        shortcut = self.shortened(x)
+        return self.projected(self.filtered(self.expanded(x)), shortcut)
+
+    def shortened(self, x: Tensor) -> Tensor:
+        """What the shortcut adds: (N, in_channels, T, S, S) -> (N, out_channels, T, S / stride, S / stride)."""
+        if self.shortcut is None:
+            return x
+        x = self.shortcut(x)
+        return x if self.shortcut_norm is None else norm_act(self.shortcut_norm, x, backend=self.backend)
+
+    def expanded(self, x: Tensor) -> Tensor:
+        """(N, in_channels, T, S, S) -> (N, hidden, T, S, S)."""
+        return norm_act(self.expand_norm, self.expand(x), "relu", backend=self.backend)
+
+    def filtered(self, x: Tensor) -> Tensor:
+        """(N, hidden, T, S, S) -> (N, hidden, T, S / stride, S / stride)."""
+        return norm_act(self.middle_norm, self.middle(x), self.activation, se=self.se, backend=self.backend)
+
+    def projected(self, x: Tensor, shortcut: Tensor) -> Tensor:
+        """(N, hidden, T, S / stride, S / stride) -> (N, out_channels, T, S / stride, S / stride)."""
+        return norm_act(self.project_norm, self.project(x), "relu", other=shortcut, backend=self.backend)
 
 
 class FinalConv(nn.Module):

@@ -6,7 +6,7 @@ budget.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.arch.cost import LayerCost, block_layers, glore_layers, layer_costs
-from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
-from vidnas.arch.spec import ArchSpec, Kernel, StemSpec, StreamSpec
+from vidnas.arch.plan import GloRePlan
+from vidnas.arch.spec import ArchSpec
+from vidnas.arch.sub_layers import side_after
+from vidnas.search.reach import Unit, placed_units, with_last_channels
 from vidnas.search.space import KINDS, Choice, GroupChoice, Space, Variable
 
 Metric = Literal["macs", "weights", "params", "activations"]
@@ -96,84 +98,47 @@ class CostTable:
         return self.space.choice_of([groups[::-1]]), best(reached).item()
 
 
-def _analytic_terms(space: Space, metric: Metric) -> tuple[Array, ...]:
+def additive_terms(
+    space: Space,
+    unit_cost: Callable[[Unit, int], float],
+    outer_cost: Callable[[ArchSpec], tuple[float, float]],
+    dtype: type[np.number[Any]],
+) -> tuple[Array, ...]:
+    """The terms of a `CostTable`.
+
+    Args:
+        space: the space.
+        unit_cost: of a unit that a map of this side enters.
+        outer_cost: of stem and head together, and of conv5, which alone follows the channels of the last group.
+        dtype: of the terms.
+    """
     stream = space.streams[0]
-    size = -(-space.clip.size // 2)
-    stage_start = 0
     terms = []
     for g, group in enumerate(stream.groups):
-        if group.stride == 2:
-            stage_start = g
-        before = space.clip.frames * size**2
-        size = -(-size // group.stride)
-        after = space.clip.frames * size**2
-        terms.append(_group_terms(space, g, stage_start, before, after, metric))
-    smallest = space.decode(space.smallest())
-    terms[0] = terms[0] + _total(_outside(smallest, "conv5", inside=False), metric)
-    conv5 = []
-    for channels in stream.groups[-1].channels:
-        last = smallest.streams[0].groups[-1].model_copy(update={"channels": channels})
-        arch = smallest.streams[0].model_copy(update={"groups": (*smallest.streams[0].groups[:-1], last)})
-        layers = _outside(smallest.model_copy(update={"streams": (arch,)}), "conv5", inside=True)
-        conv5.append(_total(layers, metric))
-    terms[-1] = terms[-1] + np.asarray(conv5, dtype=np.int64)[:, None]
+        lists = (stream.input_channels(g), *(group.choices(kind) for kind in KINDS))
+        terms.append(np.zeros([len(choices) for choices in lists], dtype=dtype))
+    for placed in placed_units(space):
+        terms[placed.group][placed.cells] += unit_cost(placed.unit, placed.side)
+    outer = [outer_cost(spec) for spec in with_last_channels(space)]
+    terms[0] += outer[0][0]
+    terms[-1] += np.array([conv5 for _, conv5 in outer], dtype=dtype)[:, None]
     return tuple(terms)
 
 
-def _outside(spec: ArchSpec, part: str, *, inside: bool) -> list[LayerCost]:
-    """Layers outside the groups that are `part` (or are not)."""
-    layers = (layer for layer in layer_costs(spec) if not layer.name.startswith("streams.0.groups."))
-    return [layer for layer in layers if (layer.name == f"streams.0.{part}") is inside]
+def _analytic_terms(space: Space, metric: Metric) -> tuple[Array, ...]:
+    frames = space.clip.frames
 
+    def unit_cost(unit: Unit, side: int) -> int:
+        if isinstance(unit, GloRePlan):
+            return _total(glore_layers("", unit, frames * side**2), metric)
+        return _total(block_layers("", unit, frames * side**2, frames * side_after(unit, side) ** 2), metric)
 
-def _group_terms(space: Space, g: int, stage_start: int, before: int, after: int, metric: Metric) -> Array:
-    """The array of one group; `before` and `after` are the positions on both sides of its first block."""
-    stream = space.streams[0]
-    group = stream.groups[g]
-    entering = stream.input_channels(g)
-    lists = (entering, group.kernel, group.expansion, group.channels, group.attention)
-    term = np.zeros([len(choices) for choices in lists], dtype=np.int64)
-    for e in range(len(group.expansion)):
-        for c in range(len(group.channels)):
-            for a in range(len(group.attention)):
-                for p, channels in enumerate(entering):
-                    units = _units(space, g, stage_start, channels, GroupChoice(0, e, c, a))
-                    if p == 0:
-                        # All but the first block are the same whatever enters the group.
-                        for unit in units[1:]:
-                            term[:, :, e, c, a] += _unit_costs(unit, group.kernel, after, after, metric)
-                    term[p, :, e, c, a] += _unit_costs(units[0], group.kernel, before, after, metric)
-    return term
+    def outer_cost(spec: ArchSpec) -> tuple[int, int]:
+        layers = [layer for layer in layer_costs(spec) if not layer.name.startswith("streams.0.groups.")]
+        conv5 = _total((layer for layer in layers if layer.name == "streams.0.conv5"), metric)
+        return _total(layers, metric) - conv5, conv5
 
-
-def _units(space: Space, g: int, stage_start: int, entering: int, choice: GroupChoice) -> list[BlockPlan | GloRePlan]:
-    """The units of a group that `entering` channels reach; squeeze-excitation counts blocks from the stage's start."""
-    stream = space.streams[0]
-    earlier = [
-        stream.groups[i].decode(GroupChoice(0, 0, 0, 0)).model_copy(update={"channels": entering})
-        for i in range(stage_start, g)
-    ]
-    arch = StreamSpec.model_construct(
-        stem=StemSpec.model_construct(channels=entering),
-        groups=(*earlier, stream.groups[g].decode(choice)),
-        expansion_of=stream.expansion_of,
-        se=stream.se,
-        activation=stream.activation,
-        depthwise=stream.depthwise,
-        projection_norm=stream.projection_norm,
-        conv5=stream.conv5,
-    )
-    return [unit for unit in stream_units(arch) if unit.group == len(earlier)]
-
-
-def _unit_costs(
-    unit: BlockPlan | GloRePlan, kernels: Sequence[Kernel], before: int, after: int, metric: Metric
-) -> Array:
-    """Cost of a unit for each kernel."""
-    if isinstance(unit, GloRePlan):
-        return np.full(len(kernels), _total(glore_layers("", unit, after), metric), dtype=np.int64)
-    plans = (replace(unit, kernel=kernel) for kernel in kernels)
-    return np.array([_total(block_layers("", plan, before, after), metric) for plan in plans], dtype=np.int64)
+    return additive_terms(space, unit_cost, outer_cost, np.int64)
 
 
 def _total(layers: Iterable[LayerCost], metric: Metric) -> int:

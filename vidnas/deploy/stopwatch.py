@@ -1,0 +1,60 @@
+"""How long calls take: in turns, each from data that was just written, as the layers of a network find it."""
+
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+from vidnas.arch.latency import Device
+from vidnas.arch.spec import ArchSpec
+from vidnas.arch.sub_layers import SubLayer
+
+# Runs once and returns the milliseconds that it took.
+Call = Callable[[], float]
+ROUNDS = 15
+
+
+class Stopwatch(Protocol):
+    """A device that sub-layers and networks are timed on, one clip at a time."""
+
+    @property
+    def device(self) -> Device:
+        """Its name."""
+        ...
+
+    def sub_layers(self, shapes: Sequence[SubLayer], frames: int, together: int) -> list[float]:
+        """Milliseconds of each; `together` of them take turns, so that caches are about as full as in a network."""
+        ...
+
+    def networks(self, specs: Sequence[ArchSpec]) -> list[float]:
+        """Milliseconds of each network for a clip of its own, in turns."""
+        ...
+
+    def network_call(self, spec: ArchSpec, batch_size: int) -> Call:
+        """A network that is ready to run on a batch of clips."""
+        ...
+
+
+def in_turns(calls: Sequence[Call], rounds: int = ROUNDS, warm_up: int = 2) -> list[list[float]]:
+    """Milliseconds of every call in every round; each round has an order of its own."""
+    times: list[list[float]] = [[] for _ in calls]
+    for number in range(warm_up + rounds):
+        order = random.Random(number).sample(range(len(calls)), len(calls))
+        for i in order:
+            ms = calls[i]()
+            if number >= warm_up:
+                times[i].append(ms)
+    return times
+
+
+def parts(number: int, least: int) -> list[slice]:
+    """`number` things in parts of nearly equal size, none of fewer than `least` unless there are no more."""
+    count = max(1, number // least)
+    bounds = [number * i // count for i in range(count + 1)]
+    return [slice(start, end) for start, end in pairwise(bounds)]
+
+
+def undisturbed(times: Sequence[float]) -> float:
+    """The lower quartile: on an idle machine hardly less than the median, on a busy one nearer to the truth."""
+    return statistics.quantiles(times, n=4, method="inclusive")[0] if len(times) > 1 else times[0]

@@ -1,0 +1,102 @@
+"""Milliseconds as the cost of a search: a latency table from its file, or measured and put there."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from vidnas.arch.latency import Device, LatencyTable
+from vidnas.deploy.measure import measure_table
+from vidnas.deploy.openvino_stopwatch import OpenVinoStopwatch
+from vidnas.deploy.stopwatch import Stopwatch
+from vidnas.deploy.torch_stopwatch import TorchStopwatch
+from vidnas.engine.files import replace_file
+from vidnas.engine.runtime import cpu_name, tune_allocator
+from vidnas.errors import VidnasError
+from vidnas.nn import native
+from vidnas.search.costs import CostTable
+from vidnas.search.latency_costs import latency_costs
+from vidnas.search.space import Space
+
+Notify = Callable[[str], None]
+_MEND = "name another file or remove this one, and it will be measured"
+
+
+def latency_budget_costs(space: Space, device: Device, path: Path, notify: Notify = print) -> CostTable:
+    """Predicted milliseconds per clip of a space's networks on this machine, with torch's number of threads.
+
+    Args:
+        space: the space.
+        device: what will run the network.
+        path: the table; measured and saved where there is none.
+        notify: takes a line for the user.
+
+    Raises:
+        VidnasError: no such device here; the file is broken, or of another device, machine, thread count, clip or
+            space.
+    """
+    if path.exists():
+        table = load_table(path, device, notify)
+        try:
+            return latency_costs(space, table)
+        except VidnasError as error:
+            raise VidnasError(f"{path}: {error}; {_MEND}") from error
+    stopwatch = open_stopwatch(device)
+    notify(f"{path}: measuring sub-layers of {space.name} on {device}, some minutes on an otherwise idle machine")
+    table = measure_table(
+        space,
+        stopwatch,
+        machine=machine_name(device),
+        threads=torch.get_num_threads(),
+        versions=measured_versions(device),
+        notify=notify,
+    )
+    replace_file(path, table.to_json().encode())
+    return latency_costs(space, table)
+
+
+def load_table(path: Path, device: Device, notify: Notify = print) -> LatencyTable:
+    """A table that was measured here; versions other than its own are only noted.
+
+    Raises:
+        VidnasError: it is broken, or of another device, machine or thread count.
+    """
+    table = LatencyTable.load(path)
+    here: dict[str, str | int] = {"device": device, "machine": machine_name(device)}
+    if device != "cuda":
+        here["threads"] = torch.get_num_threads()
+    for name, value in here.items():
+        if getattr(table, name) != value:
+            raise VidnasError(
+                f"{path}: this latency table is of {name} {getattr(table, name)}, here it is {value}; {_MEND}"
+            )
+    changed = {name: now for name, now in measured_versions(device).items() if table.versions.get(name) != now}
+    if changed:
+        before = ", ".join(f"{name} {table.versions.get(name, 'none')}" for name in changed)
+        after = ", ".join(f"{name} {now}" for name, now in changed.items())
+        notify(f"note: {path} was measured with {before}, now there is {after}; remove it to measure again")
+    return table
+
+
+def open_stopwatch(device: Device) -> Stopwatch:
+    """What times networks on a device, with torch's number of threads.
+
+    Raises:
+        VidnasError: no GPU, or no OpenVINO.
+    """
+    tune_allocator()
+    return OpenVinoStopwatch(torch.get_num_threads()) if device == "openvino" else TorchStopwatch(device)
+
+
+def machine_name(device: Device) -> str:
+    """The processor, or the GPU where that computes."""
+    return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else cpu_name()
+
+
+def measured_versions(device: Device) -> dict[str, str]:
+    """What latency depends on besides the machine."""
+    found = {name: version(name) for name in ("vidnas", "torch")}
+    if device == "openvino":
+        return {**found, "openvino": version("openvino")}
+    return {**found, "kernels": native.instruction_set() or "none"} if device == "cpu" else found
