@@ -1,6 +1,6 @@
 """What `vidnas search` and `vidnas run` share: options, and the way from them to settled settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vidnas.data.datamodule import DataConfig
     from vidnas.engine.config import TrainConfig
     from vidnas.engine.search_config import SearchConfig
+    from vidnas.pipeline.latency import MeasuredLatency
     from vidnas.pipeline.lists import Lists
     from vidnas.pipeline.plan import SearchPlan
     from vidnas.pipeline.search import SearchData
@@ -50,6 +51,13 @@ def search_parser(verb: str, description: str) -> "ConfigParser":
     parser.add_argument("--target_params", type=str | None, default=None, help="Parameters, as 1.5M.")
     parser.add_argument(
         "--target_activations", type=str | None, default=None, help="Elements that layers put out for one clip, as 5M."
+    )
+    parser.add_argument("--target_ms", type=float | None, default=None, help="Milliseconds of one clip on --device.")
+    parser.add_argument(
+        "--device", type=Literal["cpu", "cuda", "openvino"], default="cpu", help="What --target_ms is measured on."
+    )
+    parser.add_argument(
+        "--latency_table", type=str | None, default=None, help="File for its measurements; default OUT/latency.json."
     )
     parser.add_argument("--out", type=str, help="Run folder.")
     parser.add_argument("--space", type=str, default="auto", help="auto, autox3d, tiny, or a file (`vidnas space`).")
@@ -102,7 +110,7 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") ->
     for notice in lists.notices:
         say(f"note: {notice}")
     choice = SpaceChoice(options.space, options.clip, options.sampling, options.stride, options.fps)
-    plan = plan_search(lists.train, targets, choice, search.seed)
+    plan = plan_search(lists.train, targets, choice, search.seed, _latency(options, targets))
     say(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
     say(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
@@ -115,9 +123,29 @@ def _targets(options: Any) -> dict[str, float]:
     words = {"macs": "multiply-adds of one clip", "params": "parameters", "activations": "activations of one clip"}
     given = {metric: getattr(options, f"target_{metric}") for metric in words}
     targets = {metric: parse_amount(text, words[metric]) for metric, text in given.items() if text is not None}
+    if options.target_ms is not None:
+        if options.target_ms <= 0:
+            raise UsageError(f"--target-ms {options.target_ms:g}: give milliseconds above 0")
+        targets["ms"] = options.target_ms
     if not targets:
-        raise UsageError("give a budget: --target-macs (as 50M), --target-params or --target-activations")
+        raise UsageError("give a budget: --target-macs (as 50M), --target-ms, --target-params or --target-activations")
     return targets
+
+
+def _latency(options: Any, targets: Mapping[str, float]) -> "MeasuredLatency | None":
+    """What knows milliseconds, where a budget needs it."""
+    from vidnas.engine.processes import process_count, say
+
+    if "ms" not in targets:
+        return None
+    from vidnas.pipeline.latency import MeasuredLatency
+
+    path = Path(options.latency_table or Path(options.out) / "latency.json")
+    if process_count() > 1 and not path.exists():
+        raise VidnasError(
+            f"{path}: one process must measure this latency table: give the command once with --dry-run, no torchrun"
+        )
+    return MeasuredLatency(options.device, path, say)
 
 
 def settle_or_resume(ready: Prepared, training: "TrainConfig | None") -> "Settled | None":

@@ -40,6 +40,11 @@ class SearchFolder:
         return self.root / "space.json"
 
     @property
+    def latency(self) -> Path:
+        """The latency table, where a budget is in milliseconds."""
+        return self.root / "latency.json"
+
+    @property
     def result(self) -> Path:
         """What was derived, and the probabilities."""
         return self.root / "result.json"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vidnas.arch.latency import LatencyTable
 from vidnas.arch.spec import ArchSpec
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.files import read_json
@@ -20,6 +21,7 @@ from vidnas.pipeline.plan import SearchPlan, reachable
 from vidnas.pipeline.search import SearchData, load_trained, new_search, prepare_process
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
+from vidnas.search.latency_costs import latency_costs
 from vidnas.search.space import Choice, Space
 
 Notify = Callable[[str], None]
@@ -108,7 +110,7 @@ def open_search(
     prepare_process(config)
     space = Space.load(folder.space)
     lists = _lists(job, config, root)
-    plan = _plan(space, lists, config, record)
+    plan = _plan(space, lists, config, record, folder)
     parts = {f"{name} list": part.content_hash[:12] for name, part in plan.parts.items()}
     check_fingerprint(record["fingerprint"], {"space": space.content_hash, **parts}, folder.result)
     data = SearchData(plan, job.data, config)
@@ -134,8 +136,16 @@ def _lists(job: Job, config: SearchConfig, root: Path) -> Lists:
     return lists
 
 
-def _plan(space: Space, lists: Lists, config: SearchConfig, record: Mapping[str, Any]) -> SearchPlan:
-    budgets = [Budget(CostTable.of(space, metric), target) for metric, target in record["targets"].items()]
+def _plan(
+    space: Space, lists: Lists, config: SearchConfig, record: Mapping[str, Any], folder: SearchFolder
+) -> SearchPlan:
+    tables = {
+        metric: latency_costs(space, LatencyTable.load(folder.latency))
+        if metric == "ms"
+        else CostTable.of(space, metric)
+        for metric in record["targets"]
+    }
+    budgets = [Budget(tables[metric], target) for metric, target in record["targets"].items()]
     return SearchPlan(
         train=lists.train,
         space=space,

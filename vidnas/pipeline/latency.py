@@ -1,11 +1,14 @@
 """Milliseconds as the cost of a search: a latency table from its file, or measured and put there."""
 
+import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from vidnas.arch.cost import network_cost
 from vidnas.arch.latency import Device, LatencyTable
 from vidnas.deploy.measure import measure_table
 from vidnas.deploy.openvino_stopwatch import OpenVinoStopwatch
@@ -16,11 +19,49 @@ from vidnas.engine.runtime import cpu_name, tune_allocator
 from vidnas.errors import VidnasError
 from vidnas.nn import native
 from vidnas.search.costs import CostTable
-from vidnas.search.latency_costs import latency_costs
+from vidnas.search.latency_costs import latency_costs, spread_choices
 from vidnas.search.space import Space
 
 Notify = Callable[[str], None]
+# Where the way to the multiply-adds of a target in ms begins, and its steps.
+_FIRST_MACS = 50e6
+_STEPS, _FURTHEST = 4, 8
 _MEND = "name another file or remove this one, and it will be measured"
+
+
+@dataclass(frozen=True)
+class MeasuredLatency:
+    """Milliseconds of this machine, for `vidnas.pipeline.plan`.
+
+    Attributes:
+        device: what will run the network.
+        path: the table; measured and saved where there is none.
+        notify: takes a line for the user.
+    """
+
+    device: Device
+    path: Path
+    notify: Notify = print
+
+    def costs(self, space: Space) -> CostTable:
+        """See `latency_budget_costs`."""
+        return latency_budget_costs(space, self.device, self.path, self.notify)
+
+    def macs_within(self, target_ms: float, space_at: Callable[[float], Space]) -> float:
+        """The multiply-adds of a network that takes about `target_ms`, from a few networks that are timed.
+
+        Raises:
+            VidnasError: no such device here, or no space reaches such a cost.
+        """
+        stopwatch = open_stopwatch(self.device)
+        macs = _FIRST_MACS
+        for _ in range(_STEPS):
+            space = space_at(macs)
+            specs = [space.decode(choice) for choice in spread_choices(space, 5, seed=0)[1:4]]
+            rates = [ms / network_cost(spec).macs for spec, ms in zip(specs, stopwatch.networks(specs), strict=True)]
+            # Small networks take longer for each multiply-add, so a long way is gone in steps.
+            macs = min(max(target_ms / statistics.median(rates), macs / _FURTHEST), macs * _FURTHEST)
+        return macs
 
 
 def latency_budget_costs(space: Space, device: Device, path: Path, notify: Notify = print) -> CostTable:
@@ -42,6 +83,7 @@ def latency_budget_costs(space: Space, device: Device, path: Path, notify: Notif
             return latency_costs(space, table)
         except VidnasError as error:
             raise VidnasError(f"{path}: {error}; {_MEND}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
     stopwatch = open_stopwatch(device)
     notify(f"{path}: measuring sub-layers of {space.name} on {device}, some minutes on an otherwise idle machine")
     table = measure_table(

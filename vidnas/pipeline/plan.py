@@ -1,7 +1,8 @@
 """What a search will do: space, budget and parts, settled and explained before anything is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from vidnas.arch.cost import format_amount
@@ -49,6 +50,7 @@ class SearchPlan:
         ranges: least and greatest cost of the space, for each budget.
         explanation: why this space and clip.
         parts: the list divided.
+        latency_file: where the milliseconds of a budget come from.
     """
 
     train: VideoList
@@ -57,6 +59,7 @@ class SearchPlan:
     ranges: tuple[tuple[float, float], ...]
     explanation: str
     parts: Mapping[str, VideoList]
+    latency_file: Path | None = None
 
     @property
     def targets(self) -> dict[str, float]:
@@ -72,12 +75,17 @@ class SearchPlan:
 class LatencySource(Protocol):
     """Knows what architectures take on a device."""
 
+    @property
+    def path(self) -> Path:
+        """The file that holds what was measured."""
+        ...
+
     def costs(self, space: Space) -> CostTable:
         """Milliseconds of one clip for every architecture of a space."""
         ...
 
-    def macs_within(self, target_ms: float) -> float:
-        """Roughly the multiply-adds of a network that takes this long."""
+    def macs_within(self, target_ms: float, space_at: Callable[[float], Space]) -> float:
+        """Roughly the multiply-adds that a network may have; `space_at` gives the space for a number of them."""
         ...
 
 
@@ -112,7 +120,9 @@ def plan_search(
             f"; its {space.clip.span_sec:.1f} s are longer than most videos ({held.duration_sec:.1f} s), which repeat "
             "their last frame"
         )
-    return SearchPlan(train, space, tuple(budgets), tuple(ranges), explanation, search_parts(train, seed))
+    latency_file = latency.path if latency and "ms" in targets else None
+    parts = search_parts(train, seed)
+    return SearchPlan(train, space, tuple(budgets), tuple(ranges), explanation, parts, latency_file)
 
 
 def _space(
@@ -133,22 +143,24 @@ def _space(
                 f"(`vidnas space template` says which), or train it with `vidnas train --arch {choice.space}`"
             )
         return space, f"space {space.name}, clip {space.clip}, {space.size:.1e} architectures"
-    if "macs" in targets:
-        macs = targets["macs"]
-    elif "ms" in targets and latency is not None:
-        macs = latency.macs_within(targets["ms"])
-    else:
-        raise VidnasError(
-            "a budget of parameters or activations does not say how large a clip may be; add --target-macs or "
-            "--target-ms, or name a --space"
+
+    def scaled(macs: float) -> tuple[Space, str]:
+        return auto_space(
+            macs,
+            num_classes=classes,
+            clip=clip,
+            max_frames=held.frames,
+            max_size=held.short_side,
+            video_sec=held.duration_sec,
         )
-    return auto_space(
-        macs,
-        num_classes=classes,
-        clip=clip,
-        max_frames=held.frames,
-        max_size=held.short_side,
-        video_sec=held.duration_sec,
+
+    if "macs" in targets:
+        return scaled(targets["macs"])
+    if "ms" in targets and latency is not None:
+        return scaled(latency.macs_within(targets["ms"], lambda macs: scaled(macs)[0]))
+    raise VidnasError(
+        "a budget of parameters or activations does not say how large a clip may be; add --target-macs or --target-ms, "
+        "or name a --space"
     )
 
 

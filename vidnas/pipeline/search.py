@@ -230,7 +230,8 @@ def _search_locked(
     spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
     result = SearchResult(spec, record, folder)
     together(_write, result)
-    notify(f"{folder.derived}: {network_cost(spec)}, H/H0 {record['entropy_share']:.2f}")
+    predicted = f", predicted {record['cost']['ms']:.3g} ms" if "ms" in plan.targets else ""
+    notify(f"{folder.derived}: {network_cost(spec)}{predicted}, H/H0 {record['entropy_share']:.2f}")
     return result
 
 
@@ -246,6 +247,8 @@ def _open(folder: SearchFolder, plan: SearchPlan, settings: Mapping[str, Any], r
     if is_first_process():
         RunFolder(folder.root).open(settings, resume=resume)
         replace_file(folder.space, plan.space.to_json().encode())
+        if plan.latency_file is not None:
+            replace_file(folder.latency, plan.latency_file.read_bytes())
 
 
 def _write(result: SearchResult) -> None:
