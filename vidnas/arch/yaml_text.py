@@ -11,7 +11,7 @@ from vidnas.errors import VidnasError
 FieldPath = Sequence[str | int]
 
 
-class Compact(yaml.SafeDumper):
+class _Compact(yaml.SafeDumper):
     """A dumper that sets lists off from their key."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
@@ -63,7 +63,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 def to_yaml(data: Any) -> str:
     """Block style, innermost lists and mappings in one line."""
-    return yaml.dump(data, Dumper=Compact, sort_keys=False, default_flow_style=None, width=120)
+    return yaml.dump(data, Dumper=_Compact, sort_keys=False, default_flow_style=None, width=120)
 
 
 def lines_of(text: str, path: FieldPath) -> list[int]:

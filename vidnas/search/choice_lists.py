@@ -7,9 +7,9 @@ from typing import Any
 from vidnas.arch.mistakes import FieldError
 from vidnas.search.windows import exact
 
-RANGE_FIELDS = ("from", "to", "step")
+_RANGE = ("from", "to", "step")
 # More choices of one thing than can be told apart; a slip in a range makes millions.
-MOST = 100
+_MOST = 100
 
 
 def as_list(value: Any) -> Any:
@@ -25,9 +25,9 @@ def as_numbers(value: Any) -> Any:
     """
     if not isinstance(value, dict):
         return as_list(value)
-    if set(value) != set(RANGE_FIELDS) or not all(_is_number(value[field]) for field in RANGE_FIELDS):
+    if set(value) != set(_RANGE) or not all(_is_number(value[field]) for field in _RANGE):
         raise ValueError("a range is three numbers, as in {from: 12, to: 28, step: 4}")
-    first, last, step = (exact(value[field]) for field in RANGE_FIELDS)
+    first, last, step = (exact(value[field]) for field in _RANGE)
     if step <= 0 or last < first:
         raise ValueError("a range rises in steps above 0, as in {from: 12, to: 28, step: 4}")
     steps = (last - first) / step
@@ -54,8 +54,8 @@ def check_distinct(choices: Sequence[Hashable]) -> None:
 
 
 def _check_number(number: int) -> None:
-    if number > MOST:
-        raise ValueError(f"has {number} choices, more than {MOST}; take larger steps")
+    if number > _MOST:
+        raise ValueError(f"has {number} choices, more than {_MOST}; take larger steps")
 
 
 def _is_number(value: Any) -> bool:
