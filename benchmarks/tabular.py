@@ -28,7 +28,7 @@ from machine import save
 from torch import Tensor
 
 from vidnas.search import parsec
-from vidnas.search.alpha import AlphaSearch, AlphaSettings, lr_by_rule
+from vidnas.search.alpha import AlphaSearch, AlphaSettings, alpha_lr_by_rule
 from vidnas.search.baselines import Evaluated, ReinforceSettings, evolution, random_search, reinforce
 from vidnas.search.budget import Budget, usage
 from vidnas.search.derive import derive, fitting_choices
@@ -102,7 +102,7 @@ def by_score(
 
 def by_reinforce(problem: TabularProblem, queries: int, seed: int) -> Found:
     settings = ReinforceSettings()
-    settings = ReinforceSettings(lr=lr_by_rule(queries // settings.samples))
+    settings = ReinforceSettings(lr=alpha_lr_by_rule(queries // settings.samples))
     whole, first = (
         reinforce(TabularScorer(problem.accuracies, IMAGES, seed), problem.budgets, number, seed, settings).distribution
         for number in (queries, before_judging(queries))
@@ -122,7 +122,7 @@ def by_parsec(
     permuted: bool = False,
     **changes: Any,
 ) -> Found:
-    settings = AlphaSettings(samples, lr_by_rule(queries // (samples or LEAST_SAMPLES)), mode)
+    settings = AlphaSettings(samples, alpha_lr_by_rule(queries // (samples or LEAST_SAMPLES)), mode)
     settings = replace(settings, **changes)
     search = (AlphaSearch if control_variate else WithoutControlVariate)(problem.budgets, settings, seed)
     scorer = TabularScorer(problem.accuracies, IMAGES, seed)

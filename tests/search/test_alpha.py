@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidnas.search.alpha import AlphaSearch, AlphaSettings, AlphaStep, lr_by_rule
+from vidnas.search.alpha import AlphaSearch, AlphaSettings, AlphaStep, alpha_lr_by_rule
 from vidnas.search.archive import entries
 from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
@@ -125,7 +125,7 @@ def test_the_pressure_starts_at_the_spread_of_the_first_scores(table: CostTable)
 
 @pytest.mark.parametrize(("steps", "lr"), [(100, 0.05), (900, 0.05), (1800, 0.025), (18_000, 0.0025)])
 def test_lr_by_rule(steps: int, lr: float) -> None:
-    assert lr_by_rule(steps) == pytest.approx(lr)
+    assert alpha_lr_by_rule(steps) == pytest.approx(lr)
 
 
 def test_two_budgets_are_both_kept(table: CostTable) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vidnas.errors import VidnasError
-from vidnas.search.alpha import AlphaSearch, AlphaSettings, lr_by_rule
+from vidnas.search.alpha import AlphaSearch, AlphaSettings, alpha_lr_by_rule
 from vidnas.search.baselines import random_search
 from vidnas.search.budget import Budget
 from vidnas.search.derive import derive
@@ -177,7 +177,7 @@ def test_a_search_of_3000_queries(tmp_path: Path) -> None:
     problem = TabularProblem(table.accuracies("test_acc"), (budget,))
     scorer = TabularScorer(problem.accuracies, 384, 0)
     start = time.process_time()
-    search = AlphaSearch([budget], AlphaSettings(samples=None, lr=lr_by_rule(3000 // 4)), 0)
+    search = AlphaSearch([budget], AlphaSettings(samples=None, lr=alpha_lr_by_rule(3000 // 4)), 0)
     step = 0
     while scorer.queries < 3000:
         search.step(step, scorer, 384)

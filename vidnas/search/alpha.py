@@ -61,7 +61,7 @@ class AlphaStep:
     mean_costs: tuple[float, ...]
 
 
-def lr_by_rule(steps: int) -> float:
+def alpha_lr_by_rule(steps: int) -> float:
     """Learning rate of alpha for a search of so many steps: enough to converge, but no more than 0.05."""
     return min(0.05, 45 / steps)
 
