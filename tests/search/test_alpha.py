@@ -1,12 +1,13 @@
 """The search on alpha on tables with a known optimum."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 
-from vidnas.search.alpha import AlphaSearch, AlphaSettings, AlphaStep
+from vidnas.search.alpha import AlphaSearch, AlphaSettings, AlphaStep, alpha_lr_by_rule
 from vidnas.search.archive import entries
 from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
@@ -107,6 +108,24 @@ def test_dual_ascent_finds_the_target_from_any_start(table: CostTable, beta: flo
     search = AlphaSearch([Budget(table, problem.target)], AlphaSettings(pressure=CostPressure("dual", beta)), 0)
     run(search, problem, 1200)
     assert abs(np.mean(table.costs(search.distribution.sample(500, 1, 0))) / problem.target - 1) < 0.02
+
+
+def test_the_pressure_starts_at_the_spread_of_the_first_scores(table: CostTable) -> None:
+    problem = Planted(table, 1)
+    budgets = [Budget(table, problem.target)]
+    search = AlphaSearch(budgets, AlphaSettings(), 0)
+    spread = np.std(problem.score(search.sample(0)), ddof=1) / CLIPS
+    first, second = (search.step(step, problem.score, CLIPS) for step in range(2))
+    assert first.betas[0] == pytest.approx(spread)
+    rise = math.exp(0.05 * (first.mean_costs[0] / problem.target - 1))
+    assert second.betas[0] == pytest.approx(first.betas[0] * rise)
+    given = AlphaSearch(budgets, AlphaSettings(pressure=CostPressure("dual", 3.0)), 0)
+    assert given.step(0, problem.score, CLIPS).betas == (3.0,)
+
+
+@pytest.mark.parametrize(("steps", "lr"), [(100, 0.05), (900, 0.05), (1800, 0.025), (18_000, 0.0025)])
+def test_lr_by_rule(steps: int, lr: float) -> None:
+    assert alpha_lr_by_rule(steps) == pytest.approx(lr)
 
 
 def test_two_budgets_are_both_kept(table: CostTable) -> None:

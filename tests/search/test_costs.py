@@ -80,11 +80,11 @@ def test_the_dearest_is_not_always_the_largest_of_everything() -> None:
     assert table.dearest()[1] == network_cost(space.decode((1, 0))).macs > table.cost(space.largest())
 
 
-def test_ten_thousand_costs_take_milliseconds() -> None:
+def test_a_table_and_ten_thousand_costs_take_less_than_two_seconds() -> None:
     space = autox3d_space()
     rng = random.Random(0)
     choices = [tuple(rng.randrange(size) for size in space.sizes) for _ in range(10_000)]
-    start = time.perf_counter()
+    start = time.process_time()
     CostTable.of(space).costs(choices)
-    # About 0.7 s for the table and 0.02 s for the costs on a free core; the bound has room for a busy machine.
-    assert time.perf_counter() - start < 10
+    # About 0.7 s for the table and 0.02 s for the costs; CPU seconds, as the machine may be busy.
+    assert time.process_time() - start < 2

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vidnas.search import parsec
 from vidnas.search.distribution import Distribution
-from vidnas.search.objective import CostPressure, hinge
+from vidnas.search.objective import CostPressure, hinge, starting_beta
 
 SIZES = (2, 3, 4)
 ALL = list(product(*(range(size) for size in SIZES)))
@@ -221,3 +221,13 @@ def test_dual_ascent() -> None:
     for _ in range(3000):
         pressure = pressure.after(0.0, 2.0)
     assert pressure.beta == 0.01
+
+
+def test_dual_ascent_starts_at_the_spread_of_the_scores_per_clip() -> None:
+    scores = torch.tensor([-70.0, -64.0, -58.0])
+    assert starting_beta(scores, 64) == pytest.approx(6 / 64)
+    assert starting_beta(torch.cat([scores, torch.tensor([math.nan, -math.inf])]), 64) == pytest.approx(6 / 64)
+    # It stays within what dual ascent allows, and one score says nothing.
+    assert starting_beta(torch.tensor([-3.0, -3.0]), 64) == 0.01
+    assert starting_beta(torch.tensor([-3.0, -1e9]), 1) == 100
+    assert starting_beta(torch.tensor([-3.0, math.nan]), 64) == 1

@@ -1,7 +1,7 @@
 """One step of the search on alpha: sample, score, weigh, move."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ import torch
 from vidnas.search import parsec
 from vidnas.search.budget import Budget
 from vidnas.search.distribution import Distribution
-from vidnas.search.objective import CostPressure
+from vidnas.search.objective import CostPressure, starting_beta
 from vidnas.search.protocols import Scorer
 from vidnas.search.space import Choice
 
@@ -23,14 +23,14 @@ class AlphaSettings:
         lr: of Adam, without weight decay.
         temperature: what the scores are divided by; `parsec.temperature` explains the modes.
         min_effective: of `auto`, the effective sample size as a fraction of K.
-        pressure: how each budget's cost enters, at the start.
+        pressure: how each budget's cost enters, at the start; None is dual ascent from `starting_beta`.
     """
 
     samples: int | None = 13
     lr: float = 0.025
     temperature: parsec.TemperatureMode = "auto"
-    min_effective: float = 0.25
-    pressure: CostPressure = field(default_factory=CostPressure)
+    min_effective: float = 0.5
+    pressure: CostPressure | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ class AlphaStep:
     mean_costs: tuple[float, ...]
 
 
+def alpha_lr_by_rule(steps: int) -> float:
+    """Learning rate of alpha for a search of so many steps: enough to converge, but no more than 0.05."""
+    return min(0.05, 45 / steps)
+
+
 class AlphaSearch:
     """The distribution, its optimiser and the pressure of the costs: all that a search on alpha has to remember.
 
@@ -75,7 +80,7 @@ class AlphaSearch:
         self.settings = settings
         self.seed = seed
         self.distribution = Distribution(budgets[0].costs.sizes)
-        self.pressures = (settings.pressure,) * len(self.budgets)
+        self.pressures = (settings.pressure or CostPressure(),) * len(self.budgets)
         self._adam = torch.optim.Adam([self.distribution.logits], lr=settings.lr, weight_decay=0.0)
 
     def sample(self, step: int) -> list[Choice]:
@@ -99,6 +104,8 @@ class AlphaSearch:
         # Log accuracies are not sums over the batch, so the cost is not scaled by it either.
         summed = 1 if self.settings.temperature == "accuracy" else batch_size
         scores = torch.tensor(distinct_scores, dtype=torch.float64)[inverse]
+        if step == 0 and self.settings.pressure is None:
+            self.pressures = (CostPressure(beta=starting_beta(scores, summed)),) * len(self.budgets)
         pressed = [
             (pressure, costs[inverse], budget.target)
             for pressure, costs, budget in zip(self.pressures, distinct_costs, self.budgets, strict=True)
@@ -128,12 +135,16 @@ class AlphaSearch:
             betas=tuple(pressure.beta for pressure in self.pressures),
             mean_costs=tuple(float(costs.mean()) for _, costs, _ in pressed),
         )
-        self.distribution.logits.grad = parsec.alpha_gradient(samples, coefficients, self.distribution.sizes)
+        self.distribution.logits.grad = self.gradient(samples, coefficients)
         self._adam.step()
         self.pressures = tuple(
             pressure.after(mean, target) for (pressure, _, target), mean in zip(pressed, record.mean_costs, strict=True)
         )
         return record
+
+    def gradient(self, samples: Sequence[Choice], coefficients: torch.Tensor) -> torch.Tensor:
+        """What Adam takes a step along, from coefficients that sum to 0, (variables, largest size)."""
+        return parsec.alpha_gradient(samples, coefficients, self.distribution.sizes)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and builtins only: alpha, Adam's moments, the betas."""

@@ -40,8 +40,7 @@ class Distribution:
 
     def entropy(self) -> float:
         """Entropy in nats."""
-        log_p = self.log_probabilities().masked_fill(self._unused, 0.0)
-        return -float((log_p.exp().masked_fill(self._unused, 0.0) * log_p).sum())
+        return float(torch.special.entr(self.probabilities()).sum())
 
     @property
     def initial_entropy(self) -> float:

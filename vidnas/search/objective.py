@@ -16,6 +16,21 @@ def hinge(costs: Tensor, target: float) -> Tensor:
     return (costs.double() / target - 1).clamp(min=0)
 
 
+def starting_beta(scores: Tensor, clips: int) -> float:
+    """A beta for dual ascent to start from: the standard deviation of the first scores, per clip.
+
+    Twice the target then weighs as much as a standard deviation between architectures. A beta far above the shadow
+    price drives a search to cheap architectures until it has come down, which short searches do not recover from.
+
+    Args:
+        scores: (K,), summed over `clips`.
+        clips: number of clips.
+    """
+    finite = scores.double()[scores.isfinite()]
+    beta = float(finite.std()) / clips if len(finite) > 1 else 1.0
+    return min(max(beta, BETA_MIN), BETA_MAX)
+
+
 @dataclass(frozen=True)
 class CostPressure:
     """How hard the cost presses.

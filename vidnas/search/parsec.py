@@ -33,7 +33,7 @@ def effective_sample_size(weights: Tensor) -> float:
 
 
 def temperature(
-    scores: Tensor, mode: TemperatureMode = "auto", *, batch_size: int = 1, min_effective: float = 0.25
+    scores: Tensor, mode: TemperatureMode = "auto", *, batch_size: int = 1, min_effective: float = 0.5
 ) -> float:
     """The tau that scores are divided by.
 
@@ -56,16 +56,15 @@ def temperature(
     if len(finite) < 2 or effective_sample_size(omega(finite, 1.0)) >= needed:
         return 1.0
     spread = float(finite.max() - finite.min())
-    low, high = 1.0, max(2.0, spread)
-    while effective_sample_size(omega(finite, high)) < needed and high < 1e9 * max(1.0, spread):
-        high *= 2
-    while high > low * (1 + 1e-9):
-        middle = math.sqrt(low * high)
-        if effective_sample_size(omega(finite, middle)) >= needed:
-            high = middle
-        else:
-            low = middle
-    return high
+    low, high = 0.0, math.log(1e9 * max(1.0, spread))
+    # The effective sample size grows with tau. Every round leaves one of 64 intervals; six make it exact to 1e-9.
+    for _ in range(6):
+        log_taus = torch.linspace(low, high, 65, dtype=torch.float64)
+        weights = torch.softmax(finite / log_taus.exp()[:, None], 1)
+        too_few = int((1 / weights.square().sum(1) < needed).sum())
+        first = min(max(too_few, 1), 64)
+        low, high = log_taus[first - 1].item(), log_taus[first].item()
+    return math.exp(high)
 
 
 def alpha_gradient(choices: Sequence[Choice], coefficients: Tensor, sizes: Sequence[int]) -> Tensor:
