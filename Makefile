@@ -5,7 +5,7 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo test lint unit utd utd-seeds bench-search bench-op bench-train bench-infer bench-data profile-step sanitize official-weights clean
+.PHONY: demo test lint unit utd utd-seeds bench-search bench-processes bench-op bench-train bench-infer bench-data profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -44,6 +44,10 @@ sanitize:
 	        -DISA=$$isa -Ividnas/nn/native tests/nn/native_check.cpp \
 	        vidnas/nn/native/norm_step.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
 	    build/check_$$isa || exit 1; done
+
+# Steps of a search: one process with two threads against two with one each, on an otherwise idle machine of two cores.
+bench-processes: .venv/package
+	$(BIN)/python benchmarks/processes.py $(OPTIONS) --out benchmarks/results/search_processes.json
 
 # These four want an otherwise idle machine.
 bench-op: .venv/dev
