@@ -62,6 +62,10 @@ sanitize:
 	        vidnas/nn/native/norm_step.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
 	    build/check_$$isa || exit 1; done
 
+# Steps of a search: one process with two threads against two with one each, on an otherwise idle machine of two cores.
+bench-processes: .venv/package
+	$(BIN)/python benchmarks/processes.py $(OPTIONS) --out benchmarks/results/search_processes.json
+
 # These four want an otherwise idle machine.
 bench-op: .venv/dev
 	$(BIN)/python benchmarks/depthwise_op.py $(OPTIONS) --out benchmarks/results/depthwise_op.json

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.distributed import TCPStore
 
 from vidnas.cli.main import main
@@ -66,7 +67,7 @@ def command(argv: list[str]) -> int:
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
     texts = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    return {name: str(value) for name, value in numbers.items()} | texts
+    return {**os.environ, **{name: str(value) for name, value in numbers.items()}, **texts}
 
 
 def _run(environment: dict[str, str], output: Path, work: Callable[..., object], args: tuple[Any, ...]) -> None:
@@ -74,6 +75,7 @@ def _run(environment: dict[str, str], output: Path, work: Callable[..., object],
     for stream in (1, 2):
         os.dup2(file, stream)
     os.environ.update(environment)
+    rank_zero_only.rank = int(environment["RANK"])  # which Lightning reads when it is imported
     torch.set_num_threads(1)
     try:
         code = work(*args)

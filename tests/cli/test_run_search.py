@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from ranks import Ranks
+from ranks import command as in_process
 from search_commands import command, fails
 
 from vidnas.arch.cost import network_cost
@@ -52,6 +54,18 @@ def test_a_run_is_never_written_over(videos: Path, tmp_path: Path, capsys: pytes
     capsys.readouterr()
     assert "--resume" in fails(capsys, command("search", videos, tmp_path / "run", "--search.steps", "9"))
     assert (tmp_path / "run" / "settled.json").read_bytes() == settled
+    fewer = tmp_path / "fewer"
+    shutil.copytree(videos, fewer)
+    rows = (fewer / "train.csv").read_text().splitlines(keepends=True)
+    (fewer / "train.csv").write_text("".join(rows[:-1]))
+    others = {
+        "target_macs": command("search", videos, tmp_path / "run", "--target-macs", "0.9M"),
+        "space": command("search", videos, tmp_path / "run", "--clip", "4x28"),
+        "weights list": command("search", fewer, tmp_path / "run"),
+        "search.shards": command("search", videos, tmp_path / "run", "--search.shards", "2"),
+    }
+    for what, other in others.items():
+        assert f"was saved with {what} " in fails(capsys, [*other, "--resume"])
 
 
 def test_dry_run_trains_nothing(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +109,69 @@ def test_terminated_search_resumes_to_the_same_numbers(videos: Path, tmp_path: P
     assert resumed.wait(120) == 0
     for name in ("archive.jsonl", "curves.jsonl", "searched.json"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_torchrun_terminated_and_resumed(videos: Path, tmp_path: Path) -> None:
+    """Two processes that are stopped and go on end with the files of one process that runs both shards."""
+    steps = ("--search.steps", "20", "--search.checkpoint_every_steps", "7")
+    resuming = command("search", videos, tmp_path / "stopped", *steps, "--resume")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vidnas"]
+    stopped = subprocess.Popen(
+        [*launcher, *command("search", videos, tmp_path / "stopped", *steps)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    curves = tmp_path / "stopped" / "curves.jsonl"
+    deadline = time.monotonic() + 120
+    while not (curves.exists() and curves.read_text().count("\n") >= 3):
+        assert stopped.poll() is None, stopped.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stopped.send_signal(signal.SIGTERM)
+    output, error = stopped.communicate(timeout=60)
+    assert output.count("estimated: ") == 1, output
+    assert error.count("vidnas: error: stopped at step") == 1, error
+    alone = Ranks(1, tmp_path / "said", in_process, resuming)
+    assert alone.wait() == [1]
+    assert "was saved with search.shards 2, this run has 1" in alone.said(0)[-1]
+    both = Ranks(2, tmp_path / "said", in_process, resuming)
+    assert both.wait() == [0, 0]
+    assert both.said(1) == []
+    shards = [*steps, "--search.shards", "2"]
+    whole = Ranks(1, tmp_path / "said", in_process, command("search", videos, tmp_path / "whole", *shards))
+    assert whole.wait() == [0]
+    for name in ("archive.jsonl", "curves.jsonl", "searched.json", "result.json"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_whole_job_on_two_processes(videos: Path, tmp_path: Path) -> None:
+    ranks = Ranks(2, tmp_path / "said", in_process, command("run", videos, tmp_path / "run"))
+    assert ranks.wait() == [0, 0]
+    assert ranks.said(1) == []
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["searched"]["videos"] == result["x3d"]["videos"] == 8
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "line"),
+    [
+        (3, [], "search.batch_size: must be a multiple of 3"),
+        (2, ["--search.stepz", "3"], "did you mean --search.steps?"),
+        (2, ["--space", "tinny"], "did you mean tiny"),
+        (2, ["--search.weight_mode", "streamed"], "uniform or two_pass where there are several shards or processes"),
+    ],
+)
+def test_bad_input_of_several_processes_is_one_line(
+    videos: Path, tmp_path: Path, count: int, options: list[str], line: str
+) -> None:
+    ranks = Ranks(count, tmp_path / "said", in_process, command("search", videos, tmp_path / "run", *options))
+    assert ranks.wait() == [2 if "--search.stepz" in options else 1] * count
+    (said,) = ranks.said(0)
+    assert line in said
+    assert all(ranks.said(rank) == [] for rank in range(1, count))
 
 
 def test_bad_input_is_one_line(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,20 @@
-"""Two processes under torchrun: the same training as one, and a test that is shared."""
+"""Training on two processes: the same as on one, killed and resumed, and a test that is shared."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from moments import Moment, die_at
+from ranks import Ranks, command
 from safetensors.torch import load_file
+from tiny_training import tiny_spec
+
+from vidnas.cli.main import main
 
 # Norms keep their statistics: otherwise each process normalises by its own half of the batch.
 SCRIPT = """
@@ -69,3 +76,73 @@ def test_two_processes_train_and_test_as_one(synthetic_data, tmp_path):
         assert a.split(",")[:2] == b.split(",")[:2]
         scores = [[float(cell) for cell in line.split(",")[3:]] for line in (a, b)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-5)  # weights differ as above
+
+
+# Norms learn statistics, each process its own; averaged weights, the best so far and curves have a memory.
+RECIPE = """
+train:
+  steps: 9
+  batch_size: 12
+  ema: 0.8
+  val_fraction: 0.2
+  val_every_epochs: 1
+  keep: best
+  checkpoint_every_steps: 2
+  log_every_steps: 3
+  threads: 1
+clips:
+  workers: 0
+  memory_budget_mib: 0
+"""
+
+
+def train_and_die(argv: list[str], moment: Moment) -> int:
+    if os.environ["RANK"] == "1":
+        die_at(moment)
+    return main(argv)
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_command_under_torchrun_killed_and_resumed(synthetic_data, tmp_path):
+    """One run by torchrun that nothing happens to; one whose second process is killed, and that is resumed."""
+    (tmp_path / "tiny.json").write_text(tiny_spec().to_json())
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    words = ["train", "--arch", str(tmp_path / "tiny.json"), "--data", str(synthetic_data)]
+    words += ["--config", str(tmp_path / "recipe.yaml"), "--out"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vidnas"]
+    done = subprocess.run(
+        [sys.executable, *launcher, *words, str(whole)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("9 steps, 4 per epoch") == done.stdout.count("results: ") == 1
+
+    killed = Ranks(2, tmp_path / "said", train_and_die, [*words, str(cut)], Moment("return", "RunKeeper._log", 1))
+    codes = killed.wait()
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] not in (0, -signal.SIGKILL)
+    assert torch.load(cut / "last.ckpt", weights_only=True)["step"] == 2  # in the middle of a line of metrics
+    alone = Ranks(1, tmp_path / "said", command, [*words, str(cut), "--resume"])
+    assert alone.wait() == [1]
+    assert "train.devices 2 then, 1 now" in alone.said(0)[-1]
+    assert Ranks(2, tmp_path / "said", command, [*words, str(cut), "--resume"]).wait() == [0, 0]
+    expected, found = (load_file(folder / "model.safetensors") for folder in (whole, cut))
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    assert curves(whole) == curves(cut)
+    # What was tested is what was saved, norm statistics included.
+    again = ["test", str(whole), "--data", str(synthetic_data), "--views", "1x1", "--out", str(tmp_path / "again")]
+    assert main(again) == 0
+    scores = [(folder / "scores.csv").read_text().splitlines()[1:] for folder in (whole / "test", tmp_path / "again")]
+    for a, b in zip(*scores, strict=True):
+        values = [[float(cell) for cell in line.split(",")[3:]] for line in (a, b)]
+        assert values[0] == pytest.approx(values[1], abs=1e-6)  # clips share batches with others
+
+
+def curves(folder: Path) -> list[dict[str, float]]:
+    """Without what measures time."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("clips_per_sec", "data_wait_share")} for line in lines]
