@@ -2,8 +2,9 @@
 
     make bench-modes
 
-The task: six motions that no single frame shows, 8 x 32 x 32 clips, the tiny space, 400 steps. A mode differs from the
-one it is compared with in one setting. Of every search is measured
+The task: six motions that no single frame shows, 8 x 32 x 32 clips, three groups of one block with 6 kernels, 3
+expansions and 3 widths each, 400 steps. A mode differs from the one it is compared with in one setting. Of every search
+is measured
 
 - Kendall's rank correlation, over a fixed set of random architectures, between their score on the trained supernet and
   their accuracy after training on their own (two seeds each); with norm statistics estimated anew for each architecture
@@ -32,7 +33,7 @@ import torch.nn.functional as F
 from machine import save
 from motion_clips import MotionClips
 
-from vidnas.arch.spec import ClipSpec
+from vidnas.arch.spec import ClipSpec, HeadSpec, StemSpec
 from vidnas.engine.candidates import judge, probable_candidates
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.optim import learning_rate, make_optimizer
@@ -43,17 +44,31 @@ from vidnas.nn.build import build
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import Derived
-from vidnas.search.space import Choice
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
+from vidnas.search.spaces.autox3d import KERNELS
 
-CLASSES = ("move_left", "move_right", "move_up", "move_down", "slow", "fast")
-SPACE = tiny_space(ClipSpec(frames=8, size=32, sampling="uniform"), num_classes=len(CLASSES))
-TARGET_MACS = 3e6
+CLASSES = ("move_left", "move_right", "move_up", "move_down", "grow", "shrink")
+SPACE = Space(
+    name="modes",
+    clip=ClipSpec(frames=8, size=32, sampling="uniform"),
+    streams=(
+        StreamSpace(
+            stem=StemSpec(channels=8),
+            groups=tuple(
+                GroupSpace(depth=1, stride=2, channels=channels, expansion=(1.5, 2.25, 3.0), kernel=KERNELS)
+                for channels in ((8, 12, 16), (16, 24, 32), (32, 48, 64))
+            ),
+            conv5=128,
+        ),
+    ),
+    head=HeadSpec(num_classes=len(CLASSES), hidden=128, dropout=0.2),
+)
+TARGET_MACS = 2.5e6
 # Clips per class.
 WEIGHTS, ALPHA, HOLDOUT, TEST = 200, 40, 40, 80
-STAND_ALONE = TrainConfig(steps=400, lr=0.003)
+STAND_ALONE = TrainConfig(steps=300, lr=0.003)
 STAND_ALONE_WARMUP = 50
-SEARCH = SearchConfig(steps=400, lr=0.003, device="cpu", threads=1, checkpoint_every_steps=10**6)
+SEARCH = SearchConfig(steps=400, lr=0.008, device="cpu", threads=1, checkpoint_every_steps=10**6)
 POOL = 20
 POOL_SEEDS = 2
 DEVICE = torch.device("cpu")

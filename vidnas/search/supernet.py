@@ -31,8 +31,8 @@ Module = TypeVar("Module", bound=nn.Module)
 class SuperBlock(nn.Module):
     """Parameters of an MBConv block at its largest; named as in `MBConv3D`, with one middle norm per kernel.
 
-    Pointwise layers are shared between kernels. `separate`: each (t, s) has its own depthwise tensor. `cropped`: all are
-    the centre of one tensor of the largest t and s (Once-for-All, arXiv 1908.09791).
+    Pointwise layers are shared between kernels. `separate`: each (t, s) has its own depthwise tensor. `cropped`: all
+    are the centre of one tensor of the largest t and s (Once-for-All, arXiv 1908.09791).
 
     Deviation: Once-for-All puts a learned linear map between a kernel and its centre; here the taps are the same.
     """
