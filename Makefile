@@ -5,7 +5,7 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo test lint unit utd utd-seeds bench-search bench-op bench-train bench-infer bench-data profile-step sanitize official-weights clean
+.PHONY: demo test lint unit utd utd-seeds bench-search bench-modes bench-op bench-train bench-infer bench-data profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -35,6 +35,11 @@ utd-seeds: .venv/package
 
 bench-search: .venv/package
 	$(BIN)/python benchmarks/supernet_cost.py --out benchmarks/results/supernet_cost.json
+
+# What each mode of the search is worth beside the default: an hour on one thread; again, it goes on where it was stopped.
+bench-modes: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/search_modes.py --work $(RUN_DIR)/search_modes \
+	    --out benchmarks/results/search_modes.json
 
 # The C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer, against plain loops.
 sanitize:
