@@ -2,8 +2,9 @@
 
     make bench-modes
 
-The task: six motions that no single frame shows, 8 x 32 x 32 clips, the tiny space, 400 steps. A mode differs from the
-one it is compared with in one setting. Of every search is measured
+The task: six motions that no single frame shows, 8 x 32 x 32 clips, three groups of one block with 6 kernels, 3
+expansions and 3 widths each, 400 steps. A mode differs from the one it is compared with in one setting. Of every search
+is measured
 
 - Kendall's rank correlation, over a fixed set of random architectures, between their score on the trained supernet and
   their accuracy after training on their own (two seeds each); with norm statistics estimated anew for each architecture
@@ -32,7 +33,7 @@ import torch.nn.functional as F
 from machine import save
 from motion_clips import MotionClips
 
-from vidnas.arch.spec import ClipSpec
+from vidnas.arch.spec import ClipSpec, HeadSpec, StemSpec
 from vidnas.engine.candidates import judge, probable_candidates
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.optim import learning_rate, make_optimizer
@@ -45,17 +46,31 @@ from vidnas.nn.build import build
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import Derived
-from vidnas.search.space import Choice
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
+from vidnas.search.spaces.autox3d import KERNELS
 
-CLASSES = ("move_left", "move_right", "move_up", "move_down", "slow", "fast")
-SPACE = tiny_space(ClipSpec(frames=8, size=32, sampling="uniform"), num_classes=len(CLASSES))
-TARGET_MACS = 3e6
+CLASSES = ("move_left", "move_right", "move_up", "move_down", "grow", "shrink")
+SPACE = Space(
+    name="modes",
+    clip=ClipSpec(frames=8, size=32, sampling="uniform"),
+    streams=(
+        StreamSpace(
+            stem=StemSpec(channels=8),
+            groups=tuple(
+                GroupSpace(depth=1, stride=2, channels=channels, expansion=(1.5, 2.25, 3.0), kernel=KERNELS)
+                for channels in ((8, 12, 16), (16, 24, 32), (32, 48, 64))
+            ),
+            conv5=128,
+        ),
+    ),
+    head=HeadSpec(num_classes=len(CLASSES), hidden=128, dropout=0.2),
+)
+TARGET_MACS = 2.5e6
 # Clips per class.
 WEIGHTS, ALPHA, HOLDOUT, TEST = 200, 40, 40, 80
-STAND_ALONE = TrainConfig(steps=400, lr=0.003)
+STAND_ALONE = TrainConfig(steps=300, lr=0.003)
 STAND_ALONE_WARMUP = 50
-SEARCH = SearchConfig(steps=400, lr=0.003, device="cpu", threads=1, checkpoint_every_steps=10**6)
+SEARCH = SearchConfig(steps=400, lr=0.012, device="cpu", threads=1, checkpoint_every_steps=10**6)
 POOL = 20
 POOL_SEEDS = 2
 DEVICE = torch.device("cpu")
@@ -63,10 +78,11 @@ DEVICE = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Mode:
-    """Settings that differ from the default, and the mode it is compared with."""
+    """Settings that differ from the default, the mode it is compared with, and the number of seeds."""
 
     settings: Mapping[str, Any]
     against: str = "default"
+    seeds: int = 6
 
 
 MODES = {
@@ -77,13 +93,11 @@ MODES = {
     "kernels cropped": Mode({"kernels": "cropped"}),
     "skip_inactive": Mode({"skip_inactive": True}),
     "warm_start 1": Mode({"warm_start": 1.0}),
-    "temperature paper": Mode({"temperature": "paper"}),
-    "temperature mean": Mode({"temperature": "mean"}),
-    "samples 13": Mode({"samples": 13}),
-    "streamed": Mode({"weight_samples": 3, "weight_mode": "streamed"}, "three architectures"),
+    "temperature paper": Mode({"temperature": "paper"}, seeds=4),
+    "temperature mean": Mode({"temperature": "mean"}, seeds=4),
+    "samples 13": Mode({"samples": 13}, seeds=4),
+    "streamed": Mode({"weight_samples": 3, "weight_mode": "streamed"}, "three architectures", seeds=4),
 }
-# Run for all seeds before the others.
-FIRST = 7
 
 
 class Task:
@@ -226,7 +240,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--work", type=Path, required=True, help="Folder of what is measured already.")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4, 5])
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--data-seed", type=int, default=0)
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
     options = parser.parse_args()
@@ -240,13 +254,14 @@ def main() -> None:
     ]
     truth = [mean(record["top1"] for record in records) for records in alone]
     runs: dict[str, dict[int, dict[str, float]]] = {name: {} for name in options.modes}
-    first = [name for name in options.modes if name in list(MODES)[:FIRST]]
-    for names in (first, [name for name in options.modes if name not in first]):
-        for seed in options.seeds:
-            for name in names:
-                config = replace(SEARCH, seed=seed, **MODES[name].settings)
-                path = options.work / f"{name.replace(' ', '_')}_{seed}.json"
-                runs[name][seed] = figures(kept(path, lambda c=config: task.search(c)), truth)
+    seeds = {name: range(options.first_seed, options.first_seed + MODES[name].seeds) for name in options.modes}
+    # Modes with most seeds first, and all of a seed before the next: what is there after a stop can be compared.
+    order = sorted((-len(seeds[name]), seed, place) for place, name in enumerate(options.modes) for seed in seeds[name])
+    for _, seed, place in order:
+        name = options.modes[place]
+        config = replace(SEARCH, seed=seed, **MODES[name].settings)
+        path = options.work / f"{name.replace(' ', '_')}_{seed}.json"
+        runs[name][seed] = figures(kept(path, lambda c=config: task.search(c)), truth)
     table = summarise(runs)
     for name, entry in table.items():
         print(name, {key: f"{value['mean']:.4g}+-{value['se']:.2g}" for key, value in entry["figures"].items()})

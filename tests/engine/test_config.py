@@ -11,6 +11,7 @@ from vidnas.cli.run import run_parser
 from vidnas.cli.train import train_parser
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.config import TrainConfig
+from vidnas.engine.search_config import SearchConfig
 from vidnas.errors import VidnasError
 
 RECIPES = sorted((Path(vidnas.__file__).parent / "recipes").glob("*.yaml"))
@@ -54,6 +55,29 @@ def test_settings_outside_their_rules_are_refused(settings, message):
     with pytest.raises(VidnasError) as caught:
         TrainConfig(**settings)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"warm_start": -0.5}, "search.warm_start: must be at least 0 (got -0.5)"),
+        ({"weight_mode": "streamed", "micro_batches": 2}, "search.weight_mode: must be another than streamed where"),
+        ({"weight_samples": 0, "weight_mode": "sandwich"}, "search.weight_samples: must be at least 1 (got 0)"),
+    ],
+)
+def test_settings_of_a_search_outside_their_rules_are_refused(settings, message):
+    with pytest.raises(VidnasError) as caught:
+        SearchConfig(**settings)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("option", ["kernels", "weight_mode", "skip_inactive", "warm_start"])
+def test_an_unknown_mode_of_a_search_is_one_line(option):
+    parser = run_parser()
+    with pytest.raises(VidnasError) as caught:
+        parser.parse_args([f"--search.{option}", "sideways"])
+    assert option in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -53,9 +53,8 @@ class SearchConfig:
         cost_mode: how the cost presses: dual (finds the target), fixed, or log_mean.
         beta: its factor at the start.
         windows: which channels a candidate uses: fair (the paper), cyclic or naive.
-        kernels: `separate` gives every kernel size weights of its own; `cropped` makes the small ones centres of the
-            largest.
-        warm_start: alpha's scale at the start from a zero-cost proxy (`vidnas.engine.warm_start`); 0 starts uniform.
+        kernels: `separate` gives every kernel its own weights; `cropped` makes the small ones centres of the largest.
+        warm_start: how far a zero-cost proxy moves alpha at the start (`vidnas.engine.warm_start`); 0 is uniform.
         candidates: most probable architectures under the budget that are judged on the holdout at the end.
         baselines: searches to compare with, as many evaluations each: random, evolution, or random,evolution.
         norm_batches: batches from which a candidate's norm statistics are estimated first.
