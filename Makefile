@@ -58,6 +58,11 @@ bench-modes: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/search_modes.py --work $(RUN_DIR)/search_modes \
 	    --out benchmarks/results/search_modes.json
 
+# Fair, cyclic and naive channel windows, eight seeds each: half an hour on one thread.
+fair-windows: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/fair_windows.py --work $(RUN_DIR)/fair_windows \
+	    --out benchmarks/results/fair_windows.json
+
 # The C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer, against plain loops.
 sanitize:
 	mkdir -p build

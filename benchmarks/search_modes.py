@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
@@ -46,6 +45,7 @@ from vidnas.nn.build import build
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import Derived
+from vidnas.search.rank_correlation import kendall
 from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
 from vidnas.search.spaces.autox3d import KERNELS
 
@@ -60,6 +60,7 @@ SPACE = Space(
                 GroupSpace(depth=1, stride=2, channels=channels, expansion=(1.5, 2.25, 3.0), kernel=KERNELS)
                 for channels in ((8, 12, 16), (16, 24, 32), (32, 48, 64))
             ),
+            expansion_of="input",
             conv5=128,
         ),
     ),
@@ -101,21 +102,22 @@ MODES = {
 
 
 class Task:
-    """The lists of a data set, and its fixed random architectures."""
+    """A space and a target, the lists of a data set, and fixed random architectures."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, space: Space = SPACE, target_macs: float = TARGET_MACS) -> None:
+        self.space, self.target_macs = space, target_macs
         sizes = (WEIGHTS, ALPHA, HOLDOUT, TEST)
-        parts = [MotionClips(CLASSES, SPACE.clip, size, seed, part) for part, size in enumerate(sizes)]
+        parts = [MotionClips(CLASSES, space.clip, size, seed, part) for part, size in enumerate(sizes)]
         self.weights, self.alpha, self.holdout, self.test = parts
         self.training = self.weights + self.alpha + self.holdout
-        self.table = CostTable.of(SPACE)
+        self.table = CostTable.of(space)
         rng = random.Random(seed)
-        self.pool = [tuple(rng.randrange(size) for size in SPACE.sizes) for _ in range(POOL)]
+        self.pool = [tuple(rng.randrange(size) for size in space.sizes) for _ in range(POOL)]
 
     def stand_alone(self, choice: Choice, seed: int) -> dict[str, Any]:
         """Train an architecture on its own and test it."""
         torch.manual_seed(seed)
-        network = build(SPACE.decode(choice), zero_init_residual=False)
+        network = build(self.space.decode(choice), zero_init_residual=False)
         optimizer = make_optimizer(network, STAND_ALONE)
         steps = STAND_ALONE.steps or 0
         batches = self.training.shuffled(STAND_ALONE.batch_size, seed, steps)(0)
@@ -135,9 +137,8 @@ class Task:
         """One search, the scores of the fixed architectures on its supernet, and what it derives."""
         schedule = config.schedule(len(self.weights) // config.batch_size)
         start = time.process_time()
-        search = SupernetSearch(
-            SPACE, [Budget(self.table, TARGET_MACS)], schedule, config, make_fabric(DEVICE, config.precision)
-        )
+        budget = Budget(self.table, self.target_macs)
+        search = SupernetSearch(self.space, [budget], schedule, config, make_fabric(DEVICE, config.precision))
         with tempfile.TemporaryDirectory() as folder:
             run_search(
                 search,
@@ -165,6 +166,8 @@ class Task:
             "of_batch": [score / len(self.holdout) for score in of_batch],
             "mean_top1": mean(j.top1 for j in judged.values()),
             "entropy_share": distribution.entropy() / distribution.initial_entropy,
+            "mean_macs": float(self.table.costs(distribution.sample(1000, config.seed, 0)).mean()),
+            "most_probable_macs": self.table.cost(distribution.most_probable()),
             "derived": self.stand_alone(best.choice, config.seed),
         }
 
@@ -180,24 +183,6 @@ def kept(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def kendall(first: Sequence[float], second: Sequence[float]) -> float:
-    """Tau-b."""
-    pairs = list(combinations(range(len(first)), 2))
-    a = [_sign(first[i] - first[j]) for i, j in pairs]
-    b = [_sign(second[i] - second[j]) for i, j in pairs]
-    untied = sqrt(sum(x * x for x in a) * sum(y * y for y in b))
-    return sum(x * y for x, y in zip(a, b, strict=True)) / untied if untied else 0.0
-
-
-def kendall_null_se(number: int) -> float:
-    """Standard error of tau where there is no correlation."""
-    return sqrt(2 * (2 * number + 5) / (9 * number * (number - 1)))
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)
-
-
 def mean_se(values: Sequence[float]) -> dict[str, float]:
     """Mean and its standard error."""
     return {"mean": mean(values), "se": stdev(values) / sqrt(len(values)) if len(values) > 1 else float("nan")}
@@ -206,8 +191,8 @@ def mean_se(values: Sequence[float]) -> dict[str, float]:
 def figures(record: Mapping[str, Any], truth: Sequence[float]) -> dict[str, float]:
     """What is reported of one search."""
     return {
-        "tau_recalibrated": kendall(record["recalibrated"], truth),
-        "tau_of_batch": kendall(record["of_batch"], truth),
+        "tau_recalibrated": kendall(record["recalibrated"], truth).tau,
+        "tau_of_batch": kendall(record["of_batch"], truth).tau,
         "supernet_top1": record["mean_top1"],
         "derived_top1": record["derived"]["top1"],
         "derived_macs": record["derived"]["macs"],
@@ -276,13 +261,13 @@ def main() -> None:
         "target_macs": TARGET_MACS,
         "search_steps": SEARCH.steps,
         "stand_alone_steps": STAND_ALONE.steps,
-        "kendall_null_se": kendall_null_se(POOL),
+        "kendall_null_se": kendall(truth, truth).null_standard_error,
         "pool": [
             {"choice": records[0]["choice"], "macs": records[0]["macs"], "top1": [r["top1"] for r in records]}
             for records in alone
         ],
-        "tau_of_two_trainings": kendall([r[0]["top1"] for r in alone], [r[1]["top1"] for r in alone]),
-        "tau_of_macs": kendall([r[0]["macs"] for r in alone], truth),
+        "tau_of_two_trainings": kendall([r[0]["top1"] for r in alone], [r[1]["top1"] for r in alone]).tau,
+        "tau_of_macs": kendall([r[0]["macs"] for r in alone], truth).tau,
         "modes": table,
         "runs": runs,
     }
