@@ -71,7 +71,9 @@ TARGET_MACS = 2.5e6
 WEIGHTS, ALPHA, HOLDOUT, TEST = 200, 40, 40, 80
 STAND_ALONE = TrainConfig(steps=300, lr=0.003)
 STAND_ALONE_WARMUP = 50
-SEARCH = SearchConfig(steps=400, lr=0.012, device="cpu", threads=1, checkpoint_every_steps=10**6)
+SEARCH = SearchConfig(
+    steps=400, lr=0.012, min_effective=0.25, beta=1.0, device="cpu", threads=1, checkpoint_every_steps=10**6
+)
 POOL = 20
 POOL_SEEDS = 2
 DEVICE = torch.device("cpu")
