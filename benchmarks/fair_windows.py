@@ -3,10 +3,10 @@
     make fair-windows
 
 The paper's claim: with naive windows small networks train more than large ones, so that the search collapses to
-networks below the target (1.7 of 2.0 G) that are worse in the end. The setting was fixed before any of these seeds was run: the
-task of search_modes.py, a space of seven widths per group, a fifth of the steps for the weights alone, and a target
-at three quarters of the largest architecture, so that it hardly binds. Eight seeds for each kind of window; they share
-data, seeds and all other settings, so differences are paired. Of every search is measured
+networks below the target (1.7 of 2.0 G) that are worse in the end. The setting was fixed before any of these seeds was
+run: the task of search_modes.py, a space of seven widths per group, a fifth of the steps for the weights alone, and a
+target at three quarters of the largest architecture, so that it hardly binds. Eight seeds for each kind of window; they
+share data, seeds and all other settings, so differences are paired. Of every search is measured
 
 - F / T: mean cost of the final distribution, and cost of its most probable architecture, over the target,
 - the accuracy of the derived network, trained on its own, and its cost,

@@ -51,7 +51,7 @@ class SearchConfig:
         temperature: what scores are divided by: auto, paper, mean or accuracy.
         min_effective: of `auto`, the effective sample size as a share of K.
         cost_mode: how the cost presses: dual (finds the target), fixed, or log_mean.
-        beta: its factor at the start.
+        beta: its factor at the start; null is the spread of the first scores per clip for dual, and 1 otherwise.
         windows: which channels a candidate uses: fair (the paper), cyclic or naive.
         kernels: `separate` gives every kernel its own weights; `cropped` makes the small ones centres of the largest.
         warm_start: how far a zero-cost proxy moves alpha at the start (`vidnas.engine.warm_start`); 0 is uniform.
@@ -87,9 +87,9 @@ class SearchConfig:
     shards: int | None = None
     alpha_lr: float = 0.025
     temperature: TemperatureMode = "auto"
-    min_effective: float = 0.25
+    min_effective: float = 0.5
     cost_mode: CostMode = "dual"
-    beta: float = 1.0
+    beta: float | None = None
     windows: WindowMode = "fair"
     kernels: KernelSharing = "separate"
     warm_start: float = 0.0
@@ -118,7 +118,7 @@ class SearchConfig:
         names = self.baseline_names
         known = set(names) <= set(BASELINES) and len(set(names)) == len(names)
         self._require("baselines", known, f"of {', '.join(BASELINES)}, with a comma between them")
-        self._require("beta", self.beta > 0, "above 0")
+        self._require("beta", self.beta is None or self.beta > 0, "above 0, or null")
         self._require("warm_start", self.warm_start >= 0, "at least 0")
         one_part = self.micro_batches == 1 or self.weight_mode != "streamed"
         self._require("weight_mode", one_part, "another than streamed where micro_batches is above 1")
@@ -162,7 +162,9 @@ class SearchConfig:
             lr=self.alpha_lr,
             temperature=self.temperature,
             min_effective=self.min_effective,
-            pressure=CostPressure(self.cost_mode, self.beta),
+            pressure=None
+            if self.beta is None and self.cost_mode == "dual"
+            else CostPressure(self.cost_mode, self.beta or 1.0),
         )
 
     def for_processes(self, processes: int) -> "SearchConfig":

@@ -157,7 +157,7 @@ def sandwich_backward(scorer: SupernetScorer, choices: Sequence[Choice], share: 
 
 
 def two_pass_backward(
-    scorer: WeightsScorer, choices: Sequence[Choice], mode: TemperatureMode = "auto", min_effective: float = 0.25
+    scorer: WeightsScorer, choices: Sequence[Choice], mode: TemperatureMode = "auto", min_effective: float = 0.5
 ) -> list[float]:
     """PARSEC's gradient of the weights, exactly, with one architecture's graph in memory at a time.
 
