@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.data.dataset import UNREADABLE
 from vidnas.engine.supernet_steps import (
     SupernetScorer,
     sandwich_backward,
@@ -172,3 +173,12 @@ def test_scoring_leaves_no_gradient_and_repeats_are_equal(supernet: Supernet) ->
     assert scores[0] == scores[3]
     assert len(set(scores)) == 4
     assert all(parameter.grad is None for parameter in supernet.parameters())
+
+
+def test_clips_that_could_not_be_read_do_not_count(supernet: Supernet) -> None:
+    clips, labels = batch()
+    labels[2] = UNREADABLE
+    supernet.eval()
+    score = SupernetScorer(supernet, clips, labels)(CHOICES[:1])[0]
+    log_p = supernet(clips, CHOICES[0]).log_softmax(1)
+    assert score == pytest.approx(sum(float(log_p[i, labels[i]]) for i in (0, 1, 3, 4, 5)))
