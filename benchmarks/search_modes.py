@@ -68,8 +68,8 @@ SPACE = Space(
 )
 TARGET_MACS = 2.5e6
 # Clips per class.
-WEIGHTS, ALPHA, HOLDOUT, TEST = 200, 40, 40, 80
-STAND_ALONE = TrainConfig(steps=300, lr=0.003)
+WEIGHTS, ALPHA, HOLDOUT, TEST = 200, 40, 40, 160
+STAND_ALONE = TrainConfig(steps=300, lr=0.012)
 STAND_ALONE_WARMUP = 50
 SEARCH = SearchConfig(
     steps=400, lr=0.012, min_effective=0.25, beta=1.0, device="cpu", threads=1, checkpoint_every_steps=10**6
