@@ -66,6 +66,7 @@ def test_a_family_is_derived_inherited_and_trained_once(own_run: Path, capsys: p
         record = json.loads((folder / "result.json").read_text())
         assert space.encode(spec) == tuple(record["choice"])
         assert network_cost(spec).macs == record["macs"] <= target
+        assert all(0.8 * target <= candidate["macs"] <= target for candidate in record["candidates"])
         best = max(record["candidates"], key=lambda candidate: candidate["holdout_log_likelihood"])
         assert best["choice"] == record["choice"]
         assert {name for candidate in record["candidates"] for name in candidate["from"]} == {"k-best", "evolution"}

@@ -5,11 +5,15 @@ import time
 from itertools import product
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, SqueezeExciteSpec, StemSpec
+from vidnas.search.budget import between, usage
 from vidnas.search.costs import CostTable, Metric
+from vidnas.search.derive import derive
+from vidnas.search.distribution import Distribution
 from vidnas.search.space import GroupSpace, Space, StreamSpace
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import scaled_space, tiny_space
@@ -88,3 +92,17 @@ def test_a_table_and_ten_thousand_costs_take_less_than_two_seconds() -> None:
     CostTable.of(space).costs(choices)
     # About 0.7 s for the table and 0.02 s for the costs; CPU seconds, as the machine may be busy.
     assert time.process_time() - start < 2
+
+
+def test_budgets_between_two_costs_keep_what_lies_between():
+    table = CostTable.of(tiny_space(), "macs")
+    choices = Distribution(table.sizes).sample(300, 0, 0)
+    costs = table.costs(choices)
+    low, high = np.quantile(costs, [0.3, 0.6]).tolist()
+    for lower in (low, float(costs[0]), 0.0):
+        kept = usage(between(table, lower, high), choices) <= 1
+        assert kept.tolist() == ((costs >= lower) & (costs <= high)).tolist()
+    # Additive costs both, so that derivation can solve for them.
+    least, most = table.cheapest()[1], table.dearest()[1]
+    end = between(table, least + 0.95 * (most - least), most)
+    assert least + 0.95 * (most - least) <= derive(Distribution(table.sizes), end, among=1).cost <= most

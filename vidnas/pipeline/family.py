@@ -18,8 +18,12 @@ from vidnas.pipeline.finished_search import FinishedSearch, Notify
 from vidnas.pipeline.plan import reachable
 from vidnas.pipeline.search import candidate_record, costs_of, judge_on_holdout
 from vidnas.search.baselines import evolution
-from vidnas.search.budget import Budget
+from vidnas.search.budget import Budget, between
 from vidnas.search.costs import CostTable
+
+# What a network uses of its target. Shared weights of a short search favour small networks; without this a family's
+# largest could be smaller than its smallest.
+_USED = 0.8
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def derive_family(
             if not (folder / "result.json").exists():
                 folder.mkdir(exist_ok=True)
                 scorer = scorer or finished.scorer()
-                _find(finished, Budget(costs, target), scorer, evaluations, folder)
+                _find(finished, costs, target, scorer, evaluations, folder)
             member = _member(finished, folder)
             notify(f"{member.spec.name}: {network_cost(member.spec)}, from {' and '.join(member.chosen['from'])}")
             train_member(finished, member.spec, tuple(member.record["choice"]), folder, training, notify)
@@ -112,10 +116,12 @@ def table(members: Sequence[Member]) -> str:
     return "\n".join(lines)
 
 
-def _find(finished: FinishedSearch, budget: Budget, scorer: FixedBatches, evaluations: int, folder: Path) -> None:
+def _find(
+    finished: FinishedSearch, costs: CostTable, target: float, scorer: FixedBatches, evaluations: int, folder: Path
+) -> None:
     """Candidates from the distribution, and from evolution that starts with them; the holdout decides."""
     distribution, number = finished.search.alpha.distribution, finished.config.candidates
-    budgets = [budget]
+    budgets = between(costs, _USED * target, target)
     probable = probable_candidates(distribution, budgets, number)
     start = [candidate.choice for candidate in probable]
     scorer(start)
@@ -127,14 +133,14 @@ def _find(finished: FinishedSearch, budget: Budget, scorer: FixedBatches, evalua
     sources = {"k-best": start, "evolution": evolved}
     chosen = judged[0].derived
     record = {
-        "target_macs": budget.target,
+        "target_macs": target,
         "choice": list(chosen.choice),
-        "cost": costs_of(chosen.choice, budgets),
+        "cost": costs_of(chosen.choice, budgets[:1]),
         "clip": str(finished.space.clip),
         "evaluations": evaluations,
         "candidates": [
             {
-                **candidate_record(candidate, budgets),
+                **candidate_record(candidate, budgets[:1]),
                 "from": [name for name, choices in sources.items() if candidate.derived.choice in choices],
                 "alpha_log_likelihood": scorer.known[candidate.derived.choice] / scorer.clips,
             }

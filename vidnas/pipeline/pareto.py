@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise, zip_longest
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 
 from vidnas.arch.cost import format_amount
-from vidnas.engine.candidates import found_otherwise, probable_candidates
+from vidnas.engine.candidates import found_otherwise
 from vidnas.engine.files import write_json
+from vidnas.engine.fixed_batches import FixedBatches
 from vidnas.pipeline.baselines import evolution_settings
 from vidnas.pipeline.finished_search import FinishedSearch, Notify
 from vidnas.pipeline.pictures import write_picture
@@ -16,16 +19,18 @@ from vidnas.pipeline.search import judge_on_holdout
 from vidnas.report.scatter import Dots, front_chart
 from vidnas.search.archive import Entry, read
 from vidnas.search.baselines import evolution
-from vidnas.search.budget import Budget
+from vidnas.search.budget import Budget, between, usage
 from vidnas.search.costs import CostTable, Metric
-from vidnas.search.front import front, layers
+from vidnas.search.derive import fitting_choices
+from vidnas.search.front import front
 from vidnas.search.space import Choice
 
 NOTE = "Shared weights with norm statistics of their own, not trained networks: train those that you mean to use."
-# Costs, in equal ratios over what the search has sampled, under which the supernet is searched again.
-_TARGETS = 6
-# Of the archive's samples a few from each of so many intervals of cost are scored again.
-_INTERVALS = 10
+# The costs that the search has sampled are divided into so many intervals of equal ratio; each is searched on its own,
+# so that the picture shows all of them.
+_INTERVALS = 6
+# How far down the list of the most probable architectures those of an interval are looked for.
+_SEARCHED = 20_000
 
 
 @dataclass(frozen=True)
@@ -63,32 +68,26 @@ def pareto_front(
         evaluations: architectures that evolution scores, over all costs.
         notify: takes a line for the user.
     """
-    search = finished.search
     table = CostTable.of(finished.space, metric)
     scorer = finished.scorer()
+    leads = leads_of(list(read(finished.folder.archive)))
+    sampled = table.costs(list(leads))
+    edges = np.geomspace(sampled.min(), sampled.max(), _INTERVALS + 1).tolist()
     sources: dict[Choice, str] = {finished.chosen: "search"}
-    archive = list(read(finished.folder.archive))
-    sampled = table.costs([entry.choice for entry in archive])
-    for choice in promising(archive, sampled.tolist(), number):
-        sources.setdefault(choice, "archive")
-    queries = max(2, evaluations // _TARGETS)
-    for target in np.geomspace(sampled.min(), sampled.max(), _TARGETS).tolist():
-        # A power of a ratio may round to just below the cheapest sample.
-        budgets = [Budget(table, target * (1 + 1e-9))]
-        probable = probable_candidates(search.alpha.distribution, budgets, search.config.candidates)
-        start = [candidate.choice for candidate in probable]
-        sources |= {choice: "k-best" for choice in start if choice not in sources}
-        evaluated = evolution(scorer, budgets, queries, search.config.seed, evolution_settings(queries), start)
-        sources |= {one.choice: "evolution" for one in evaluated if one.choice not in sources}
-    choices = list(sources)
-    scores = scorer(choices)
-    costs = table.costs(choices).tolist()
-    notify(f"{len(choices)} architectures scored on {scorer.clips} clips")
-    places = layers(costs, scores, number)
-    picked = list(dict.fromkeys([finished.chosen, *(choices[i] for i in places)]))[:number]
-    notify(f"{len(picked)} of them on {len(finished.data.holdout)} holdout videos")
-    candidates = found_otherwise(picked, search.alpha.distribution, [Budget(table, sampled.max())])
-    judged = sorted(judge_on_holdout(search, candidates, finished.data), key=lambda one: one.derived.cost)
+    ranked = []
+    for low, high in pairwise(edges):
+        # Powers of a ratio round.
+        budgets = between(table, low * (1 - 1e-9), high * (1 + 1e-9))
+        found = _best_of_interval(finished, budgets, leads, scorer, max(2, evaluations // _INTERVALS))
+        sources = found | sources
+        ranked.append(sorted(found, key=lambda choice: -scorer.known[choice]))
+    notify(f"{len(scorer.known)} architectures scored on {scorer.clips} clips")
+    in_turn = [choice for best in zip_longest(*ranked) for choice in best if choice is not None]
+    picked = list(dict.fromkeys([finished.chosen, *in_turn]))[:number]
+    notify(f"{len(picked)} of them judged on {len(finished.data.holdout)} holdout videos")
+    scorer(picked)
+    candidates = found_otherwise(picked, finished.search.alpha.distribution, [Budget(table, edges[-1])])
+    judged = sorted(judge_on_holdout(finished.search, candidates, finished.data), key=lambda one: one.derived.cost)
     members = set(front([one.derived.cost for one in judged], [one.top1 for one in judged]))
     return [
         FrontPoint(
@@ -104,31 +103,44 @@ def pareto_front(
     ]
 
 
-def promising(archive: Sequence[Entry], costs: Sequence[float], number: int) -> list[Choice]:
-    """Samples of the second half of a search that did well among those of their step, from all costs.
+def _best_of_interval(
+    finished: FinishedSearch,
+    budgets: Sequence[Budget],
+    leads: Mapping[Choice, float],
+    scorer: FixedBatches,
+    evaluations: int,
+) -> dict[Choice, str]:
+    """Scored architectures within budgets, and who found each: empty where the search has met none."""
+    distribution, config = finished.search.alpha.distribution, finished.config
+    fits = usage(budgets, list(leads)) <= 1
+    inside = [choice for choice, fit in zip(leads, fits, strict=True) if fit]
+    archived = sorted(inside, key=lambda choice: -leads[choice])[: config.candidates]
+    listed = fitting_choices(distribution, budgets, among=_SEARCHED)
+    probable = [one.choice for one in islice(listed, config.candidates)]
+    start = list(dict.fromkeys(archived + probable))
+    if not start:
+        return {}
+    scorer(start)
+    evaluated = evolution(scorer, budgets, evaluations, config.seed, evolution_settings(evaluations), start)
+    sources = dict.fromkeys((one.choice for one in evaluated), "evolution")
+    return sources | dict.fromkeys(probable, "k-best") | dict.fromkeys(archived, "archive")
 
-    Steps score different clips, and with weights that still change; what can be compared is the distance from the
-    mean of the step.
+
+def leads_of(archive: Sequence[Entry]) -> dict[Choice, float]:
+    """How far each sample of the second half of a search was ahead of the mean of its step, per clip.
+
+    Steps score different clips, and with weights that still change; this is what can be compared between them.
     """
     half = max(entry.step for entry in archive) / 2
     by_step: dict[int, list[float]] = {}
     for entry in archive:
         by_step.setdefault(entry.step, []).append(entry.score / entry.clips)
-    means = {step: sum(scores) / len(scores) for step, scores in by_step.items()}
     leads: dict[Choice, list[float]] = {}
-    cost_of: dict[Choice, float] = {}
-    for entry, cost in zip(archive, costs, strict=True):
+    for entry in archive:
         if entry.step >= half:
-            leads.setdefault(entry.choice, []).append(entry.score / entry.clips - means[entry.step])
-            cost_of[entry.choice] = cost
-    ordered = sorted(leads, key=lambda choice: cost_of[choice])
-    intervals = min(_INTERVALS, number)
-    each = -(-number // intervals)
-    found: list[Choice] = []
-    for part in np.array_split(np.arange(len(ordered)), intervals):
-        members = [ordered[i] for i in part]
-        found += sorted(members, key=lambda choice: -sum(leads[choice]) / len(leads[choice]))[:each]
-    return found
+            lead = entry.score / entry.clips - mean(by_step[entry.step])
+            leads.setdefault(entry.choice, []).append(lead)
+    return {choice: mean(values) for choice, values in leads.items()}
 
 
 def write_front(finished: FinishedSearch, points: Sequence[FrontPoint], metric: Metric) -> Path:

@@ -1,7 +1,6 @@
 """Does the supernet's order of architectures agree with the order after training each on its own?"""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -18,7 +17,7 @@ from vidnas.pipeline.finished_search import FinishedSearch, Notify
 from vidnas.pipeline.search import judge_on_holdout
 from vidnas.pipeline.stand_alone import train_and_test
 from vidnas.search.baselines import choices_within
-from vidnas.search.budget import Budget
+from vidnas.search.budget import between
 from vidnas.search.costs import CostTable
 from vidnas.search.space import Choice
 
@@ -109,27 +108,19 @@ def spread_choices(finished: FinishedSearch, settings: RankSettings) -> list[Cho
     """
     table = CostTable.of(finished.space)
     low, high = settings.macs_range or (0.0, finished.plan.targets.get("macs", table.dearest()[1]))
-    drawn = islice(choices_within([Budget(table, high)], settings.seed), _DRAWN * settings.number)
-    choices = list(dict.fromkeys(drawn))
-    costs = table.costs(choices)
-    fitting = [i for i in np.argsort(costs, kind="stable").tolist() if costs[i] >= low]
-    if len(fitting) < settings.number:
+    draws = choices_within(between(table, low, high), settings.seed)
+    left = dict.fromkeys(islice(draws, _DRAWN * settings.number))
+    if len(left) < settings.number:
         raise VidnasError(
-            f"{len(fitting)} of {len(choices)} random architectures cost {format_macs(low)} to {format_macs(high)} @ "
+            f"only {len(left)} architectures were found that cost {format_macs(low)} to {format_macs(high)} @ "
             f"{finished.space.clip}, {settings.number} are wanted; widen --range or lower -n"
         )
-    return [choices[i] for i in _evenly(fitting, costs[fitting].tolist(), settings.number)]
-
-
-def _evenly(places: Sequence[int], costs: Sequence[float], number: int) -> list[int]:
-    """`number` of the places, which are in the order of their costs: for each of as many costs the nearest left."""
-    left = list(zip(costs, places, strict=True))
+    cost_of = dict(zip(left, table.costs(list(left)).tolist(), strict=True))
     taken = []
-    for wanted in np.linspace(costs[0], costs[-1], number).tolist():
-        nearest = min(left, key=lambda pair: abs(pair[0] - wanted))
-        left.remove(nearest)
-        taken.append(nearest[1])
-    return taken
+    for wanted in np.linspace(min(cost_of.values()), max(cost_of.values()), settings.number).tolist():
+        taken.append(min(left, key=lambda choice: abs(cost_of[choice] - wanted)))
+        del left[taken[-1]]
+    return sorted(taken, key=lambda choice: cost_of[choice])
 
 
 def without(videos: VideoList, part: VideoList) -> VideoList:

@@ -1,12 +1,13 @@
 """What architectures may cost: one budget or several at once, in any unit that a look-up counts in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vidnas.search.costs import CostTable
 from vidnas.search.space import Choice
 
 
@@ -41,3 +42,14 @@ def usage(budgets: Sequence[Budget], choices: Sequence[Choice]) -> NDArray[np.fl
     ratios = [np.asarray(budget.costs.costs(choices), dtype=np.float64) / budget.target for budget in budgets]
     largest: NDArray[np.float64] = np.max(ratios, axis=0)
     return largest
+
+
+def between(table: CostTable, low: float, high: float) -> list[Budget]:
+    """Budgets that a cost from `low` to `high` keeps; the second one is on what is left up to the dearest cost."""
+    if low <= table.cheapest()[1]:
+        return [Budget(table, high)]
+    most = table.dearest()[1]
+    left = replace(
+        table, metric=f"unused {table.metric}", terms=(most - table.terms[0], *(-t for t in table.terms[1:]))
+    )
+    return [Budget(table, high), Budget(left, most - low)]
