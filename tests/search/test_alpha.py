@@ -6,70 +6,23 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from planted.tabular import CLIPS, Planted, run, solve
 
-from vidnas.search.alpha import AlphaSearch, AlphaSettings, AlphaStep, alpha_lr_by_rule
+from vidnas.search.alpha import AlphaSearch, AlphaSettings, alpha_lr_by_rule
 from vidnas.search.archive import entries
 from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
-from vidnas.search.derive import derive, most_probable_under
-from vidnas.search.distribution import Distribution
+from vidnas.search.derive import derive
 from vidnas.search.objective import CostPressure
 from vidnas.search.parsec import TemperatureMode
 from vidnas.search.space import Choice
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import tiny_space
 
-CLIPS = 64
-
 
 @pytest.fixture(scope="module")
 def table() -> CostTable:
     return CostTable.of(autox3d_space())
-
-
-class Planted:
-    """44 variables with a planted architecture; quality falls with every variable's distance from it.
-
-    The budget is 60% of the planted architecture's cost, so the best that is allowed is another one; dynamic
-    programming finds it, as quality is a sum over variables.
-    """
-
-    def __init__(self, table: CostTable, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        sizes = table.space.sizes
-        planted = Distribution(sizes).sample(1, seed, 0)[0]
-        self.quality = [
-            -rng.uniform(0.5, 1.5) * np.abs(np.arange(size) - place) / (size - 1)
-            for size, place in zip(sizes, planted, strict=True)
-        ]
-        self.target = 0.6 * table.cost(planted)
-        oracle = Distribution(sizes)
-        for v, values in enumerate(self.quality):
-            oracle.logits[v, : len(values)] = torch.from_numpy(values)
-        self.best = self.of(most_probable_under(oracle, table, self.target))
-        self.mean = sum(float(values.mean()) for values in self.quality)
-
-    def of(self, choice: Choice) -> float:
-        return sum(float(values[i]) for values, i in zip(self.quality, choice, strict=True))
-
-    def regret(self, choice: Choice) -> float:
-        """0 for the best that the budget allows, 1 for an average architecture."""
-        return (self.best - self.of(choice)) / (self.best - self.mean)
-
-    def score(self, choices: Sequence[Choice]) -> list[float]:
-        return [CLIPS * 0.05 * self.of(choice) for choice in choices]
-
-
-def run(search: AlphaSearch, problem: Planted, steps: int, *, permute: bool = False) -> AlphaStep:
-    rng = np.random.default_rng(0)
-
-    def scorer(choices: Sequence[Choice]) -> list[float]:
-        scores = problem.score(choices)
-        return list(rng.permutation(scores)) if permute else scores
-
-    for step in range(steps):
-        last = search.step(step, scorer, CLIPS)
-    return last
 
 
 @pytest.mark.parametrize(
@@ -83,23 +36,17 @@ def run(search: AlphaSearch, problem: Planted, steps: int, *, permute: bool = Fa
     ids=["auto", "auto again", "adaptive K", "paper"],
 )
 def test_planted_optimum_under_a_budget(table: CostTable, seed: int, settings: AlphaSettings) -> None:
-    problem = Planted(table, seed)
-    search = AlphaSearch([Budget(table, problem.target)], settings, seed)
-    run(search, problem, 2000)
-    derived = derive(search.distribution, [Budget(table, problem.target)], slack=0.02)
-    assert problem.regret(derived.choice) < 0.05
-    reached = np.mean(table.costs(search.distribution.sample(500, 1, 0))) / problem.target
-    assert abs(reached - 1) < 0.02
-    assert search.distribution.entropy() < 0.1 * search.distribution.initial_entropy
+    found = solve(table, seed, 2000, settings)
+    assert found.regret < 0.05
+    assert abs(found.cost_share - 1) < 0.02
+    assert found.entropy_share < 0.1
 
 
 def test_permuted_scores_find_nothing_although_entropy_falls(table: CostTable) -> None:
     """The control: on noise, entropy falls too, so entropy alone proves nothing."""
-    problem = Planted(table, 0)
-    search = AlphaSearch([Budget(table, problem.target)], AlphaSettings(), 0)
-    run(search, problem, 1000, permute=True)
-    assert problem.regret(derive(search.distribution, [Budget(table, problem.target)], slack=0.02).choice) > 0.5
-    assert search.distribution.entropy() < 0.9 * search.distribution.initial_entropy
+    found = solve(table, 0, 1000, permute=True)
+    assert found.regret > 0.5
+    assert found.entropy_share < 0.9
 
 
 @pytest.mark.parametrize("beta", [0.1, 10.0])

@@ -1,0 +1,164 @@
+"""A planted video task searched as vidnas searches, and single networks trained on it."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from planted.networks import CELL, OPTIONS, choice_of, option_of, planted_budget, task_space
+from planted.tasks import Option, Task
+from vidnas.data.dataset import Batch
+from vidnas.data.sampler import StepBatches
+from vidnas.engine.candidates import Judged, judge, probable_candidates
+from vidnas.engine.optim import learning_rate, make_optimizer
+from vidnas.engine.search_config import Schedule, SearchConfig
+from vidnas.engine.supernet_search import SearchFolder, SupernetSearch, make_fabric, run_search
+from vidnas.engine.train import fresh_network
+from vidnas.search.budget import Budget
+
+CPU = torch.device("cpu")
+LR = 0.01
+BATCH = 32
+
+
+class Part(NamedTuple):
+    """A range of a task's indices."""
+
+    first: int
+    number: int
+
+
+WEIGHTS, ALPHA, HOLDOUT = Part(0, 2048), Part(10_000, 1024), Part(20_000, 1024)
+
+
+def clips(task: Task, seed: int, part: Part) -> Batch:
+    """The clips of a part, (N, 1, T, S, S)."""
+    indices = range(part.first, part.first + part.number)
+    cells, labels = zip(*(task.clip(seed, index) for index in indices), strict=True)
+    pixels = torch.from_numpy(np.stack(cells))[:, None].repeat_interleave(CELL, 3).repeat_interleave(CELL, 4)
+    return Batch(_last(pixels), torch.tensor(labels), torch.tensor(indices))
+
+
+def _last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last_3d)
+
+
+def batches(part: Batch, seed: int, steps: int, start: int = 0) -> Iterator[Batch]:
+    """Batches of a part in shuffled epochs, from a step on."""
+    for items in StepBatches(len(part.labels), BATCH, seed, num_steps=steps, start_step=start):
+        places = torch.tensor([place for _, place in items])
+        yield Batch(_last(part.clips[places]), part.labels[places], part.indices[places])
+
+
+def search_config(seed: int, steps: int) -> SearchConfig:
+    """The defaults but for the length, the learning rate and two architectures per step on the weights."""
+    return SearchConfig(
+        steps=steps, batch_size=BATCH, lr=LR, weight_samples=2, seed=seed, device="cpu", checkpoint_every_steps=steps
+    )
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search of a task found.
+
+    Attributes:
+        derived: the network that the holdout chose among the probable ones within the budget.
+        top1: its accuracy on the holdout with the shared weights.
+        most_probable: of alpha alone, whatever it costs.
+        planted_probability: P(planted) under alpha.
+        entropy_share: H / H0 at the end.
+        mean_cost_share: cost of the last step's samples as a share of the budget.
+        cpu_sec: seconds of one thread.
+    """
+
+    derived: Option
+    top1: float
+    most_probable: Option
+    planted_probability: float
+    entropy_share: float
+    mean_cost_share: float
+    cpu_sec: float
+
+
+def search(task: Task, seed: int, steps: int, options: Sequence[Option] = OPTIONS) -> Searched:
+    """Search with the planted network's cost as the budget."""
+    start = time.process_time()
+    config, space = search_config(seed, steps), task_space(task, options)
+    budget = planted_budget(space, task)
+    weights, alpha = clips(task, seed, WEIGHTS), clips(task, seed, ALPHA)
+    schedule = config.schedule(WEIGHTS.number // BATCH)
+    job = SupernetSearch(space, [budget], schedule, config, make_fabric(config, CPU))
+    mean_cost = _run(job, weights, alpha, schedule)
+    judged = _judge(job, budget, weights, clips(task, seed, HOLDOUT))
+    distribution = job.alpha.distribution
+    return Searched(
+        derived=option_of(space, judged.derived.choice),
+        top1=judged.top1,
+        most_probable=option_of(space, distribution.most_probable()),
+        planted_probability=float(distribution.log_prob([choice_of(space, task.planted)]).exp()),
+        entropy_share=distribution.entropy() / distribution.initial_entropy,
+        mean_cost_share=mean_cost / budget.target,
+        cpu_sec=time.process_time() - start,
+    )
+
+
+def _run(job: SupernetSearch, weights: Batch, alpha: Batch, schedule: Schedule) -> float:
+    """All steps, in a folder that is thrown away; the mean cost of the last step's samples."""
+    seed = job.config.seed
+
+    def of(part: Batch, part_seed: int, steps: int) -> Any:
+        return lambda start: batches(part, part_seed, steps, start)
+
+    with TemporaryDirectory() as name:
+        folder = SearchFolder(Path(name))
+        run_search(
+            job,
+            of(weights, seed, schedule.total),
+            of(alpha, seed + 1, schedule.alpha_steps),
+            folder,
+            {},
+            resume=False,
+            notify=print,
+        )
+        mean_cost: float = json.loads(folder.curves.read_text().splitlines()[-1])["mean_cost"]["macs"]
+    return mean_cost
+
+
+def _judge(job: SupernetSearch, budget: Budget, weights: Batch, holdout: Batch) -> Judged:
+    config = job.config
+    candidates = probable_candidates(job.alpha.distribution, [budget], config.candidates)
+    norm_clips = [batch.clips for batch in batches(weights, config.seed + 2, config.norm_batches)]
+    return judge(job.supernet, candidates, norm_clips, [holdout], CPU)[0]
+
+
+class Trained(NamedTuple):
+    """Results of one network on the holdout."""
+
+    top1: float
+    loss: float
+
+
+def train_alone(task: Task, option: Option, seed: int, steps: int) -> Trained:
+    """Train one network from scratch on the weights' clips, with the search's optimiser and its form of schedule."""
+    space, config = task_space(task), search_config(seed, steps)
+    network = fresh_network(space.decode(choice_of(space, option)), seed)
+    optimizer = make_optimizer(network, config)
+    for step, batch in enumerate(batches(clips(task, seed, WEIGHTS), seed, steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(LR, step, steps, steps // 10)
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(network(batch.clips), batch.labels).backward()
+        optimizer.step()
+    holdout = clips(task, seed, HOLDOUT)
+    with torch.no_grad():
+        logits = network.eval()(holdout.clips)
+    top1 = (logits.argmax(1) == holdout.labels).float().mean()
+    return Trained(float(top1), float(F.cross_entropy(logits, holdout.labels)))

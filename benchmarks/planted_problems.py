@@ -1,0 +1,146 @@
+"""Problems whose answer is known beforehand: does the search find it?
+
+    make planted
+
+A table of 44 variables, with the same scores permuted beside it as a control; and video tasks whose cheapest sufficient
+network follows from how their clips are made (`planted/tasks.py` has the reasons). Every network of the tasks' space is
+also trained alone, which checks the reasons. One thread; times are CPU seconds.
+"""
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import save
+from planted.networks import OPTIONS, choice_of, planted_budget, task_space
+from planted.tabular import solve
+from planted.tasks import TASKS, Task
+from planted.trials import Searched, search, search_config, train_alone
+
+from vidnas.arch.cost import format_macs
+from vidnas.search.costs import CostTable
+from vidnas.search.spaces.autox3d import autox3d_space
+
+TABLE_SEEDS = (0, 1, 2, 3)
+TABLE_STEPS = 2000
+SEARCH_SEEDS = (0, 1, 2)
+SEARCH_STEPS = 900
+ALONE_SEEDS = (0, 1)
+ALONE_STEPS = 300
+
+
+def tabular() -> list[dict[str, Any]]:
+    """A row per seed, with the control."""
+    table = CostTable.of(autox3d_space())
+    print(f"44 variables, {TABLE_STEPS} steps          permuted scores")
+    print("seed  regret    F/T   H/H0   sec   regret   H/H0")
+    rows = []
+    for seed in TABLE_SEEDS:
+        found, control = solve(table, seed, TABLE_STEPS), solve(table, seed, TABLE_STEPS, permute=True)
+        rows.append({"seed": seed, "found": asdict(found), "permuted": asdict(control)})
+        print(
+            f"{seed:4}  {found.regret:6.3f}  {found.cost_share:5.3f}  {found.entropy_share:5.3f}  {found.cpu_sec:4.1f}"
+            f"   {control.regret:6.3f}  {control.entropy_share:5.3f}",
+            flush=True,
+        )
+    return rows
+
+
+def alone(task: Task) -> list[dict[str, Any]]:
+    """Every network of the space trained alone, cheapest first."""
+    space = task_space(task)
+    budget = planted_budget(space, task)
+    costs = {option: budget.costs.costs([choice_of(space, option)])[0].item() for option in OPTIONS}
+    rows = []
+    for option in sorted(OPTIONS, key=lambda option: costs[option]):
+        trained = [train_alone(task, option, seed, ALONE_STEPS) for seed in ALONE_SEEDS]
+        row = {
+            "network": str(option),
+            "macs": costs[option],
+            "allowed": costs[option] <= budget.target,
+            "planted": option == task.planted,
+            "proved_insufficient": task.insufficient(option),
+            "top1": [result.top1 for result in trained],
+            "loss": [result.loss for result in trained],
+        }
+        rows.append(row)
+        remark = "planted" if row["planted"] else "cannot" if row["proved_insufficient"] else ""
+        results = "  ".join(f"{result.top1:.3f} ({result.loss:.3f})" for result in trained)
+        print(f"  {row['network']:<12} {row['macs'] / 1e6:5.3f} MMACs  {results}  {remark}", flush=True)
+    return rows
+
+
+def searches(task: Task) -> list[Searched]:
+    """A search per seed."""
+    results = []
+    for seed in SEARCH_SEEDS:
+        found = search(task, seed, SEARCH_STEPS)
+        results.append(found)
+        print(
+            f"  seed {seed}: derived {found.derived} (top-1 {found.top1:.3f}), alpha's first {found.most_probable}, "
+            f"P(planted) {found.planted_probability:.3f}, H/H0 {found.entropy_share:.2f}, {found.cpu_sec:.0f} s",
+            flush=True,
+        )
+    return results
+
+
+def video_task(task: Task) -> dict[str, Any]:
+    """Reasons, every network alone, and the searches."""
+    space = task_space(task)
+    target = planted_budget(space, task).target
+    reason = inspect.getdoc(type(task)) or ""
+    print(f"\n{task.name}: {reason}\n{task.planted} is planted, {format_macs(target)} @ {space.clip}")
+    print(f" each network alone, {ALONE_STEPS} steps: top-1 (loss) of seeds {', '.join(map(str, ALONE_SEEDS))}")
+    networks = alone(task)
+    print(f" searches, {SEARCH_STEPS} steps")
+    found = searches(task)
+    return {
+        "task": task.name,
+        "reason": reason,
+        "planted": str(task.planted),
+        "clip": str(space.clip),
+        "target_macs": target,
+        "alone": networks,
+        "searches": [
+            {"seed": seed, **asdict(result), "derived": str(result.derived), "most_probable": str(result.most_probable)}
+            for seed, result in zip(SEARCH_SEEDS, found, strict=True)
+        ],
+    }
+
+
+def summary(tasks: Sequence[dict[str, Any]]) -> None:
+    """A line per task."""
+    print("\ntask      planted      searches  P(planted)    alone: planted  best cheaper  cannot     sec")
+    for task in tasks:
+        runs, name = task["searches"], task["planted"]
+        found = sum(run["derived"] == name for run in runs)
+        chances = [run["planted_probability"] for run in runs]
+        top1 = {row["network"]: sum(row["top1"]) / len(row["top1"]) for row in task["alone"]}
+        cheaper = max(top1[row["network"]] for row in task["alone"] if row["macs"] < task["target_macs"])
+        cannot = max(top1[row["network"]] for row in task["alone"] if row["proved_insufficient"])
+        seconds = sum(run["cpu_sec"] for run in runs) / len(runs)
+        print(
+            f"{task['task']:<8}  {name:<11}  {found} of {len(runs)}    {min(chances):.3f}-{max(chances):.3f}   "
+            f"{top1[name]:14.3f}  {cheaper:12.3f}  {cannot:6.3f}  {seconds:6.0f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = tabular()
+    tasks = [video_task(task) for task in TASKS]
+    summary(tasks)
+    settings = asdict(search_config(0, SEARCH_STEPS))
+    record = {"tabular": rows, "alone_steps": ALONE_STEPS, "search": settings, "tasks": tasks}
+    save(options.out, "make planted", record)
+
+
+if __name__ == "__main__":
+    main()
