@@ -5,7 +5,7 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo test lint unit utd utd-seeds bench-search bench-op bench-train bench-infer bench-data profile-step sanitize official-weights clean
+.PHONY: demo test lint unit utd utd-seeds bench-search bench-op bench-train bench-infer bench-latency bench-data profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -45,7 +45,7 @@ sanitize:
 	        vidnas/nn/native/norm_step.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
 	    build/check_$$isa || exit 1; done
 
-# These four want an otherwise idle machine.
+# From here to bench-data an otherwise idle machine is wanted.
 bench-op: .venv/dev
 	$(BIN)/python benchmarks/depthwise_op.py $(OPTIONS) --out benchmarks/results/depthwise_op.json
 
@@ -58,6 +58,10 @@ profile-step: .venv/package
 
 bench-infer: .venv/dev
 	$(BIN)/python benchmarks/inference.py $(OPTIONS) --out benchmarks/results/inference.json
+
+# How well latency tables predict whole networks; about 15 minutes.
+bench-latency: .venv/dev
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/latency.py $(OPTIONS) --out benchmarks/results/latency.json
 
 # Milliseconds per clip from videos and from small copies of them, on one core of an otherwise idle machine.
 bench-data: .venv/dev
