@@ -63,6 +63,10 @@ fair-windows: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/fair_windows.py --work $(RUN_DIR)/fair_windows \
 	    --out benchmarks/results/fair_windows.json
 
+# Problems whose answer is known: a table, and video tasks; half an hour on one thread.
+planted: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/planted_problems.py --out benchmarks/results/planted.json
+
 # The C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer, against plain loops.
 sanitize:
 	mkdir -p build
@@ -76,7 +80,7 @@ sanitize:
 bench-processes: .venv/package
 	$(BIN)/python benchmarks/processes.py $(OPTIONS) --out benchmarks/results/search_processes.json
 
-# These four want an otherwise idle machine.
+# From here to bench-data an otherwise idle machine is wanted.
 bench-op: .venv/dev
 	$(BIN)/python benchmarks/depthwise_op.py $(OPTIONS) --out benchmarks/results/depthwise_op.json
 
@@ -89,6 +93,10 @@ profile-step: .venv/package
 
 bench-infer: .venv/dev
 	$(BIN)/python benchmarks/inference.py $(OPTIONS) --out benchmarks/results/inference.json
+
+# How well latency tables predict whole networks; about 15 minutes.
+bench-latency: .venv/dev
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/latency.py $(OPTIONS) --out benchmarks/results/latency.json
 
 # Milliseconds per clip from videos and from small copies of them, on one core of an otherwise idle machine.
 bench-data: .venv/dev

@@ -138,7 +138,7 @@ class LatencyTable(Document):
     took_sec: Annotated[float, Field(ge=0)]
     held_out_error: Annotated[float, Field(ge=0)]
     fit_error: Annotated[float, Field(ge=0)]
-    curves: tuple[Curve, ...]
+    curves: Annotated[tuple[Curve, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _one_curve_per_layer(self) -> Self:

@@ -24,6 +24,7 @@ VERBS = {
     "train": "train a network",
     "test": "accuracy of a trained network",
     "predict": "classify videos",
+    "bench": "milliseconds and memory of a network on this machine",
     "export": "write a trained network for another runtime",
     "run": "all of it: search, train, test, compare with X3D, report",
     "derive": "networks for several budgets from one search",

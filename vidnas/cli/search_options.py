@@ -140,6 +140,8 @@ def _latency(options: Any, targets: Mapping[str, float]) -> "MeasuredLatency | N
         return None
     from vidnas.pipeline.latency import MeasuredLatency
 
+    if options.latency_table is None:
+        Path(options.out).mkdir(parents=True, exist_ok=True)
     path = Path(options.latency_table or Path(options.out) / "latency.json")
     if process_count() > 1 and not path.exists():
         raise VidnasError(

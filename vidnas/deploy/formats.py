@@ -5,7 +5,7 @@ import importlib.util
 import io
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -44,9 +44,14 @@ class FileFormat:
 
     def require_packages(self) -> None:
         """Raise VidnasError when a package that the format needs is not installed."""
-        missing = [package for package in self.packages if importlib.util.find_spec(package) is None]
-        if missing:
-            raise VidnasError(f"{self.suffix} files need {', '.join(missing)}: pip install 'vidnas[export]'")
+        require_packages(self.packages, f"{self.suffix} files need")
+
+
+def require_packages(packages: Sequence[str], need: str) -> None:
+    """Raise VidnasError, with what `need`s them, when packages of the export extra are not installed."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise VidnasError(f"{need} {', '.join(missing)}: pip install 'vidnas[export]'")
 
 
 def _write_torch(program: ExportedProgram, metadata: Mapping[str, Any], path: Path) -> None:

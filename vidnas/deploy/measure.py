@@ -19,12 +19,13 @@ Notify = Callable[[str], None]
 _FIRST: Mapping[Kind, int] = {"depthwise": 5, "attention": 12}
 _FIRST_OF_OTHERS = 8
 # Shapes of a layer that are looked up before they are measured.
-_HELD_OUT: Mapping[Kind, int] = {"depthwise": 1}
-_HELD_OUT_OF_OTHERS = 2
-# Then the layers whose look-up was off by most get further shapes, unless it was by less than noise.
+_HELD_OUT: Mapping[Kind, int] = {"depthwise": 2}
+_HELD_OUT_OF_OTHERS = 3
+# Then the layers whose look-up was off by most get further shapes, near and far from that one, unless it
+# was off by less than noise.
 _ROUNDS = 3
 _REFINED_SHARE = 0.25
-_FURTHER = 2
+_NEAR, _FAR = 2, 2
 _NOISE = 0.03
 # Whole networks that the overhead is fitted on.
 _NETWORKS = 8
@@ -117,22 +118,22 @@ class _Fill:
         """Per layer further shapes, as far as can be from each other and from those measured."""
         chosen = []
         for layer, shapes in self._reached.items():
-            taken = [i for i, channels in enumerate(shapes) if channels in self._measured[layer]]
             number = numbers.get(layer.kind, otherwise)
-            chosen += [SubLayer(layer, shapes[i]) for i in _farthest(shapes, taken, number)]
+            chosen += [SubLayer(layer, shapes[i]) for i in _farthest(shapes, self._taken(layer), number)]
         return chosen
 
     def around_errors(self) -> list[SubLayer]:
-        """Of the layers whose last look-up was off by most, the unmeasured shapes nearest to that one."""
+        """Of the layers whose last look-ups were off by most, shapes next to the worst one and far from all."""
         off = [layer for layer, (ms, worst) in self._worst.items() if ms > _NOISE * self._measured[layer][worst]]
         off.sort(key=lambda layer: self._worst[layer][0], reverse=True)
         chosen = []
         for layer in off[: math.ceil(_REFINED_SHARE * len(self._reached))]:
-            left = np.array([channels for channels in self._reached[layer] if channels not in self._measured[layer]])
-            if len(left):
-                distances = np.square(np.log2(left) - np.log2(self._worst[layer][1])).sum(1)
-                nearest = left[distances.argsort(kind="stable")[:_FURTHER]]
-                chosen += [SubLayer(layer, tuple(channels)) for channels in nearest.tolist()]
+            shapes = self._reached[layer]
+            distances = np.square(np.log2(shapes) - np.log2(self._worst[layer][1])).sum(1)
+            nearest = [int(i) for i in distances.argsort(kind="stable") if shapes[i] not in self._measured[layer]]
+            near = nearest[:_NEAR]
+            far = _farthest(shapes, [*self._taken(layer), *near], _FAR)
+            chosen += [SubLayer(layer, shapes[i]) for i in (*near, *far)]
         return chosen
 
     def measure(self, shapes: Sequence[SubLayer]) -> list[float]:
@@ -158,6 +159,10 @@ class _Fill:
         timed = [*(shapes[i] for i in order), *company]
         ms = self._stopwatch.sub_layers(timed, self._frames, self._together)
         return [value for _, value in sorted(zip(order, ms, strict=False))]
+
+    def _taken(self, layer: Layer) -> list[int]:
+        """Positions of the measured shapes among those reached."""
+        return [i for i, channels in enumerate(self._reached[layer]) if channels in self._measured[layer]]
 
     def _curve(self, layer: Layer) -> Curve:
         points = self._measured[layer]

@@ -5,17 +5,16 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vidnas.arch.latency import Device
-from vidnas.arch.spec import ArchSpec
+from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
 from vidnas.deploy.fold import fold_norms
-from vidnas.deploy.formats import FORMATS
+from vidnas.deploy.formats import FORMATS, require_packages
 from vidnas.deploy.stopwatch import Call, in_turns, parts, undisturbed
 from vidnas.deploy.sub_layers import make_sub_layer
 from vidnas.deploy.torch_stopwatch import random_clips, random_network
@@ -23,7 +22,7 @@ from vidnas.nn.backends import use_backend
 
 # Converting takes a second and a tenth for each sub-layer in it, so many share one conversion.
 _CONVERTED_TOGETHER = 100
-# OpenVINO reports a node's mean over all calls, in which one disturbance weighs much: the median of several copies.
+# OpenVINO reports a node's mean over all calls, in which one disturbance weighs much: the least of several copies.
 _COPIES = 3
 
 
@@ -43,7 +42,7 @@ class OpenVinoStopwatch:
     device: Device = "openvino"
 
     def __init__(self, threads: int) -> None:
-        FORMATS["openvino"].require_packages()
+        require_packages(FORMATS["openvino"].packages, "device openvino needs")
         import openvino
 
         self._core = openvino.Core()
@@ -58,13 +57,14 @@ class OpenVinoStopwatch:
 
     def networks(self, specs: Sequence[ArchSpec]) -> list[float]:
         """See `Stopwatch`."""
-        return [undisturbed(times) for times in in_turns([self.network_call(spec, 1) for spec in specs])]
+        return [undisturbed(times) for times in in_turns([self.network_call(spec, spec.clip) for spec in specs])]
 
-    def network_call(self, spec: ArchSpec, batch_size: int) -> Call:
+    def network_call(self, spec: ArchSpec, clip: ClipSpec, batch_size: int = 1) -> Call:
         """See `Stopwatch`."""
-        clips = random_clips(spec, batch_size).contiguous()
-        model = self._convert(random_network(spec), (clips,))
-        return _timed(self._request(model, {}), [clips])
+        network, clips = random_network(spec), random_clips(spec, clip, batch_size).contiguous()
+        with torch.no_grad():
+            network(clips)  # refuses in plain words what it cannot take
+        return _timed(self._request(self._convert(network, (clips,)), {}), [clips])
 
     def _converted_together(self, shapes: Sequence[SubLayer], frames: int) -> list[float]:
         import openvino
@@ -82,7 +82,7 @@ class OpenVinoStopwatch:
             requests = [self._request(part, {"PERF_COUNT": True}) for part in alone]
             in_turns([_timed(request, own) for request, own in zip(requests, inputs, strict=True)])
             ms.append([_ms_of_nodes(request) for request in requests])
-        return [median(copies) for copies in zip(*ms, strict=True)]
+        return [min(copies) for copies in zip(*ms, strict=True)]
 
     def _request(self, model: Any, settings: Mapping[str, Any]) -> Any:
         return self._core.compile_model(model, "CPU", {**self._settings, **settings}).create_infer_request()

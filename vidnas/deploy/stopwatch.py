@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from vidnas.arch.latency import Device
-from vidnas.arch.spec import ArchSpec
+from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
 
 # Runs once and returns the milliseconds that it took.
@@ -31,8 +31,12 @@ class Stopwatch(Protocol):
         """Milliseconds of each network for a clip of its own, in turns."""
         ...
 
-    def network_call(self, spec: ArchSpec, batch_size: int) -> Call:
-        """A network that is ready to run on a batch of clips."""
+    def network_call(self, spec: ArchSpec, clip: ClipSpec, batch_size: int = 1) -> Call:
+        """A network with random weights that is ready to run on a batch of clips.
+
+        Raises:
+            VidnasError: the clip is too small for it.
+        """
         ...
 
 

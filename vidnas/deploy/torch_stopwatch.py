@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vidnas.arch.latency import Device
-from vidnas.arch.spec import ArchSpec
+from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
 from vidnas.deploy.stopwatch import Call, in_turns, parts, undisturbed
 from vidnas.deploy.sub_layers import Runnable, make_sub_layer
@@ -44,11 +44,11 @@ class TorchStopwatch:
 
     def networks(self, specs: Sequence[ArchSpec]) -> list[float]:
         """See `Stopwatch`."""
-        return [undisturbed(times) for times in in_turns([self.network_call(spec, 1) for spec in specs])]
+        return [undisturbed(times) for times in in_turns([self.network_call(spec, spec.clip) for spec in specs])]
 
-    def network_call(self, spec: ArchSpec, batch_size: int) -> Call:
+    def network_call(self, spec: ArchSpec, clip: ClipSpec, batch_size: int = 1) -> Call:
         """See `Stopwatch`."""
-        return self._call(Runnable(random_network(spec), (random_clips(spec, batch_size),)))
+        return self._call(Runnable(random_network(spec), (random_clips(spec, clip, batch_size),)))
 
     def _call(self, runnable: Runnable) -> Call:
         module = runnable.module.to(self._torch_device)
@@ -81,9 +81,9 @@ def random_network(spec: ArchSpec) -> VideoNetwork:
         return build(spec, zero_init_residual=False).eval()
 
 
-def random_clips(spec: ArchSpec, batch_size: int) -> Tensor:
-    """(N, 3, T, S, S) in channels_last_3d, with as many colours as the stem takes."""
-    clip, colours = spec.clip, spec.streams[0].stem.in_channels
+def random_clips(spec: ArchSpec, clip: ClipSpec, batch_size: int) -> Tensor:
+    """(N, 3, T, S, S) in channels_last_3d, with as many colours as the network's stem takes."""
     generator = torch.Generator().manual_seed(0)
+    colours = spec.streams[0].stem.in_channels
     clips = torch.randn(batch_size, colours, clip.frames, clip.size, clip.size, generator=generator)
     return clips.to(memory_format=torch.channels_last_3d)

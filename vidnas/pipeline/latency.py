@@ -83,7 +83,8 @@ def latency_budget_costs(space: Space, device: Device, path: Path, notify: Notif
             return latency_costs(space, table)
         except VidnasError as error:
             raise VidnasError(f"{path}: {error}; {_MEND}") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        raise VidnasError(f"{path}: there is no folder {path.parent}; make it first")
     stopwatch = open_stopwatch(device)
     notify(f"{path}: measuring sub-layers of {space.name} on {device}, some minutes on an otherwise idle machine")
     table = measure_table(

@@ -1,0 +1,109 @@
+"""A search's costs in milliseconds: measured once, kept in a file, refused where the file does not hold."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from latency_examples import small_space
+
+from vidnas.errors import VidnasError
+from vidnas.pipeline.bench import bench
+from vidnas.pipeline.latency import latency_budget_costs, machine_name
+from vidnas.search.costs import CostTable
+from vidnas.search.space import Space
+from vidnas.search.spaces.scaled import tiny_space
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CostTable, list[str]]:
+    """The file, the costs that came with measuring it, and what was said."""
+    path = tmp_path_factory.mktemp("latency") / "cpu.json"
+    lines: list[str] = []
+    return path, latency_budget_costs(small_space(), "cpu", path, lines.append), lines
+
+
+def changed(measured: tuple[Path, CostTable, list[str]], folder: Path, **fields: Any) -> Path:
+    path = folder / "changed.json"
+    path.write_text(json.dumps({**json.loads(measured[0].read_text()), **fields}))
+    return path
+
+
+def test_the_file_is_measured_once(measured: tuple[Path, CostTable, list[str]]) -> None:
+    path, costs, said = measured
+    assert [line.startswith(f"{path}: measuring") for line in said] == [True, False]
+    before, lines = path.read_bytes(), list[str]()
+    again = latency_budget_costs(small_space(), "cpu", path, lines.append)
+    assert lines == []
+    assert path.read_bytes() == before
+    assert again.metric == costs.metric == "ms"
+    assert all((a == b).all() for a, b in zip(again.terms, costs.terms, strict=True))
+    data = json.loads(before)
+    assert (data["machine"], data["threads"]) == (machine_name("cpu"), torch.get_num_threads())
+    assert {"vidnas", "torch", "kernels"} <= data["versions"].keys()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"device": "openvino"}, "is of device openvino, here it is cpu; name another file or remove this one"),
+        ({"machine": "Another 9000"}, "is of machine Another 9000, here it is "),
+        ({"threads": 77}, "is of threads 77, here it is "),
+        ({"curves": 3}, "curves"),
+    ],
+)
+def test_a_file_that_does_not_hold_here_is_refused(
+    measured: tuple[Path, CostTable, list[str]], tmp_path: Path, fields: dict[str, Any], message: str
+) -> None:
+    path = changed(measured, tmp_path, **fields)
+    with pytest.raises(VidnasError) as error:
+        latency_budget_costs(small_space(), "cpu", path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (small_space().with_clip(small_space().clip.resized("4x16")), "at 2x16x16, the space small sees 4x16x16; name"),
+        (tiny_space().with_clip(small_space().clip), "measured for small, does not cover the space tiny_space: no "),
+    ],
+)
+def test_a_file_of_another_clip_or_space_is_refused(
+    measured: tuple[Path, CostTable, list[str]], space: Space, message: str
+) -> None:
+    with pytest.raises(VidnasError) as error:
+        latency_budget_costs(space, "cpu", measured[0])
+    assert str(error.value).startswith(f"{measured[0]}: the latency table")
+    assert message in str(error.value)
+
+
+def test_other_versions_are_noted(measured: tuple[Path, CostTable, list[str]], tmp_path: Path) -> None:
+    versions = {**json.loads(measured[0].read_text())["versions"], "torch": "2.0"}
+    lines: list[str] = []
+    latency_budget_costs(small_space(), "cpu", changed(measured, tmp_path, versions=versions), lines.append)
+    (line,) = lines
+    assert "was measured with torch 2.0, now there is torch " in line
+
+
+def test_a_folder_that_is_not_there_is_told_before_measuring(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(VidnasError, match=r"none/cpu\.json: there is no folder .*none; make it first"):
+        latency_budget_costs(small_space(), "cpu", tmp_path / "none" / "cpu.json", lines.append)
+    assert lines == []
+
+
+def test_what_is_timed_is_the_batch_and_what_is_told_is_one_clip() -> None:
+    space = small_space()
+    spec = space.decode(space.smallest())
+    one, many = (bench(spec, "cpu", batch_size=n) for n in (1, 16))
+    assert one.cost == many.cost
+    for found in (one, many):
+        low, middle, high = found.ms
+        assert 0 < low <= middle <= high
+        assert found.calls >= 15
+        assert found.memory_mib > 0
+    # Sixteen of so small clips take hardly longer than one; on a busy machine either may take several times as long.
+    assert many.ms[1] < one.ms[1]
