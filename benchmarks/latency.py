@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from machine import save
 
+from vidnas.arch.cost import parse_amount
 from vidnas.arch.latency import Device, relative_errors
 from vidnas.deploy.measure import measure_table
 from vidnas.pipeline.latency import machine_name, measured_versions, open_stopwatch
