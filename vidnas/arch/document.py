@@ -29,7 +29,7 @@ class Document(Frozen):
     """
 
     what: ClassVar[str]
-    on_lists: ClassVar[str]
+    on_lists: ClassVar[str | None] = None
 
     @property
     def content_hash(self) -> str:
