@@ -128,7 +128,7 @@ def test_a_broken_file_names_the_field(tmp_path, field: str, value: object, mess
     data[field] = value
     path = tmp_path / "table.json"
     path.write_text(json.dumps(data))
-    with pytest.raises(VidnasError, match=f"table.json: .*{message}"):
+    with pytest.raises(VidnasError, match=f"table.json, line [0-9]+: .*{message}"):
         LatencyTable.load(path)
 
 
