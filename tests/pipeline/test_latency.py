@@ -90,7 +90,7 @@ def test_other_versions_are_noted(measured: tuple[Path, CostTable, list[str]], t
 
 def test_a_folder_that_is_not_there_is_told_before_measuring(tmp_path: Path) -> None:
     lines: list[str] = []
-    with pytest.raises(VidnasError, match="none/cpu.json: there is no folder .*none; make it first"):
+    with pytest.raises(VidnasError, match=r"none/cpu\.json: there is no folder .*none; make it first"):
         latency_budget_costs(small_space(), "cpu", tmp_path / "none" / "cpu.json", lines.append)
     assert lines == []
 
