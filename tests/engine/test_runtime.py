@@ -1,5 +1,6 @@
 """Allocator, device, run folder."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from vidnas.engine.run_folder import RunFolder
-from vidnas.engine.runtime import choose_device, set_threads, versions
+from vidnas.engine.runtime import choose_device, peak_memory_mib, restart_peak_memory, set_threads, versions
 from vidnas.errors import VidnasError
 
 # Page faults while a 64 MiB tensor (16384 pages) is made and dropped five times, once the heap has a hole of that size.
@@ -97,3 +98,14 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(VidnasError, match="cannot be written"), RunFolder(tmp_path / "file" / "run").lock():
         pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
+def test_peak_memory_can_start_again() -> None:
+    device = torch.device("cpu")
+    # Pages of their own, which go back to the system at once whatever the allocator keeps.
+    with mmap.mmap(-1, 256 << 20) as block:
+        block[:] = b"x" * len(block)
+    high = peak_memory_mib(device)
+    restart_peak_memory(device)
+    assert peak_memory_mib(device) < high - 200

@@ -15,7 +15,7 @@ from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
 from vidnas.deploy.fold import fold_norms
 from vidnas.deploy.formats import FORMATS, require_packages
-from vidnas.deploy.stopwatch import Call, in_turns, parts, undisturbed
+from vidnas.deploy.stopwatch import LEAST_ROUNDS, Call, in_turns, parts, undisturbed
 from vidnas.deploy.sub_layers import make_sub_layer
 from vidnas.deploy.torch_stopwatch import random_clips, random_network
 from vidnas.nn.backends import use_backend
@@ -80,7 +80,7 @@ class OpenVinoStopwatch:
         ms = []
         for _ in range(_COPIES):
             requests = [self._request(part, {"PERF_COUNT": True}) for part in alone]
-            in_turns([_timed(request, own) for request, own in zip(requests, inputs, strict=True)])
+            in_turns([_timed(request, own) for request, own in zip(requests, inputs, strict=True)], LEAST_ROUNDS)
             ms.append([_ms_of_nodes(request) for request in requests])
         return [min(copies) for copies in zip(*ms, strict=True)]
 

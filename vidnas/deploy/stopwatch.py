@@ -2,6 +2,7 @@
 
 import random
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Protocol
@@ -12,7 +13,9 @@ from vidnas.arch.sub_layers import SubLayer
 
 # Runs once and returns the milliseconds that it took.
 Call = Callable[[], float]
-ROUNDS = 15
+# Rounds of calls in turns: as many as fit into the time, within these bounds.
+LEAST_ROUNDS, MOST_ROUNDS = 15, 60
+_TURNS_SEC = 3.0
 
 
 class Stopwatch(Protocol):
@@ -40,14 +43,20 @@ class Stopwatch(Protocol):
         ...
 
 
-def in_turns(calls: Sequence[Call], rounds: int = ROUNDS, warm_up: int = 2) -> list[list[float]]:
-    """Milliseconds of every call in every round; each round has an order of its own."""
+def in_turns(calls: Sequence[Call], rounds: int | None = None, warm_up: int = 2) -> list[list[float]]:
+    """Milliseconds of every call in every round; each round has an order of its own.
+
+    Without a number of rounds there are `LEAST_ROUNDS` to `MOST_ROUNDS`, as time allows.
+    """
     times: list[list[float]] = [[] for _ in calls]
-    for number in range(warm_up + rounds):
-        order = random.Random(number).sample(range(len(calls)), len(calls))
-        for i in order:
+    start = time.perf_counter()
+    for number in range(warm_up + (rounds or MOST_ROUNDS)):
+        done = number - warm_up
+        if rounds is None and done >= LEAST_ROUNDS and time.perf_counter() - start > _TURNS_SEC:
+            break
+        for i in random.Random(number).sample(range(len(calls)), len(calls)):
             ms = calls[i]()
-            if number >= warm_up:
+            if done >= 0:
                 times[i].append(ms)
     return times
 
@@ -60,5 +69,5 @@ def parts(number: int, least: int) -> list[slice]:
 
 
 def undisturbed(times: Sequence[float]) -> float:
-    """The lower quartile: on an idle machine hardly less than the median, on a busy one nearer to the truth."""
-    return statistics.quantiles(times, n=4, method="inclusive")[0] if len(times) > 1 else times[0]
+    """The tenth percentile: on an idle machine hardly less than the median, on a busy one nearer to the truth."""
+    return statistics.quantiles(times, n=10, method="inclusive")[0] if len(times) > 1 else times[0]
