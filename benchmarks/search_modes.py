@@ -72,7 +72,14 @@ WEIGHTS, ALPHA, HOLDOUT, TEST = 200, 40, 40, 160
 STAND_ALONE = TrainConfig(steps=300, lr=0.012)
 STAND_ALONE_WARMUP = 50
 SEARCH = SearchConfig(
-    steps=400, lr=0.012, min_effective=0.25, beta=1.0, device="cpu", threads=1, checkpoint_every_steps=10**6
+    steps=400,
+    lr=0.012,
+    alpha_lr=0.025,
+    min_effective=0.25,
+    beta=1.0,
+    device="cpu",
+    threads=1,
+    checkpoint_every_steps=10**6,
 )
 POOL = 20
 POOL_SEEDS = 2

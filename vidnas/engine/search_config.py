@@ -6,7 +6,7 @@ from typing import Literal
 
 from vidnas.engine.config import Optimizer, decay_by_rule, lr_by_rule
 from vidnas.errors import VidnasError
-from vidnas.search.alpha import AlphaSettings
+from vidnas.search.alpha import AlphaSettings, alpha_lr_by_rule
 from vidnas.search.objective import CostMode, CostPressure
 from vidnas.search.parsec import TemperatureMode
 from vidnas.search.supernet import KernelSharing
@@ -47,11 +47,11 @@ class SearchConfig:
         shards: equal parts of every batch, each with norm statistics, in `uniform` and `sandwich` mode also
             architectures, of its own, shared by the processes; null is one per process. With the same number of shards
             any number of processes gives the same search.
-        alpha_lr: learning rate of Adam on alpha; above 0.05 the search gets worse.
+        alpha_lr: learning rate of Adam on alpha; null is 45 / steps on alpha, at most 0.05.
         temperature: what scores are divided by: auto, paper, mean or accuracy.
         min_effective: of `auto`, the effective sample size as a share of K.
         cost_mode: how the cost presses: dual (finds the target), fixed, or log_mean.
-        beta: its factor at the start; null is the spread of the first scores per clip for dual, and 1 otherwise.
+        beta: its factor at the start; null is, for dual, the spread of the first scores, else 1.
         windows: which channels a candidate uses: fair (the paper), cyclic or naive.
         kernels: `separate` gives every kernel its own weights; `cropped` makes the small ones centres of the largest.
         warm_start: how far a zero-cost proxy moves alpha at the start (`vidnas.engine.warm_start`); 0 is uniform.
@@ -85,7 +85,7 @@ class SearchConfig:
     skip_inactive: bool = False
     micro_batches: int = 1
     shards: int | None = None
-    alpha_lr: float = 0.025
+    alpha_lr: float | None = None
     temperature: TemperatureMode = "auto"
     min_effective: float = 0.5
     cost_mode: CostMode = "dual"
@@ -110,15 +110,13 @@ class SearchConfig:
         for name in ("steps", "alpha_batch_size", "shards", "threads"):
             self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or null")
         self._require("samples", self.samples is None or self.samples >= 2, "at least 2, or null")
-        for name in ("lr", "grad_clip"):
+        for name in ("lr", "grad_clip", "alpha_lr", "beta"):
             self._require(name, getattr(self, name) is None or getattr(self, name) > 0, "above 0, or null")
         self._require("warmup_fraction", 0 <= self.warmup_fraction < 1, "at least 0 and below 1")
         self._require("min_effective", 0 < self.min_effective <= 1, "above 0, at most 1")
-        self._require("alpha_lr", self.alpha_lr > 0, "above 0")
         names = self.baseline_names
         known = set(names) <= set(BASELINES) and len(set(names)) == len(names)
         self._require("baselines", known, f"of {', '.join(BASELINES)}, with a comma between them")
-        self._require("beta", self.beta is None or self.beta > 0, "above 0, or null")
         self._require("warm_start", self.warm_start >= 0, "at least 0")
         one_part = self.micro_batches == 1 or self.weight_mode != "streamed"
         self._require("weight_mode", one_part, "another than streamed where micro_batches is above 1")
@@ -154,17 +152,15 @@ class SearchConfig:
         """Clips per step on alpha."""
         return self.alpha_batch_size or self.batch_size
 
-    @property
-    def alpha_settings(self) -> AlphaSettings:
-        """The part that the step on alpha needs."""
+    def alpha_settings(self, steps: int) -> AlphaSettings:
+        """The part that the steps on alpha need, of which there will be so many."""
+        by_scores = self.cost_mode == "dual" and self.beta is None
         return AlphaSettings(
             samples=self.samples,
-            lr=self.alpha_lr,
+            lr=alpha_lr_by_rule(steps) if self.alpha_lr is None else self.alpha_lr,
             temperature=self.temperature,
             min_effective=self.min_effective,
-            pressure=None
-            if self.beta is None and self.cost_mode == "dual"
-            else CostPressure(self.cost_mode, self.beta or 1.0),
+            pressure=None if by_scores else CostPressure(self.cost_mode, 1.0 if self.beta is None else self.beta),
         )
 
     def for_processes(self, processes: int) -> "SearchConfig":

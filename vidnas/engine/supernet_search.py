@@ -80,7 +80,7 @@ class SupernetSearch:
         supernet = Supernet(space, config.windows, config.kernels, zero_init_residual=config.zero_init_residual)
         self.supernet = supernet.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimizer = make_optimizer(self.supernet, config)
-        self.alpha = AlphaSearch(budgets, config.alpha_settings, config.seed)
+        self.alpha = AlphaSearch(budgets, config.alpha_settings(schedule.alpha_steps), config.seed)
         self.step = 0
 
     def weights_step(self, batch: Batch) -> float:

@@ -63,7 +63,7 @@ class AlphaStep:
 
 def alpha_lr_by_rule(steps: int) -> float:
     """Learning rate of alpha for a search of so many steps: enough to converge, but no more than 0.05."""
-    return min(0.05, 45 / steps)
+    return min(0.05, 45 / max(steps, 1))
 
 
 class AlphaSearch:
