@@ -61,7 +61,16 @@ def batches(part: Batch, seed: int, steps: int, start: int = 0) -> Iterator[Batc
 def search_config(seed: int, steps: int) -> SearchConfig:
     """The defaults but for the length, the learning rate and two architectures per step on the weights."""
     return SearchConfig(
-        steps=steps, batch_size=BATCH, lr=LR, weight_samples=2, seed=seed, device="cpu", checkpoint_every_steps=steps
+        steps=steps,
+        batch_size=BATCH,
+        lr=LR,
+        weight_samples=2,
+        alpha_lr=0.025,
+        min_effective=0.25,
+        beta=1.0,
+        seed=seed,
+        device="cpu",
+        checkpoint_every_steps=steps,
     )
 
 
