@@ -8,8 +8,6 @@ there; `make family` is the demo's.
 
 import argparse
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,12 @@ def gather(run: Path) -> dict[str, Any]:
         return json.loads((run / name).read_text())
 
     search, front, ranking = read("search/result.json"), read("pareto.json"), read("rank.json")
-    methods = {"search": search, **search["baselines"]}
+    evaluations = len((run / "search/archive.jsonl").read_text().splitlines())
+    methods = {"search": {**search, "evaluations": evaluations}, **search["baselines"]}
     return {
         "targets": search["targets"],
         "clip": search["clip"],
         "holdout_videos": front["holdout_videos"],
-        "commands": [shlex.join(words) for words in read("search/run.json")["commands"]],
         "methods": {
             name: {key: found[key] for key in ("evaluations", "architectures", "batches") if key in found}
             | {key: found["candidates"][0][key] for key in ("cost", "holdout_log_likelihood", "holdout_top1")}
@@ -47,4 +45,4 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    save(options.out, shlex.join(["python", *sys.argv]), gather(options.run))
+    save(options.out, "make family", gather(options.run))
