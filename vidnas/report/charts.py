@@ -70,7 +70,7 @@ def accuracy_chart(points: Sequence[AccuracyPoint], chance: float, clip: str) ->
     for point in sorted(points, key=lambda point: order[point.kind]):
         items += _accuracy_marker(point, x.at(point.macs / unit), y)
     main = [point for point in points if point.kind in ("searched", "x3d")]
-    items += _apart([(x.at(p.macs / unit) + 12, y.at(100 * p.top1) + 4, p) for p in main])
+    items += _apart([(x.at(p.macs / unit) + 12, y.at(100 * p.top1) + 4, p) for p in main], y.start + 4)
     kinds = sorted({point.kind for point in points}, key=lambda kind: -order[kind])
     items += legend(x.start, 22, [(NAMES[kind], COLOURS[kind], "dot") for kind in kinds])
     return Picture(width, height, "Accuracy against multiply-adds", tuple(items))
@@ -184,12 +184,17 @@ def _accuracy_marker(point: AccuracyPoint, x: float, y: Axis) -> Iterator[Item]:
     yield Dot(x, y.at(100 * point.top1), radius, colour, "#ffffff", f"{point.label}: {100 * point.top1:.1f}%")
 
 
-def _apart(labels: Sequence[tuple[float, float, AccuracyPoint]]) -> Iterator[Label]:
-    """Names beside their markers, pushed down where they would touch."""
-    last = -math.inf
-    for x, y, point in sorted(labels, key=lambda label: label[1]):
-        last = max(y, last + 16)
-        yield Label(x, last, f"{point.label} {100 * point.top1:.1f}%", 12, COLOURS[point.kind], bold=True)
+def _apart(labels: Sequence[tuple[float, float, AccuracyPoint]], lowest: float) -> Iterator[Label]:
+    """Names beside their markers, pushed down where they would touch, and up again from the end of the chart."""
+    ordered = sorted(labels, key=lambda label: label[1])
+    rows: list[float] = []
+    for _, y, _ in ordered:
+        rows.append(max(y, rows[-1] + 16) if rows else y)
+    for i in reversed(range(len(rows))):
+        rows[i] = lowest = min(rows[i], lowest)
+        lowest -= 16
+    for (x, _, point), row in zip(ordered, rows, strict=True):
+        yield Label(x, row, f"{point.label} {100 * point.top1:.1f}%", 12, COLOURS[point.kind], bold=True)
 
 
 def legend(x: float, y: float, entries: Sequence[tuple[str, str, str]]) -> Iterator[Item]:
