@@ -5,7 +5,7 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo test lint unit utd utd-seeds bench-search bench-op bench-train bench-infer bench-data profile-step sanitize official-weights clean
+.PHONY: demo test lint unit utd utd-seeds planted bench-search bench-op bench-train bench-infer bench-data profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -32,6 +32,10 @@ utd: .venv/package
 utd-seeds: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/utd.py --data $(UTD) --out $(RUN_DIR)/utd --seeds 0 1 2 --random 3 \
 	    --result benchmarks/results/utd_seeds.json
+
+# Does the search find what is known beforehand? One thread, about 25 minutes.
+planted: .venv/package
+	$(BIN)/python benchmarks/planted_problems.py --out benchmarks/results/planted.json
 
 bench-search: .venv/package
 	$(BIN)/python benchmarks/supernet_cost.py --out benchmarks/results/supernet_cost.json
