@@ -149,9 +149,11 @@ def test_modules_of_sub_layers_have_their_shapes() -> None:
 def test_a_very_small_space_on_this_cpu() -> None:
     space = small_space()
     lines: list[str] = []
+    state = torch.random.get_rng_state()
     table = measure_table(
         space, TorchStopwatch("cpu"), machine="this", threads=1, versions={"torch": "x"}, notify=lines.append
     )
+    assert torch.equal(torch.random.get_rng_state(), state)
     assert "sub-layers measured" in lines[0]
     assert (table.device, table.machine, table.threads, table.clip, table.space) == (
         "cpu",
@@ -177,7 +179,7 @@ def test_sub_layers_and_networks_in_openvino() -> None:
     shapes = network_sub_layers(spec)
     ms = stopwatch.sub_layers(shapes, space.clip.frames, 5)
     assert len(ms) == len(shapes)
-    assert all(value >= 0 for value in ms)
+    assert all(value > 0 for value in ms)
     # Nodes are counted without what a request costs, which is most of so small a network.
     assert 0 < sum(ms) < 5 * stopwatch.networks([spec])[0]
 

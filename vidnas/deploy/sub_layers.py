@@ -37,8 +37,10 @@ class BlockStep(nn.Module):
 
 def make_sub_layer(shape: SubLayer, frames: int) -> Runnable:
     """The sub-layer as networks execute it for one clip, with random weights and inputs in channels_last_3d."""
-    module, entering = _module(shape, frames)
-    inputs = tuple(_map(channels, frames, side) for channels, side in entering)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module, entering = _module(shape, frames)
+        inputs = tuple(_map(channels, frames, side) for channels, side in entering)
     return Runnable(module.eval().to(memory_format=torch.channels_last_3d), inputs)
 
 
