@@ -14,7 +14,7 @@ from vidnas.search.alpha import AlphaSearch, AlphaSettings, alpha_lr_by_rule
 from vidnas.search.baselines import random_search
 from vidnas.search.budget import Budget
 from vidnas.search.derive import derive
-from vidnas.search.tabular import Table, TabularProblem, TabularScorer, read_table
+from vidnas.search.tabular import ColumnCosts, Table, TabularProblem, TabularScorer, read_table
 
 SIZES = (3, 2, 4)
 
@@ -141,6 +141,19 @@ def test_scores_are_a_function_of_seed_and_call() -> None:
     assert [again(choices) for _ in range(3)] == calls
     assert other(choices) not in calls
     assert calls[0] != calls[1]
+
+
+def test_scores_know_nothing_of_the_draws_under_the_same_seed() -> None:
+    """Where both came from one stream, the second digit and the first score would go together."""
+    accuracies = np.full((3, 3), 0.5)
+    budget = Budget(ColumnCosts("none", np.ones((3, 3))), 1)
+    found = [
+        (*one.choice, one.score)
+        for seed in range(500)
+        for one in random_search(TabularScorer(accuracies, 20, seed), [budget], 1, seed)
+    ]
+    # Five standard errors of a correlation over 500 pairs.
+    assert abs(np.corrcoef(np.array(found).T)[2, :2]).max() < 5 / np.sqrt(len(found))
 
 
 def test_nobody_and_everybody_right_are_finite() -> None:

@@ -157,7 +157,8 @@ class TabularScorer:
 
     def __call__(self, choices: Sequence[Choice]) -> list[float]:
         """Scores of one batch of images."""
-        rng = np.random.default_rng((self.seed, self.calls))
+        # A spawn key shares no stream with the searches, which draw from (seed, step) under the same seed.
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(self.calls,)))
         self.calls += 1
         self.queries += len(choices)
         hits = rng.binomial(self.images, _look_up(self.accuracies, choices))
