@@ -20,8 +20,10 @@ from vidnas.data.sampler import StepBatches
 from vidnas.engine.candidates import Judged, judge, probable_candidates
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.search_config import Schedule, SearchConfig
-from vidnas.engine.supernet_search import SearchFolder, SupernetSearch, make_fabric, run_search
+from vidnas.engine.search_folder import SearchFolder
+from vidnas.engine.supernet_search import SupernetSearch, run_search
 from vidnas.engine.train import fresh_network
+from vidnas.engine.trainer import make_fabric
 from vidnas.search.budget import Budget
 
 CPU = torch.device("cpu")
@@ -104,7 +106,7 @@ def search(task: Task, seed: int, steps: int, options: Sequence[Option] = OPTION
     budget = planted_budget(space, task)
     weights, alpha = clips(task, seed, WEIGHTS), clips(task, seed, ALPHA)
     schedule = config.schedule(WEIGHTS.number // BATCH)
-    job = SupernetSearch(space, [budget], schedule, config, make_fabric(config, CPU))
+    job = SupernetSearch(space, [budget], schedule, config, make_fabric(CPU, config.precision))
     mean_cost = _run(job, weights, alpha, schedule)
     judged = _judge(job, budget, weights, clips(task, seed, HOLDOUT))
     distribution = job.alpha.distribution

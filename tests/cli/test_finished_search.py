@@ -31,7 +31,7 @@ def test_baselines_have_as_many_evaluations_and_candidates(finished_run: Path) -
         assert baseline["architectures"] * baseline["batches"] == baseline["evaluations"]
         assert evaluations - baseline["batches"] < baseline["evaluations"] <= evaluations
         assert len(baseline["candidates"]) == len(record["candidates"]) == 2
-        assert all(candidate["macs"] <= 1e6 for candidate in baseline["candidates"])
+        assert all(candidate["cost"]["macs"] <= 1e6 for candidate in baseline["candidates"])
         scores = [candidate["holdout_log_likelihood"] for candidate in baseline["candidates"]]
         assert scores == sorted(scores, reverse=True)
 
@@ -65,8 +65,8 @@ def test_a_family_is_derived_inherited_and_trained_once(own_run: Path, capsys: p
         spec = ArchSpec.load(folder / "searched.json")
         record = json.loads((folder / "result.json").read_text())
         assert space.encode(spec) == tuple(record["choice"])
-        assert network_cost(spec).macs == record["macs"] <= target
-        assert all(0.8 * target <= candidate["macs"] <= target for candidate in record["candidates"])
+        assert network_cost(spec).macs == record["cost"]["macs"] <= target
+        assert all(0.8 * target <= candidate["cost"]["macs"] <= target for candidate in record["candidates"])
         best = max(record["candidates"], key=lambda candidate: candidate["holdout_log_likelihood"])
         assert best["choice"] == record["choice"]
         assert {name for candidate in record["candidates"] for name in candidate["from"]} == {"k-best", "evolution"}

@@ -59,13 +59,13 @@ def test_a_run_is_never_written_over(videos: Path, tmp_path: Path, capsys: pytes
     rows = (fewer / "train.csv").read_text().splitlines(keepends=True)
     (fewer / "train.csv").write_text("".join(rows[:-1]))
     others = {
-        "target_macs": command("search", videos, tmp_path / "run", "--target-macs", "0.9M"),
-        "space": command("search", videos, tmp_path / "run", "--clip", "4x28"),
-        "weights list": command("search", fewer, tmp_path / "run"),
-        "search.shards": command("search", videos, tmp_path / "run", "--search.shards", "2"),
+        "was saved with targets ": command("search", videos, tmp_path / "run", "--target-macs", "0.9M"),
+        "was saved with space ": command("search", videos, tmp_path / "run", "--clip", "4x28"),
+        "its training list is not the one of ": command("search", fewer, tmp_path / "run"),
+        "was saved with search.shards ": command("search", videos, tmp_path / "run", "--search.shards", "2"),
     }
     for what, other in others.items():
-        assert f"was saved with {what} " in fails(capsys, [*other, "--resume"])
+        assert what in fails(capsys, [*other, "--resume"])
 
 
 def test_dry_run_trains_nothing(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +161,7 @@ def test_whole_job_on_two_processes(videos: Path, tmp_path: Path) -> None:
         (3, [], "search.batch_size: must be a multiple of 3"),
         (2, ["--search.stepz", "3"], "did you mean --search.steps?"),
         (2, ["--space", "tinny"], "did you mean tiny"),
-        (2, ["--search.weight_mode", "streamed"], "uniform or two_pass where there are several shards or processes"),
+        (2, ["--search.weight_mode", "streamed"], "another than streamed where there are several shards or processes"),
     ],
 )
 def test_bad_input_of_several_processes_is_one_line(

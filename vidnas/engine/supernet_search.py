@@ -13,11 +13,12 @@ import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
-from vidnas.data.dataset import Batch
+from vidnas.data.dataset import UNREADABLE, Batch
 from vidnas.engine.inactive import step_where_used
 from vidnas.engine.interrupt import Interrupted, StopSignals
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.processes import (
+    add_up,
     add_up_gradients,
     is_first_process,
     largest,
@@ -230,8 +231,10 @@ def run_search(
                 found: list[Entry] = []
                 number = schedule.alpha_step(search.step)
                 if number is not None:
-                    record = search.alpha_step(number, together(next, alphas))
-                    found = entries(record, search.config.score_batch_size)
+                    batch = together(next, alphas)
+                    record = search.alpha_step(number, batch)
+                    readable = add_up((batch.labels != UNREADABLE).sum(dtype=torch.float64))
+                    found = entries(record, int(readable))
                     line |= _alpha_line(record, search)
                 together(journal.add, line, found)
                 search.step += 1

@@ -132,7 +132,7 @@ class SearchData:
                 world_size=process_count(),
                 clips_per_video=clips_per_video,
             )
-            return map(Batch.readable, make_loader(clips, batches, self.workers))
+            return make_loader(clips, batches, self.workers)
 
         return start_at
 
