@@ -65,7 +65,7 @@ class Task(ABC):
         return (self.twins[0].make(cells) if label else cells), label
 
     def insufficient(self, option: Option) -> bool:
-        """Whether it is proved that this network can only guess."""
+        """Whether it is proved that training this network does not get beyond guessing."""
         return any(twin.unseen_by(option) for twin in self.twins)
 
 
@@ -196,12 +196,13 @@ def left_inverted(cells: Cells) -> Cells:
 
 
 class Far(Task):
-    """Two patches at the left and right ends of a still picture, of the same brightness or not; attention.
+    """Two patches at the left and right ends of a still picture, both bright or both dark, or one of each; attention.
 
     Cheaper, and dearer without attention: no window, 5 x 5 at most, holds cells of both patches, so the number that
     the head gets is a sum of what the left and the right patch give, and the logits are linear in it. Each patch alone
     is as likely bright as dark in both classes, so the mean of the sum is the same in both. The loss is convex in the
-    slope of the logits, and its derivative at slope 0 is then 0: the best is to guess, at a loss of ln 2.
+    slope of the logits, and its derivative at slope 0 is then 0: the best is to guess, at a loss of ln 2. Accuracy
+    says less: logits that hardly differ can have a threshold that is right for up to three of the four combinations.
     With attention: GloRe multiplies what a position shows with means over all positions, so one channel can hold the
     product of the two brightnesses. A cell shows its brightness, so s = 1 and t = 1 are enough.
     """
