@@ -16,7 +16,7 @@ from torch.distributed import TCPStore
 from vidnas.cli.main import main
 from vidnas.errors import EndedElsewhere, VidnasError
 
-TIMEOUT_SEC = 60
+TIMEOUT_SEC = 120
 
 
 class Ranks:
