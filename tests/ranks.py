@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -71,6 +72,8 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
 
 
 def _run(environment: dict[str, str], output: Path, work: Callable[..., object], args: tuple[Any, ...]) -> None:
+    # The fork server is deaf if the first to need it was a loader with workers (`vidnas.data.datamodule`).
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(file, stream)
