@@ -48,8 +48,12 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
 def judge(predicted: Sequence[float], measured: Sequence[float]) -> dict[str, float]:
     """Relative errors and rank correlation."""
     errors = relative_errors(predicted, measured)
+    common = np.median(np.array(predicted) / np.array(measured))
     return {
         "mean_error": float(errors.mean()),
+        # What is left of it if all predictions are divided by one factor: a machine that became slower or faster.
+        "mean_error_less_a_factor": float(relative_errors(np.array(predicted) / common, measured).mean()),
+        "factor": float(common),
         "largest_error": float(errors.max()),
         "rank_correlation": rank_correlation(predicted, measured),
     }
@@ -83,6 +87,8 @@ def compare(name: str, device: Device, networks: int) -> dict[str, Any]:
         "sub_layers_measured": sum(len(curve.points) for curve in table.curves),
         "sub_layers_reached": sum(map(len, reached_shapes(space).values())),
         "held_out_error": table.held_out_error,
+        "fit_error": table.fit_error,
+        "scale": table.scale,
         "overhead_ms_per_block": table.overhead_ms,
         "networks": networks,
         "ms_range": [float(measured.min()), float(measured.max())],
@@ -94,7 +100,8 @@ def compare(name: str, device: Device, networks: int) -> dict[str, Any]:
     }
     for method in ("table", "macs"):
         print(
-            f"{space.name} on {device}, {method}: off by {row[method]['mean_error']:.1%} on average, at most "
+            f"{space.name} on {device}, {method}: off by {row[method]['mean_error']:.1%} on average "
+            f"({row[method]['mean_error_less_a_factor']:.1%} less a factor of {row[method]['factor']:.3f}), at most "
             f"{row[method]['largest_error']:.1%}, rank correlation {row[method]['rank_correlation']:.3f}",
             flush=True,
         )

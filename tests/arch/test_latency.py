@@ -80,12 +80,12 @@ def test_it_covers_what_lies_between_and_nothing_else() -> None:
         assert not measured.covers(channels)
 
 
-def test_a_network_is_the_sum_of_its_sub_layers_and_the_overhead_of_its_blocks() -> None:
+def test_a_network_is_its_scaled_sub_layers_and_the_overhead_of_its_blocks() -> None:
     space = small_space()
     table = planted_table(space, overhead_ms=0.0)
     spec = space.decode(space.largest())
-    with_overhead = table.model_copy(update={"overhead_ms": 0.25})
-    assert with_overhead.network_ms(spec) == pytest.approx(table.network_ms(spec) + 0.25 * 3)
+    fitted = table.model_copy(update={"scale": 0.5, "overhead_ms": 0.25})
+    assert fitted.network_ms(spec) == pytest.approx(0.5 * table.network_ms(spec) + 0.25 * 3)
 
 
 def test_what_was_not_measured_is_refused() -> None:

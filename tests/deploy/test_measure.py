@@ -22,12 +22,12 @@ from vidnas.search.spaces.scaled import tiny_space
 
 
 class MadeUpMachine:
-    """Takes what a formula says, and `overhead_ms` more for each block of a network."""
+    """Takes what a formula says; in a network `scale` times that, and `overhead_ms` more for each block."""
 
     device: Device = "cpu"
 
-    def __init__(self, overhead_ms: float, *, bend: float = 0.0) -> None:
-        self.overhead_ms = overhead_ms
+    def __init__(self, overhead_ms: float, *, scale: float = 1.0, bend: float = 0.0) -> None:
+        self.overhead_ms, self.scale = overhead_ms, scale
         self.bend = bend
         self.asked: list[SubLayer] = []
         self.fewest_together = 10**9
@@ -46,7 +46,8 @@ class MadeUpMachine:
         return [self.ms(shape) for shape in shapes]
 
     def networks(self, specs: Sequence[ArchSpec]) -> list[float]:
-        return [sum(map(self.ms, network_sub_layers(s))) + self.overhead_ms * number_of_blocks(s) for s in specs]
+        sums = [self.scale * sum(map(self.ms, network_sub_layers(spec))) for spec in specs]
+        return [ms + self.overhead_ms * number_of_blocks(spec) for ms, spec in zip(sums, specs, strict=True)]
 
     def network_call(self, spec: ArchSpec, clip: ClipSpec, batch_size: int = 1) -> Call:
         raise NotImplementedError
@@ -58,13 +59,16 @@ def filled(space: Space, stopwatch: Stopwatch, **options: float) -> LatencyTable
     )
 
 
-def test_what_the_formula_says_is_found_from_few_shapes() -> None:
-    space, machine = tiny_space(), MadeUpMachine(overhead_ms=0.07)
+@pytest.mark.parametrize(("scale", "overhead_ms"), [(1.0, 0.07), (0.6, -0.01), (1.3, 0.0)])
+def test_what_the_formula_says_is_found_from_few_shapes(scale: float, overhead_ms: float) -> None:
+    space, machine = tiny_space(), MadeUpMachine(overhead_ms, scale=scale)
     table = filled(space, machine)
     reached = {SubLayer(layer, shape) for layer, shapes in reached_shapes(space).items() for shape in shapes}
     assert set(machine.asked) <= reached
     assert len(set(machine.asked)) == sum(len(curve.points) for curve in table.curves) < 0.6 * len(reached)
-    assert table.overhead_ms == pytest.approx(0.07)
+    assert table.scale == pytest.approx(scale)
+    assert table.overhead_ms == pytest.approx(overhead_ms, abs=1e-9)
+    assert table.fit_error < 1e-8
     assert table.held_out_error < 1e-9
     choices = spread_choices(space, 20, seed=5)
     truth = machine.networks([space.decode(choice) for choice in choices])
@@ -114,6 +118,17 @@ def test_calls_take_turns_and_a_few_disturbances_do_not_count() -> None:
     assert all(sorted(order) == [0, 1, 2, 3] for order in rounds)
     assert len({tuple(order) for order in rounds}) > 1
     assert len(calls) == 40
+
+
+def test_of_several_calls_in_a_row_the_first_does_not_count() -> None:
+    calls: list[int] = []
+
+    def call() -> float:
+        calls.append(len(calls))
+        return float(calls[-1] % 3)
+
+    assert in_turns([call, call], rounds=2, warm_up=1, in_a_row=3) == [[1.0, 2.0] * 2] * 2
+    assert len(calls) == 18
 
 
 @pytest.mark.parametrize(("number", "least"), [(0, 5), (3, 5), (5, 5), (9, 5), (103, 10)])

@@ -118,10 +118,12 @@ class LatencyTable(Document):
         versions: of what was measured with.
         clip: frames and size that one call saw, one clip at a time.
         space: the space that it was made for, by name; it serves others that reach no further.
-        overhead_ms: added per MBConv block; fitted on whole networks.
+        scale: of the sub-layers' milliseconds in a network; fitted on whole networks with `overhead_ms`. Sub-layers that
+            are timed one by one find other caches, and counting them takes time of its own.
+        overhead_ms: added per MBConv block.
         took_sec: how long measuring took.
         held_out_error: mean relative error of the look-up where it was checked and then refined.
-        fit_error: mean relative error on the networks that the overhead was fitted on.
+        fit_error: mean relative error on the networks that scale and overhead were fitted on.
         curves: one per layer.
     """
 
@@ -134,6 +136,7 @@ class LatencyTable(Document):
     versions: Mapping[str, str]
     clip: ClipSpec
     space: str
+    scale: Annotated[float, Field(gt=0)] = 1.0
     overhead_ms: float
     took_sec: Annotated[float, Field(ge=0)]
     held_out_error: Annotated[float, Field(ge=0)]
@@ -155,7 +158,7 @@ class LatencyTable(Document):
         return {}
 
     def ms(self, sub_layer: SubLayer) -> float:
-        """Milliseconds of a sub-layer.
+        """Milliseconds of a sub-layer as part of a network.
 
         Raises:
             VidnasError: the table does not cover it.
@@ -164,7 +167,7 @@ class LatencyTable(Document):
         if known is None:
             self.check_covers([sub_layer], "what is asked for")
             known = self._known[sub_layer] = self._by_layer[sub_layer.layer].ms(sub_layer.channels)
-        return known
+        return self.scale * known
 
     def unit_ms(self, unit: BlockPlan | GloRePlan, side: int) -> float:
         """Milliseconds of a block (with its overhead) or attention unit that a map of this side enters."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vidnas.arch.latency import Curve, LatencyTable, Point, relative_errors
 from vidnas.arch.sub_layers import Kind, Layer, SubLayer, network_sub_layers, number_of_blocks
@@ -14,6 +15,7 @@ from vidnas.search.latency_costs import reached_shapes, spread_choices
 from vidnas.search.space import Space
 
 Channels = tuple[int, ...]
+Floats = NDArray[np.float64]
 Notify = Callable[[str], None]
 # Shapes of a layer that are measured at first; depthwise time follows from one number of channels.
 _FIRST: Mapping[Kind, int] = {"depthwise": 5, "attention": 12}
@@ -27,8 +29,8 @@ _ROUNDS = 3
 _REFINED_SHARE = 0.25
 _NEAR, _FAR = 2, 2
 _NOISE = 0.03
-# Whole networks that the overhead is fitted on.
-_NETWORKS = 8
+# Whole networks that scale and overhead are fitted on.
+_NETWORKS = 16
 
 
 def measure_table(
@@ -76,15 +78,28 @@ def measure_table(
     networks_ms = np.array(stopwatch.networks(specs))
     sums_ms = np.array([table.network_ms(spec) for spec in specs])
     blocks = np.array([number_of_blocks(spec) for spec in specs])
-    overhead_ms = float(np.median((networks_ms - sums_ms) / blocks))
-    fit_error = float(relative_errors(sums_ms + overhead_ms * blocks, networks_ms).mean())
+    scale, overhead_ms = _fit(sums_ms, blocks, networks_ms)
+    fit_error = float(relative_errors(scale * sums_ms + overhead_ms * blocks, networks_ms).mean())
     took_sec = time.perf_counter() - start
     notify(
         f"latency on {stopwatch.device}: {fill.number} of {fill.reachable} sub-layers measured in {took_sec:.0f} s; "
         f"where it was checked the look-up was off by {table.held_out_error:.1%}, on {len(specs)} networks by "
         f"{fit_error:.1%}"
     )
-    return table.model_copy(update={"overhead_ms": overhead_ms, "fit_error": fit_error, "took_sec": took_sec})
+    fitted = {"scale": scale, "overhead_ms": overhead_ms, "fit_error": fit_error, "took_sec": took_sec}
+    return table.model_copy(update=fitted)
+
+
+def _fit(sums_ms: Floats, blocks: NDArray[np.int64], networks_ms: Floats) -> tuple[float, float]:
+    """Scale and overhead of least squared relative error; no scale but 1 where the sums are nearly all alike.
+
+    Where the best scale is not above zero, the networks say nothing of it.
+    """
+    columns = np.stack([sums_ms, blocks], axis=1) / networks_ms[:, None]
+    solved, _, rank, _ = np.linalg.lstsq(columns, np.ones(len(networks_ms)), rcond=None)
+    if rank == 2 and solved[0] > 0:
+        return float(solved[0]), float(solved[1])
+    return 1.0, float(np.median((networks_ms - sums_ms) / blocks))
 
 
 class _Fill:

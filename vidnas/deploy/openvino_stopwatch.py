@@ -15,7 +15,7 @@ from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
 from vidnas.deploy.fold import fold_norms
 from vidnas.deploy.formats import FORMATS, require_packages
-from vidnas.deploy.stopwatch import LEAST_ROUNDS, Call, in_turns, parts, undisturbed
+from vidnas.deploy.stopwatch import LEAST_ROUNDS, NETWORK_CALLS, Call, in_turns, parts, undisturbed
 from vidnas.deploy.sub_layers import make_sub_layer
 from vidnas.deploy.torch_stopwatch import random_clips, random_network
 from vidnas.nn.backends import use_backend
@@ -57,7 +57,8 @@ class OpenVinoStopwatch:
 
     def networks(self, specs: Sequence[ArchSpec]) -> list[float]:
         """See `Stopwatch`."""
-        return [undisturbed(times) for times in in_turns([self.network_call(spec, spec.clip) for spec in specs])]
+        calls = [self.network_call(spec, spec.clip) for spec in specs]
+        return [undisturbed(times) for times in in_turns(calls, in_a_row=NETWORK_CALLS)]
 
     def network_call(self, spec: ArchSpec, clip: ClipSpec, batch_size: int = 1) -> Call:
         """See `Stopwatch`."""

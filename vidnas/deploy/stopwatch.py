@@ -16,6 +16,8 @@ Call = Callable[[], float]
 # Rounds of calls in turns: as many as fit into the time, within these bounds.
 LEAST_ROUNDS, MOST_ROUNDS = 15, 60
 _TURNS_SEC = 3.0
+# Calls of a whole network in a turn: the first finds caches that other networks have filled and does not count.
+NETWORK_CALLS = 3
 
 
 class Stopwatch(Protocol):
@@ -31,7 +33,7 @@ class Stopwatch(Protocol):
         ...
 
     def networks(self, specs: Sequence[ArchSpec]) -> list[float]:
-        """Milliseconds of each network for a clip of its own, in turns."""
+        """Milliseconds of each network for a clip of its own, in turns of a few calls each."""
         ...
 
     def network_call(self, spec: ArchSpec, clip: ClipSpec, batch_size: int = 1) -> Call:
@@ -43,10 +45,16 @@ class Stopwatch(Protocol):
         ...
 
 
-def in_turns(calls: Sequence[Call], rounds: int | None = None, warm_up: int = 2) -> list[list[float]]:
+def in_turns(
+    calls: Sequence[Call], rounds: int | None = None, warm_up: int = 2, in_a_row: int = 1
+) -> list[list[float]]:
     """Milliseconds of every call in every round; each round has an order of its own.
 
-    Without a number of rounds there are `LEAST_ROUNDS` to `MOST_ROUNDS`, as time allows.
+    Args:
+        calls: what is timed.
+        rounds: default `LEAST_ROUNDS` to `MOST_ROUNDS`, as time allows.
+        warm_up: rounds before them that do not count.
+        in_a_row: calls in a turn; if there are several, all but the first count.
     """
     times: list[list[float]] = [[] for _ in calls]
     start = time.perf_counter()
@@ -55,9 +63,9 @@ def in_turns(calls: Sequence[Call], rounds: int | None = None, warm_up: int = 2)
         if rounds is None and done >= LEAST_ROUNDS and time.perf_counter() - start > _TURNS_SEC:
             break
         for i in random.Random(number).sample(range(len(calls)), len(calls)):
-            ms = calls[i]()
+            ms = [calls[i]() for _ in range(in_a_row)]
             if done >= 0:
-                times[i].append(ms)
+                times[i] += ms[1:] or ms
     return times
 
 

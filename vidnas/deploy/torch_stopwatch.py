@@ -9,7 +9,7 @@ from torch import Tensor
 from vidnas.arch.latency import Device
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
-from vidnas.deploy.stopwatch import Call, in_turns, parts, undisturbed
+from vidnas.deploy.stopwatch import NETWORK_CALLS, Call, in_turns, parts, undisturbed
 from vidnas.deploy.sub_layers import Runnable, make_sub_layer
 from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build
@@ -44,7 +44,8 @@ class TorchStopwatch:
 
     def networks(self, specs: Sequence[ArchSpec]) -> list[float]:
         """See `Stopwatch`."""
-        return [undisturbed(times) for times in in_turns([self.network_call(spec, spec.clip) for spec in specs])]
+        calls = [self.network_call(spec, spec.clip) for spec in specs]
+        return [undisturbed(times) for times in in_turns(calls, in_a_row=NETWORK_CALLS)]
 
     def network_call(self, spec: ArchSpec, clip: ClipSpec, batch_size: int = 1) -> Call:
         """See `Stopwatch`."""
