@@ -118,8 +118,8 @@ class LatencyTable(Document):
         versions: of what was measured with.
         clip: frames and size that one call saw, one clip at a time.
         space: the space that it was made for, by name; it serves others that reach no further.
-        scale: of the sub-layers' milliseconds in a network; fitted on whole networks with `overhead_ms`. Sub-layers that
-            are timed one by one find other caches, and counting them takes time of its own.
+        scale: of the sub-layers' milliseconds in a network; fitted on whole networks with `overhead_ms`. Timed one by
+            one they find other caches, and counting them takes time of its own.
         overhead_ms: added per MBConv block.
         took_sec: how long measuring took.
         held_out_error: mean relative error of the look-up where it was checked and then refined.
