@@ -4,7 +4,7 @@
 
 The paper's claim: with naive windows small networks train more than large ones, so that the search collapses to
 networks below the target (1.7 of 2.0 G) that are worse in the end. The setting was fixed before any of these seeds was
-run: the task of search_modes.py, a space of seven widths per group, a fifth of the steps for the weights alone, and a
+run: the task of motion_task.py, a space of seven widths per group, a fifth of the steps for the weights alone, and a
 target at three quarters of the largest architecture, so that it hardly binds. Eight seeds for each kind of window; they
 share data, seeds and all other settings, so differences are paired. Of every search is measured
 
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from machine import save
-from search_modes import CLASSES, SEARCH, Task, kept, mean_se
+from machine import kept, mean_se, save
+from motion_task import CLASSES, SEARCH, Task
 
 from vidnas.arch.spec import ClipSpec, HeadSpec, StemSpec
 from vidnas.engine.runtime import tune_allocator

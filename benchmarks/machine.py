@@ -1,9 +1,9 @@
-"""What every benchmark needs: the limits of the machine, timing in turns, a result file."""
+"""What every benchmark needs: limits of the machine, timing in turns, means, files of parts and of results."""
 
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -73,3 +73,20 @@ def save(path: Path, command: str, record: Mapping[str, Any]) -> None:
     full = {"command": command, "date": date.today().isoformat(), "versions": versions(), **record}
     path.write_text(json.dumps(full, indent=2) + "\n")
     print(f"results: {path}")
+
+
+def kept(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was computed before, or now."""
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(compute()))
+        part.rename(path)
+        print(path.name, flush=True)
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record
+
+
+def mean_se(values: Sequence[float]) -> dict[str, float]:
+    """Mean and its standard error."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return {"mean": statistics.mean(values), "se": error}

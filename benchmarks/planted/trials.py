@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from planted.networks import CELL, OPTIONS, choice_of, option_of, planted_budget
 from planted.tasks import Option, Task
 from vidnas.data.dataset import Batch
 from vidnas.data.sampler import StepBatches
-from vidnas.engine.candidates import Judged, judge, probable_candidates
+from vidnas.engine.candidates import found_otherwise, judge, probable_candidates
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.search_config import Schedule, SearchConfig
 from vidnas.engine.search_folder import SearchFolder
@@ -60,20 +60,12 @@ def batches(part: Batch, seed: int, steps: int, start: int = 0) -> Iterator[Batc
         yield Batch(_last(part.clips[places]), part.labels[places], part.indices[places])
 
 
-def search_config(seed: int, steps: int) -> SearchConfig:
+def search_config(seed: int, steps: int, **settings: Any) -> SearchConfig:
     """The defaults but for the length, the learning rate and two architectures per step on the weights."""
-    return SearchConfig(
-        steps=steps,
-        batch_size=BATCH,
-        lr=LR,
-        weight_samples=2,
-        alpha_lr=0.025,
-        min_effective=0.25,
-        beta=1.0,
-        seed=seed,
-        device="cpu",
-        checkpoint_every_steps=steps,
+    fixed = SearchConfig(
+        steps=steps, batch_size=BATCH, lr=LR, weight_samples=2, seed=seed, device="cpu", checkpoint_every_steps=steps
     )
+    return replace(fixed, **settings)
 
 
 @dataclass(frozen=True)
@@ -99,26 +91,61 @@ class Searched:
     cpu_sec: float
 
 
-def search(task: Task, seed: int, steps: int, options: Sequence[Option] = OPTIONS) -> Searched:
-    """Search with the planted network's cost as the budget."""
+@dataclass(frozen=True)
+class Job:
+    """A search after its last step.
+
+    Attributes:
+        search: supernet and alpha.
+        budget: the planted network's cost.
+        norm_clips: batches to estimate norm statistics from.
+        mean_cost: of the last step's samples.
+        cpu_sec: seconds of one thread, clips included.
+    """
+
+    search: SupernetSearch
+    budget: Budget
+    norm_clips: list[Tensor]
+    mean_cost: float
+    cpu_sec: float
+
+
+def run(task: Task, config: SearchConfig, options: Sequence[Option] = OPTIONS) -> Job:
+    """All steps of a search with the planted network's cost as the budget."""
     start = time.process_time()
-    config, space = search_config(seed, steps), task_space(task, options)
+    seed, space = config.seed, task_space(task, options)
     budget = planted_budget(space, task)
     weights, alpha = clips(task, seed, WEIGHTS), clips(task, seed, ALPHA)
     schedule = config.schedule(WEIGHTS.number // BATCH)
     job = SupernetSearch(space, [budget], schedule, config, make_fabric(CPU, config.precision))
     mean_cost = _run(job, weights, alpha, schedule)
-    judged = _judge(job, budget, weights, clips(task, seed, HOLDOUT))
-    distribution = job.alpha.distribution
+    norm_clips = [batch.clips for batch in batches(weights, seed + 2, config.norm_batches)]
+    return Job(job, budget, norm_clips, mean_cost, time.process_time() - start)
+
+
+def search(task: Task, seed: int, steps: int, options: Sequence[Option] = OPTIONS) -> Searched:
+    """Search, and derive as vidnas does."""
+    job = run(task, search_config(seed, steps), options)
+    start = time.process_time()
+    distribution, space = job.search.alpha.distribution, job.search.supernet.space
+    candidates = probable_candidates(distribution, [job.budget], job.search.config.candidates)
+    holdout = clips(task, seed, HOLDOUT)
+    judged = judge(job.search.supernet, candidates, job.norm_clips, [holdout], CPU)[0]
     return Searched(
         derived=option_of(space, judged.derived.choice),
         top1=judged.top1,
         most_probable=option_of(space, distribution.most_probable()),
-        planted_probability=float(distribution.log_prob([choice_of(space, task.planted)]).exp()),
+        planted_probability=planted_probability(job, task),
         entropy_share=distribution.entropy() / distribution.initial_entropy,
-        mean_cost_share=mean_cost / budget.target,
-        cpu_sec=time.process_time() - start,
+        mean_cost_share=job.mean_cost / job.budget.target,
+        cpu_sec=job.cpu_sec + time.process_time() - start,
     )
+
+
+def planted_probability(job: Job, task: Task) -> float:
+    """P(planted) under alpha."""
+    choice = choice_of(job.search.supernet.space, task.planted)
+    return float(job.search.alpha.distribution.log_prob([choice]).exp())
 
 
 def _run(job: SupernetSearch, weights: Batch, alpha: Batch, schedule: Schedule) -> float:
@@ -143,11 +170,29 @@ def _run(job: SupernetSearch, weights: Batch, alpha: Batch, schedule: Schedule) 
     return mean_cost
 
 
-def _judge(job: SupernetSearch, budget: Budget, weights: Batch, holdout: Batch) -> Judged:
-    config = job.config
-    candidates = probable_candidates(job.alpha.distribution, [budget], config.candidates)
-    norm_clips = [batch.clips for batch in batches(weights, config.seed + 2, config.norm_batches)]
-    return judge(job.supernet, candidates, norm_clips, [holdout], CPU)[0]
+def separation(scores: Mapping[Option, float], task: Task) -> float:
+    """Share of pairs of a network that can and one that cannot in which the former has the higher score."""
+    can = np.array([score for option, score in scores.items() if not task.insufficient(option)])
+    cannot = np.array([score for option, score in scores.items() if task.insufficient(option)])
+    differences = can[:, None] - cannot
+    return float(((differences > 0) + 0.5 * (differences == 0)).mean())
+
+
+def holdout_scores(job: Job, task: Task) -> tuple[dict[Option, float], dict[Option, float]]:
+    """Log-likelihood of every network on the holdout with the shared weights.
+
+    Returns:
+        With norm statistics estimated anew for each, and with those of the batch that is scored, as alpha sees it.
+    """
+    search, space = job.search, job.search.supernet.space
+    choices = [choice_of(space, option) for option in OPTIONS]
+    holdout = clips(task, search.config.seed, HOLDOUT)
+    every = found_otherwise(choices, search.alpha.distribution, [job.budget])
+    judged = judge(search.supernet, every, job.norm_clips, [holdout], CPU)
+    anew = {option_of(space, one.derived.choice): one.log_likelihood for one in judged}
+    search.supernet.eval()
+    of_batches = [search.scorer(batch)(choices) for batch in batches(holdout, 0, HOLDOUT.number // BATCH)]
+    return anew, dict(zip(OPTIONS, map(sum, zip(*of_batches, strict=True)), strict=True))
 
 
 class Trained(NamedTuple):

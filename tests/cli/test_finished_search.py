@@ -18,6 +18,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.cli.main import main
 from vidnas.search.archive import read
+from vidnas.search.costs import CostTable
 from vidnas.search.rank_correlation import kendall
 from vidnas.search.space import Space
 from vidnas.search.supernet import Supernet
@@ -96,6 +97,21 @@ def test_unreachable_targets_are_one_line_with_the_range(own_run: Path, capsys: 
         assert line.count("MACs") == 3, "the target and both ends of the range"
     assert not (own_run / "derived").exists()
     assert "write multiply-adds" in fails(capsys, ["derive", str(own_run), "--targets", "1M,"])
+    assert "write milliseconds" in fails(capsys, ["derive", str(own_run), "--targets", "1M", "--metric", "ms"])
+    for verb in (["derive", str(own_run), "--targets", "3ms"], ["pareto", str(own_run)]):
+        assert "the search had no budget in milliseconds" in fails(capsys, [*verb, "--metric", "ms"])
+
+
+def test_a_family_by_parameters(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = CostTable.of(Space.load(own_run / "search" / "space.json"), "params")
+    least, most = table.cheapest()[1], table.dearest()[1]
+    target = round((least + most) / 2)
+    assert main(["derive", str(own_run), "--targets", str(target), "--metric", "params", "--evaluations", "12"]) == 0
+    assert "M params @ 4x24x24  " in capsys.readouterr().out
+    (folder,) = (own_run / "derived").glob("*_params")
+    spec, record = ArchSpec.load(folder / "searched.json"), json.loads((folder / "result.json").read_text())
+    assert network_cost(spec).params == record["cost"]["params"] <= target == record["target"]
+    assert all(candidate["cost"]["params"] <= target for candidate in record["candidates"])
 
 
 def test_the_front_is_what_nothing_judged_beats(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,10 @@ from vidnas.pipeline.rank import RankSettings
 
 def test_a_target_has_one_name_however_it_is_written():
     for texts, name in ((("0.5G", "500M", "5e8"), "500M"), (("2G", "2000M"), "2G"), (("1500k", "1.5M"), "1.5M")):
-        assert {target_label(parse_amount(text)) for text in texts} == {name}
-    assert target_label(999.0) == "999"
+        assert {target_label("macs", parse_amount(text)) for text in texts} == {name}
+    assert target_label("macs", 999.0) == "999"
+    assert target_label("params", 1.5e6) == "1.5M_params"
+    assert (target_label("ms", 30.0), target_label("ms", 0.25)) == ("30ms", "0.25ms")
 
 
 def test_fine_tuning_is_a_third_of_a_training_at_a_third_of_its_rate():

@@ -1,7 +1,7 @@
 """`vidnas derive RUN --targets 0.5G,1G,2G`: a family of networks from one search."""
 
 from vidnas.arch.cost import parse_amount
-from vidnas.cli.finished import at_least, finished_parser, open_finished
+from vidnas.cli.finished import METRICS, at_least, finished_parser, open_finished
 from vidnas.errors import VidnasError
 
 
@@ -10,7 +10,8 @@ def run(argv: list[str]) -> int:
     parser = finished_parser(
         "derive", "Networks for several budgets from one search, with its weights or trained anew."
     )
-    parser.add_argument("--targets", required=True, help="multiply-adds of one clip, as 0.5G,1G,2G")
+    parser.add_argument("--targets", required=True, help="costs of one clip, as 0.5G,1G,2G; as 10,30 in ms")
+    parser.add_argument("--metric", choices=METRICS, default="macs", help="what the targets count")
     parser.add_argument("--inherit", action="store_true", help="take the supernet's weights along and fine-tune them")
     parser.add_argument("--scratch", action="store_true", help="train from random weights")
     parser.add_argument("--epochs", type=int, help="of a training from scratch; default as in the run")
@@ -25,7 +26,7 @@ def run(argv: list[str]) -> int:
     at_least(1, epochs=options.epochs, fine_tune_epochs=options.fine_tune_epochs, evaluations=options.evaluations)
     if options.fine_tune_lr is not None and options.fine_tune_lr <= 0:
         raise VidnasError(f"--fine-tune-lr {options.fine_tune_lr}: give a rate above 0")
-    targets = [parse_amount(target) for target in options.targets.split(",")]
+    targets = [_target(options.metric, text) for text in options.targets.split(",")]
     training = FamilyTraining(
         inherit=options.inherit,
         scratch=options.scratch,
@@ -33,8 +34,20 @@ def run(argv: list[str]) -> int:
         fine_tune_epochs=options.fine_tune_epochs,
         fine_tune_lr=options.fine_tune_lr,
     )
-    members = derive_family(open_finished(options), targets, options.evaluations, training, print)
+    members = derive_family(open_finished(options), options.metric, targets, options.evaluations, training, print)
     print(table(members))
     for member in members:
         print(f"{member.label}: {member.folder / 'searched.json'}")
     return 0
+
+
+def _target(metric: str, text: str) -> float:
+    if metric != "ms":
+        return parse_amount(text, "multiply-adds of one clip" if metric == "macs" else metric)
+    try:
+        target = float(text.removesuffix("ms"))
+    except ValueError:
+        target = 0.0
+    if not 0 < target < float("inf"):
+        raise VidnasError(f"target {text!r}: write milliseconds of one clip, as 30")
+    return target

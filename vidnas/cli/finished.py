@@ -10,6 +10,8 @@ from vidnas.errors import VidnasError
 if TYPE_CHECKING:
     from vidnas.pipeline.finished_search import FinishedSearch
 
+METRICS = ("macs", "params", "activations", "ms")
+
 
 def finished_parser(verb: str, description: str) -> Parser:
     """The parser of a verb on a run folder."""

@@ -1,12 +1,12 @@
 """`vidnas pareto RUN`: the front of accuracy against cost that a trained supernet holds."""
 
-from vidnas.cli.finished import at_least, finished_parser, open_finished
+from vidnas.cli.finished import METRICS, at_least, finished_parser, open_finished
 
 
 def run(argv: list[str]) -> int:
     """Print the front, and write it with its picture."""
     parser = finished_parser("pareto", "The front of accuracy against cost that the trained supernet holds.")
-    parser.add_argument("--metric", choices=("macs", "params", "activations"), default="macs", help="the cost")
+    parser.add_argument("--metric", choices=METRICS, default="macs", help="the cost")
     parser.add_argument("-n", type=int, default=30, help="architectures judged on the holdout")
     parser.add_argument("--evaluations", type=int, default=300, help="architectures that evolution scores")
     options = parser.parse_args(argv)

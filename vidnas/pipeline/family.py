@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vidnas.arch.cost import format_macs, network_cost
+from vidnas.arch.cost import format_amount, network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.engine.candidates import found_otherwise, probable_candidates
 from vidnas.engine.files import read_json, replace_file, write_json
@@ -31,7 +31,7 @@ class Member:
     """A network of the family.
 
     Attributes:
-        label: the target as a name, 500M.
+        label: the target as a name: 500M, 1.5M_params, 30ms.
         spec: the network.
         folder: where it lies.
         record: its result.json; the first of the candidates is the one chosen.
@@ -51,15 +51,19 @@ class Member:
         return candidate
 
 
-def target_label(macs: float) -> str:
-    """`500M`, `2G`: the same for every way to write a target."""
-    unit, name = next(pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (0.0, "")) if macs >= pair[0])
-    return f"{macs / (unit or 1):.6g}{name}"
+def target_label(metric: str, target: float) -> str:
+    """`500M`, `2G`, `1.5M_params`, `30ms`: the same for every way to write a target."""
+    if metric == "ms":
+        return f"{target:.6g}ms"
+    unit, name = next(pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (0.0, "")) if target >= pair[0])
+    amount = f"{target / (unit or 1):.6g}{name}"
+    return amount if metric == "macs" else f"{amount}_{metric}"
 
 
 def derive_family(
     finished: FinishedSearch,
-    targets_macs: Sequence[float],
+    metric: str,
+    targets: Sequence[float],
     evaluations: int,
     training: FamilyTraining,
     notify: Notify,
@@ -68,23 +72,24 @@ def derive_family(
 
     Args:
         finished: the search.
-        targets_macs: multiply-adds of one clip.
+        metric: what the targets count: macs, params, activations, or ms where the search had a latency table.
+        targets: costs of one clip.
         evaluations: architectures that evolution scores per target.
         training: how they are trained, if at all.
         notify: takes a line for the user.
 
     Raises:
-        VidnasError: a target that the space cannot meet; nothing is done then.
+        VidnasError: no such metric here, or a target that the space cannot meet; nothing is done then.
         Interrupted: stopped by a signal; the same command goes on.
     """
-    costs = CostTable.of(finished.space)
-    for target in targets_macs:
+    costs = finished.costs(metric)
+    for target in targets:
         reachable(Budget(costs, target))
     root = finished.root / "derived"
     members = []
     with RunFolder(root).lock():
         scorer: FixedBatches | None = None
-        for label, target in {target_label(target): target for target in targets_macs}.items():
+        for label, target in {target_label(metric, target): target for target in targets}.items():
             folder = root / label
             if not (folder / "result.json").exists():
                 folder.mkdir(exist_ok=True)
@@ -103,7 +108,8 @@ def table(members: Sequence[Member]) -> str:
     kinds = [kind for kind in WEIGHTS if any(kind in member.tests for member in members)]
     rows = [["target", "cost", "holdout, shared weights", *(kind.replace("_", "-") for kind in kinds)]]
     for member in members:
-        cost = f"{format_macs(network_cost(member.spec).macs)} @ {member.spec.clip}"
+        costs = {"macs": network_cost(member.spec).macs, **member.record["cost"]}
+        cost = f"{', '.join(format_amount(*pair) for pair in costs.items())} @ {member.spec.clip}"
         cells = [_cell(member.tests.get(kind)) for kind in kinds]
         rows.append([member.label, cost, f"{member.chosen['holdout_top1']:.1%}", *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -133,7 +139,8 @@ def _find(
     sources = {"k-best": start, "evolution": evolved}
     chosen = judged[0].derived
     record = {
-        "target_macs": target,
+        "metric": costs.metric,
+        "target": target,
         "choice": list(chosen.choice),
         "cost": costs_of(chosen.choice, budgets[:1]),
         "clip": str(finished.space.clip),
@@ -170,6 +177,7 @@ def _row(member: Member) -> dict[str, Any]:
         "spec": f"{member.label}/searched.json",
         "macs": cost.macs,
         "params": cost.params,
+        **member.record["cost"],
         "clip": cost.clip,
         "from": member.chosen["from"],
         "holdout_top1": member.chosen["holdout_top1"],

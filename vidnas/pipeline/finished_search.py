@@ -17,7 +17,7 @@ from vidnas.engine.supernet_search import SupernetSearch
 from vidnas.errors import VidnasError
 from vidnas.pipeline.job import Job, check_lists, list_hashes, load_job
 from vidnas.pipeline.lists import Lists, load_lists, search_parts
-from vidnas.pipeline.plan import SearchPlan, reachable
+from vidnas.pipeline.plan import SearchPlan, analytic, reachable
 from vidnas.pipeline.search import SearchData, load_trained, new_search, prepare_process
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
@@ -65,6 +65,22 @@ class FinishedSearch:
     def chosen(self) -> Choice:
         """What the search derived."""
         return tuple(self.record["choice"])
+
+    def costs(self, metric: str) -> CostTable:
+        """Costs of choices in a metric; milliseconds are those that the search was given.
+
+        Raises:
+            VidnasError: milliseconds, and it had none.
+        """
+        for budget in self.plan.budgets:
+            if budget.costs.metric == metric and isinstance(budget.costs, CostTable):
+                return budget.costs
+        if metric == "ms":
+            raise VidnasError(
+                f"{self.root}: the search had no budget in milliseconds, so nothing was timed; count macs, params or "
+                "activations, or search with --target-ms"
+            )
+        return CostTable.of(self.space, analytic(metric))
 
     def scorer(self) -> FixedBatches:
         """Scores on clips of alpha's part, the same for all architectures."""

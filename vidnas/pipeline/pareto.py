@@ -20,7 +20,6 @@ from vidnas.report.scatter import Dots, front_chart
 from vidnas.search.archive import Entry, read
 from vidnas.search.baselines import evolution
 from vidnas.search.budget import Budget, between, usage
-from vidnas.search.costs import CostTable, Metric
 from vidnas.search.derive import fitting_choices
 from vidnas.search.front import front
 from vidnas.search.space import Choice
@@ -57,7 +56,7 @@ class FrontPoint:
 
 
 def pareto_front(
-    finished: FinishedSearch, metric: Metric, number: int, evaluations: int, notify: Notify
+    finished: FinishedSearch, metric: str, number: int, evaluations: int, notify: Notify
 ) -> list[FrontPoint]:
     """Judge the most promising architectures of all costs on the holdout, cheapest first.
 
@@ -67,8 +66,11 @@ def pareto_front(
         number: architectures to judge.
         evaluations: architectures that evolution scores, over all costs.
         notify: takes a line for the user.
+
+    Raises:
+        VidnasError: milliseconds, of a search that had no budget in them.
     """
-    table = CostTable.of(finished.space, metric)
+    table = finished.costs(metric)
     scorer = finished.scorer()
     leads = leads_of(list(read(finished.folder.archive)))
     sampled = table.costs(list(leads))
@@ -143,7 +145,7 @@ def leads_of(archive: Sequence[Entry]) -> dict[Choice, float]:
     return {choice: mean(values) for choice, values in leads.items()}
 
 
-def write_front(finished: FinishedSearch, points: Sequence[FrontPoint], metric: Metric) -> Path:
+def write_front(finished: FinishedSearch, points: Sequence[FrontPoint], metric: str) -> Path:
     """Write pareto.json, pareto.svg and pareto.png into the run folder (pareto_params for params, and so on)."""
     stem = finished.root / ("pareto" if metric == "macs" else f"pareto_{metric}")
     record = {
@@ -158,7 +160,7 @@ def write_front(finished: FinishedSearch, points: Sequence[FrontPoint], metric: 
     return stem.with_suffix(".svg")
 
 
-def front_table(finished: FinishedSearch, points: Sequence[FrontPoint], metric: Metric) -> str:
+def front_table(finished: FinishedSearch, points: Sequence[FrontPoint], metric: str) -> str:
     """The front, one architecture a line, and what these figures are."""
     rows = [
         f"{format_amount(metric, point.cost)} @ {finished.space.clip}  top-1 {point.top1:6.1%}  "
@@ -170,7 +172,7 @@ def front_table(finished: FinishedSearch, points: Sequence[FrontPoint], metric: 
     return "\n".join([f"front of {len(points)} architectures on {videos} holdout videos:", *rows, NOTE])
 
 
-def _groups(points: Sequence[FrontPoint], metric: Metric) -> Mapping[str, Dots]:
+def _groups(points: Sequence[FrontPoint], metric: str) -> Mapping[str, Dots]:
     def dots(members: Sequence[FrontPoint]) -> Dots:
         return [
             (point.cost, point.top1, f"{format_amount(metric, point.cost)}, {point.top1:.1%}, {point.source}")

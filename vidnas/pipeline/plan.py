@@ -112,7 +112,7 @@ def plan_search(
     space, explanation = _space(train, targets, choice, held, latency)
     budgets, ranges = [], []
     for metric, target in targets.items():
-        table = latency.costs(space) if metric == "ms" and latency else CostTable.of(space, _analytic(metric))
+        table = latency.costs(space) if metric == "ms" and latency else CostTable.of(space, analytic(metric))
         budgets.append(Budget(table, target))
         ranges.append(reachable(budgets[-1]))
     if space.clip.sampling == "stride" and space.clip.span_sec > held.duration_sec:
@@ -164,7 +164,7 @@ def _space(
     )
 
 
-def _analytic(metric: str) -> Metric:
+def analytic(metric: str) -> Metric:
     if metric not in get_args(Metric):
         raise VidnasError(f"no budget can be given in {metric!r}; there are {', '.join(get_args(Metric))} and ms")
     return metric  # type: ignore[return-value]
