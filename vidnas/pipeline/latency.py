@@ -1,7 +1,7 @@
 """Milliseconds as the cost of a search: a latency table from its file, or measured and put there."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.latency import Device, LatencyTable
+from vidnas.arch.spec import ArchSpec
 from vidnas.deploy.measure import measure_table
 from vidnas.deploy.openvino_stopwatch import OpenVinoStopwatch
 from vidnas.deploy.stopwatch import Stopwatch
@@ -120,6 +121,16 @@ def load_table(path: Path, device: Device, notify: Notify = print) -> LatencyTab
         after = ", ".join(f"{name} {now}" for name, now in changed.items())
         notify(f"note: {path} was measured with {before}, now there is {after}; remove it to measure again")
     return table
+
+
+def time_networks(specs: Mapping[str, ArchSpec], table: Path) -> dict[str, float]:
+    """Milliseconds per clip of networks, by name, in turns on the device that a latency table is of.
+
+    Raises:
+        VidnasError: the table is broken, or there is no such device here.
+    """
+    ms = open_stopwatch(LatencyTable.load(table).device).networks(list(specs.values()))
+    return dict(zip(specs, ms, strict=True))
 
 
 def open_stopwatch(device: Device) -> Stopwatch:

@@ -80,6 +80,7 @@ def write_page(
             f"{outcome.search.record['alpha_steps']} steps on alpha",
             f"training of both networks: {training.describe_lr()}, {training.epochs} epochs, seed {training.seed}; "
             f"kept: {outcome.searched.kept}",
+            *_measured(outcome),
             *_baselines(outcome, search),
             *notes,
         ),
@@ -132,6 +133,13 @@ def _curves(path: Path) -> SearchCurves:
         if i % every == 0
     )
     return SearchCurves(points, unit="epoch", warmup_until=moving[0]["epoch"] if moving else 0.0)
+
+
+def _measured(outcome: RunOutcome) -> list[str]:
+    if not outcome.measured_ms:
+        return []
+    told = ", ".join(f"{name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
+    return [f"measured for one clip on the device of the budget: {told}; both were given the same multiply-adds"]
 
 
 def _baselines(outcome: RunOutcome, search: SearchConfig) -> list[str]:

@@ -1,7 +1,7 @@
 """The whole job: search, train what was found and X3D at equal cost, test both on the same videos, report."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.test import test
 from vidnas.engine.train import train
 from vidnas.pipeline.baselines import search_with_baselines
+from vidnas.pipeline.latency import time_networks
 from vidnas.pipeline.lists import Lists
 from vidnas.pipeline.plan import SearchPlan, x3d_baseline
 from vidnas.pipeline.search import SearchData, SearchResult
@@ -77,7 +78,11 @@ class Trained:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """Everything that the page is made from."""
+    """Everything that the page is made from.
+
+    Attributes:
+        measured_ms: of one clip on the device of a budget in milliseconds, by the name of the network; else empty.
+    """
 
     lists: Lists
     plan: SearchPlan
@@ -85,6 +90,7 @@ class RunOutcome:
     searched: Trained
     x3d: Trained
     phases: tuple[Timed, ...]
+    measured_ms: Mapping[str, float]
 
     @property
     def only_searched_right(self) -> int:
@@ -150,7 +156,11 @@ def run_videos(
             result.save(run.folder.test)
         notify(f"{name}: {result.describe()}")
         trained[name] = Trained(spec, result, run.kept, run.figures.get("peak_memory_mib"))
-    outcome = RunOutcome(lists, plan, search, trained["searched"], trained["X3D"], tuple(phases))
+    measured_ms: Mapping[str, float] = {}
+    if "ms" in plan.targets and is_first_process():
+        # X3D has the multiply-adds of the network found, which may take longer or shorter there.
+        measured_ms = time_networks({"searched": search.spec, "x3d": baseline}, search.folder.latency)
+    outcome = RunOutcome(lists, plan, search, trained["searched"], trained["X3D"], tuple(phases), measured_ms)
     if is_first_process():
         write_json(paths.result, summary(outcome))
     notify(headline(outcome))
@@ -181,6 +191,7 @@ def summary(outcome: RunOutcome) -> dict[str, object]:
         "only_searched_right": outcome.only_searched_right,
         "only_x3d_right": outcome.only_x3d_right,
         "mcnemar_p": mcnemar_exact(outcome.only_searched_right, outcome.only_x3d_right),
+        "measured_ms": dict(outcome.measured_ms),
         "alpha_steps": outcome.search.record["alpha_steps"],
         "phases_sec": {phase.name: phase.wall_sec for phase in outcome.phases},
     }
@@ -190,8 +201,9 @@ def headline(outcome: RunOutcome) -> str:
     """One line: both accuracies, the cost, and whether they differ."""
     p = mcnemar_exact(outcome.only_searched_right, outcome.only_x3d_right)
     macs = format_macs(network_cost(outcome.searched.spec).macs)
+    measured = "".join(f", {name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
     return (
         f"searched {100 * outcome.searched.result.top1:.1f}%, X3D {100 * outcome.x3d.result.top1:.1f}% top-1 at "
-        f"{macs} @ {outcome.searched.spec.clip} on {len(outcome.searched.result.paths)} videos "
+        f"{macs} @ {outcome.searched.spec.clip}{measured} on {len(outcome.searched.result.paths)} videos "
         f"(McNemar p = {p:.3g}, one seed)"
     )
