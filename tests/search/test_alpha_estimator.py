@@ -84,16 +84,15 @@ class Problem:
         return leaf.logits.grad
 
 
-@pytest.mark.parametrize("number", [2, 3])
-def test_the_control_variate_changes_no_mean_and_lowers_the_variance(number: int) -> None:
-    for seed in range(3 if number == 2 else 1):
-        problem, without = Problem(seed), Problem(seed, ByProbabilities)
-        mean, variance = problem.moments(number)
-        plain_mean, plain_variance = without.moments(number)
-        # Sums of some thousand terms in float64.
-        torch.testing.assert_close(mean, problem.expected(number), rtol=0, atol=1e-13)
-        torch.testing.assert_close(plain_mean, mean, rtol=0, atol=1e-13)
-        assert variance < 0.9 * plain_variance
+@pytest.mark.parametrize(("number", "seed"), [(2, 0), (2, 1), (3, 2)])
+def test_the_control_variate_changes_no_mean_and_lowers_the_variance(number: int, seed: int) -> None:
+    problem, without = Problem(seed), Problem(seed, ByProbabilities)
+    mean, variance = problem.moments(number)
+    plain_mean, plain_variance = without.moments(number)
+    # Sums of some thousand terms in float64.
+    torch.testing.assert_close(mean, problem.expected(number), rtol=0, atol=1e-13)
+    torch.testing.assert_close(plain_mean, mean, rtol=0, atol=1e-13)
+    assert variance < 0.9 * plain_variance
 
 
 def test_coefficients_that_do_not_sum_to_zero_are_noticed() -> None:
@@ -105,10 +104,10 @@ def test_coefficients_that_do_not_sum_to_zero_are_noticed() -> None:
 def test_the_variance_is_less_than_half_at_13_samples(seed: int) -> None:
     """At the default temperature, where no fewer than half of the samples count; a colder one gains less.
 
-    By 500 draws of 13, the same for both, which leaves an error of some percent.
+    By 300 draws of 13, the same for both, which leaves an error of some percent.
     """
     problem, without = Problem(seed, temperature="auto"), Problem(seed, ByProbabilities, "auto")
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.multinomial(problem.log_p.exp(), 13 * 500, True, generator=generator).reshape(500, 13).tolist()
+    drawn = torch.multinomial(problem.log_p.exp(), 13 * 300, True, generator=generator).reshape(300, 13).tolist()
     ours, plain = (torch.stack([p.gradient(draw) for draw in drawn]) for p in (problem, without))
     assert plain.var(0).sum() / ours.var(0).sum() > 2
