@@ -1,8 +1,8 @@
 """An extracted network in inference, with norm statistics of its own, is what the supernet sampled.
 
-The supernet's norms use the batch they see. An extracted network has running statistics (`recalibrate_norms`): with those
-of one batch it must do to that batch what the supernet does; with any others, what the supernet's slices do with them.
-The last maps are 3x3 and three frames long, so that every tap of every kernel sees values.
+The supernet's norms use the batch they see. An extracted network has running statistics (`recalibrate_norms`): with
+those of one batch it must do to that batch what the supernet does; with any others, what the supernet's slices do with
+them. The last maps are 3x3 and three frames long, so that every tap of every kernel sees values.
 """
 
 import copy
