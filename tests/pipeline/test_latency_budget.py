@@ -135,7 +135,7 @@ def test_the_multiply_adds_of_a_target_are_found(target_ms: float, start_ms: flo
 
 
 def space_of_about(macs: float) -> Space:
-    """Its middle network costs so much within a factor of two; `auto_space`, which meets a cost exactly, takes a second."""
+    """Its middle network costs so much within a factor of two; `auto_space`, which is exact, takes a second."""
     return scaled_space(ClipSpec(frames=4, size=round(100 * math.sqrt(macs / 150e6))), width_factor=0.4)
 
 
