@@ -1,12 +1,15 @@
 """`vidnas derive`, `pareto` and `rank` on one small finished run, and what keeps a run from being opened."""
 
 import json
+import math
 import os
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
+from itertools import combinations, permutations
 from pathlib import Path
 
 import pytest
@@ -173,11 +176,27 @@ def test_a_killed_ranking_goes_on_with_the_next_network(
     assert costs[-1] <= 1e6
     found = kendall([n["supernet_log_likelihood"] for n in networks], [n["alone_log_likelihood"] for n in networks])
     assert record["kendall"]["supernet_and_log_likelihood"]["tau"] == found.tau
+    printed = capsys.readouterr().out
+    # Multiply-adds rise from network to network, so pairs agree where the supernet's score rises too.
+    supernet = [network["supernet_log_likelihood"] for network in networks]
+    rises = [math.copysign(1, later - earlier) for earlier, later in combinations(supernet, 2)]
+    of_orders = [kendall(range(4), order).tau for order in permutations(range(4))]
+    expected = {
+        "MACs, supernet score": ("macs_and_supernet", sum(rises) / 6),
+        "supernet score, stand-alone log-likelihood": ("supernet_and_log_likelihood", found.tau),
+    }
+    for words, (name, tau) in expected.items():
+        assert record["kendall"][name]["tau"] == pytest.approx(tau)
+        assert record["kendall"][name]["null_standard_error"] == pytest.approx(statistics.pstdev(of_orders))
+        # Both runs print the same.
+        (line,) = {line for line in printed.splitlines() if line.strip().startswith(f"{words}  ")}
+        assert f"  {tau:+.3f} (null s.e. {statistics.pstdev(of_orders):.3f}, p = " in line
+        assert line.endswith(", n = 4)")
     # Only the holdout's videos were scored, and none of them was trained on.
     scored = {line.split(",")[0] for line in next(whole.glob("rank/*/test/scores.csv")).read_text().splitlines()[1:]}
     assert len(scored) == 4
     assert all(path.startswith("videos/train/") for path in scored)
-    assert "picture: " in capsys.readouterr().out
+    assert "picture: " in printed
     assert (whole / "rank.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,6 +1,8 @@
 """A search's costs in milliseconds: measured once, kept in a file, refused where the file does not hold."""
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,17 @@ import pytest
 import torch
 from latency_examples import small_space
 
+from vidnas.arch.cost import network_cost
+from vidnas.arch.latency import Device
+from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.arch.sub_layers import SubLayer
+from vidnas.deploy.stopwatch import Call
 from vidnas.errors import VidnasError
 from vidnas.pipeline.bench import bench
-from vidnas.pipeline.latency import latency_budget_costs, machine_name
+from vidnas.pipeline.latency import latency_budget_costs, machine_name, macs_within
 from vidnas.search.costs import CostTable
 from vidnas.search.space import Space
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.spaces.scaled import scaled_space, tiny_space
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +100,43 @@ def test_a_folder_that_is_not_there_is_told_before_measuring(tmp_path: Path) -> 
     with pytest.raises(VidnasError, match=r"none/cpu\.json: there is no folder .*none; make it first"):
         latency_budget_costs(small_space(), "cpu", tmp_path / "none" / "cpu.json", lines.append)
     assert lines == []
+
+
+class Affine:
+    """A device (`vidnas.deploy.stopwatch.Stopwatch`) on which a network takes `start_ms`, then a rate of its macs."""
+
+    device: Device = "cpu"
+    ms_per_mac = 1e-7
+
+    def __init__(self, start_ms: float) -> None:
+        self.start_ms = start_ms
+
+    def of(self, macs: float) -> float:
+        return self.start_ms + self.ms_per_mac * macs
+
+    def networks(self, specs: Sequence[ArchSpec]) -> list[float]:
+        return [self.of(network_cost(spec).macs) for spec in specs]
+
+    def sub_layers(self, shapes: Sequence[SubLayer], frames: int, together: int) -> list[float]:
+        raise NotImplementedError("only whole networks are timed on the way to a target")
+
+    def network_call(self, spec: ArchSpec, clip: ClipSpec, batch_size: int = 1) -> Call:
+        raise NotImplementedError("only whole networks are timed on the way to a target")
+
+
+@pytest.mark.parametrize("start_ms", [0.0, 1.0])
+@pytest.mark.parametrize("target_ms", [2.0, 30.0, 600.0])
+def test_the_multiply_adds_of_a_target_are_found(target_ms: float, start_ms: float) -> None:
+    """From a tenth of what the way begins with to a hundred times as much."""
+    stopwatch = Affine(start_ms)
+    macs = macs_within(target_ms, space_of_about, stopwatch)
+    # Exact where the rate is the same for all; else the last space's networks are near the target, not at it.
+    assert stopwatch.of(macs) == pytest.approx(target_ms, rel=1e-9 if start_ms == 0 else 0.1)
+
+
+def space_of_about(macs: float) -> Space:
+    """Its middle network costs so much within a factor of two; `auto_space`, which is exact, takes a second."""
+    return scaled_space(ClipSpec(frames=4, size=round(100 * math.sqrt(macs / 150e6))), width_factor=0.4)
 
 
 def test_what_is_timed_is_the_batch_and_what_is_told_is_one_clip() -> None:

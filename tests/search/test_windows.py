@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidnas.search.space import Space
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import scaled_space, tiny_space
 from vidnas.search.windows import (
@@ -25,7 +26,8 @@ FIGURES = {
     5: ["1", "12", "345", "2345", "12345"],
     7: ["1", "12", "123", "4567", "34567", "234567", "1234567"],
 }
-# The lists of AutoX3D's Table 2, and of Auto-TSNet's sparse and dense streams and a step of 12 in its stage 3.
+# The lists of AutoX3D's Table 2, of Auto-TSNet's sparse and dense streams and a step of 12 in its stage 3, and what the
+# tiny space has besides.
 PUBLISHED = [
     tuple(range(12, 29, 4)),
     tuple(range(24, 65, 8)),
@@ -40,6 +42,9 @@ PUBLISHED = [
     (8, 16),
     (8, 16, 24),
     tuple(range(24, 49, 8)),
+    (8, 12, 16),
+    tuple(range(24, 57, 8)),
+    tuple(range(48, 113, 16)),
 ]
 
 
@@ -91,7 +96,11 @@ def test_coverage_of_every_published_range(choices: tuple[int, ...]) -> None:
     assert max(fair[core:]) - min(fair[core:]) == (number + 1) % 2 * (number > 1)
     cyclic = channel_coverage(choices, "cyclic")
     assert max(cyclic) - min(cyclic) <= 1
-    assert sum(cyclic) == sum(fair) == sum(channel_coverage(choices, "naive")) == sum(choices)
+    assert sum(cyclic) == sum(fair) == sum(choices)
+    # What the smallest has is in all; each step further is in one fewer, and the last in the largest alone.
+    naive = [number] * choices[0] + [number - i for i in range(1, number) for _ in range(step)]
+    assert list(channel_coverage(choices, "naive")) == naive
+    assert naive[-1] == 1
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8, unique=True))
@@ -111,8 +120,9 @@ def test_cyclic_windows_lie_end_to_end_largest_first() -> None:
     assert units == [{1, 2, 3}, {4, 5, 6, 0}, {6, 0, 1, 2, 3}, {0, 1, 2, 3, 4, 5}, set(range(7))]
 
 
-def test_naive_coverage_favours_the_smallest() -> None:
-    assert channel_coverage((12, 16, 20, 24, 28), "naive") == (5,) * 12 + (5 - 1,) * 4 + (3,) * 4 + (2,) * 4 + (1,) * 4
+@pytest.mark.parametrize("space", [autox3d_space(), tiny_space()])
+def test_the_lists_of_the_published_spaces_are_among_them(space: Space) -> None:
+    assert {group.channels for group in space.streams[0].groups} <= set(PUBLISHED)
 
 
 @pytest.mark.parametrize("mode", WINDOW_MODES)

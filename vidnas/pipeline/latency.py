@@ -54,15 +54,23 @@ class MeasuredLatency:
         Raises:
             VidnasError: no such device here, or no space reaches such a cost.
         """
-        stopwatch = open_stopwatch(self.device)
-        macs = _FIRST_MACS
-        for _ in range(_STEPS):
-            space = space_at(macs)
-            specs = [space.decode(choice) for choice in spread_choices(space, 5, seed=0)[1:4]]
-            rates = [ms / network_cost(spec).macs for spec, ms in zip(specs, stopwatch.networks(specs), strict=True)]
-            # Small networks take longer for each multiply-add, so a long way is gone in steps.
-            macs = min(max(target_ms / statistics.median(rates), macs / _FURTHEST), macs * _FURTHEST)
-        return macs
+        return macs_within(target_ms, space_at, open_stopwatch(self.device))
+
+
+def macs_within(target_ms: float, space_at: Callable[[float], Space], stopwatch: Stopwatch) -> float:
+    """The multiply-adds of a network that takes about `target_ms`, from networks of spaces ever nearer to it.
+
+    Raises:
+        VidnasError: no space reaches such a cost.
+    """
+    macs = _FIRST_MACS
+    for _ in range(_STEPS):
+        space = space_at(macs)
+        specs = [space.decode(choice) for choice in spread_choices(space, 5, seed=0)[1:4]]
+        rates = [ms / network_cost(spec).macs for spec, ms in zip(specs, stopwatch.networks(specs), strict=True)]
+        # Small networks take longer for each multiply-add, so a long way is gone in steps.
+        macs = min(max(target_ms / statistics.median(rates), macs / _FURTHEST), macs * _FURTHEST)
+    return macs
 
 
 def latency_budget_costs(space: Space, device: Device, path: Path, notify: Notify = print) -> CostTable:

@@ -1,0 +1,99 @@
+"""`vidnas search` under budgets other than multiply-adds: milliseconds of a given table, parameters, activations."""
+
+import json
+from pathlib import Path
+
+import pytest
+from latency_examples import planted_table
+from search_commands import command, fails
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.latency import LatencyTable
+from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.cli.main import main
+from vidnas.pipeline.latency import machine_name, measured_versions
+from vidnas.search.costs import CostTable
+from vidnas.search.latency_costs import latency_costs
+from vidnas.search.spaces.scaled import tiny_space
+
+# What `command` searches in, on the data set's two classes.
+SPACE = tiny_space(ClipSpec(frames=4, size=24, sampling="uniform"), num_classes=2)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A file of a made-up machine's milliseconds that says it is of this one, and of one thread."""
+    here = {"machine": machine_name("cpu"), "versions": measured_versions("cpu")}
+    path = tmp_path / "table.json"
+    path.write_text(planted_table(SPACE, every=3).model_copy(update=here).to_json())
+    return path
+
+
+def searching(videos: Path, out: Path, *budgets: str) -> list[str]:
+    """The quick search of the other tests with budgets of its own."""
+    argv = command("search", videos, out, *budgets)
+    macs = argv.index("--target-macs")
+    return argv[:macs] + argv[macs + 2 :]
+
+
+def low(metric: str, table: Path) -> float:
+    """A tenth of the way from the cheapest to the dearest, which few networks keep by chance."""
+    costs = latency_costs(SPACE, LatencyTable.load(table)) if metric == "ms" else CostTable.of(SPACE, metric)
+    least, most = costs.cheapest()[1], costs.dearest()[1]
+    target = least + 0.1 * (most - least)
+    return target if metric == "ms" else int(target)
+
+
+def test_milliseconds_of_a_table(videos: Path, tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    latency = LatencyTable.load(table)
+    target = low("ms", table)
+    out = tmp_path / "run"
+    before = table.read_bytes()
+    assert main(searching(videos, out, "--target-ms", repr(target), "--latency_table", str(table))) == 0
+    printed = capsys.readouterr().out
+    record = json.loads((out / "result.json").read_text())
+    searched = ArchSpec.load(out / "searched.json")
+    predicted = latency.network_ms(searched)
+    assert predicted <= target
+    assert record["targets"] == {"ms": target}
+    # The same look-ups, summed in another order.
+    assert record["cost"] == {"ms": pytest.approx(predicted, rel=1e-12)}
+    assert SPACE.encode(searched) == tuple(record["choice"])
+    assert all(candidate["cost"]["ms"] <= target for candidate in record["candidates"])
+    assert f"predicted {predicted:.3g} ms" in printed
+    assert "measuring" not in printed
+    assert table.read_bytes() == (out / "latency.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("metrics", [("params",), ("activations",), ("params", "ms")], ids="+".join)
+def test_other_budgets_alone_and_together(videos: Path, tmp_path: Path, table: Path, metrics: tuple[str, ...]) -> None:
+    latency = LatencyTable.load(table)
+    targets = {metric: low(metric, table) for metric in metrics}
+    options = [text for metric, target in targets.items() for text in (f"--target-{metric}", repr(target))]
+    assert main(searching(videos, tmp_path / "run", *options, "--latency_table", str(table))) == 0
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    searched = ArchSpec.load(tmp_path / "run" / "searched.json")
+    assert record["targets"] == targets
+    for metric, target in targets.items():
+        cost = latency.network_ms(searched) if metric == "ms" else getattr(network_cost(searched), metric)
+        assert cost <= target
+        assert record["cost"][metric] == pytest.approx(cost, rel=1e-12)
+
+
+def test_what_cannot_be_is_one_line(
+    videos: Path, tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    costs = latency_costs(SPACE, LatencyTable.load(table))
+    for target in (costs.cheapest()[1] * 0.9, costs.dearest()[1] * 1.1):
+        line = fails(capsys, searching(videos, out, "--target-ms", repr(target), "--latency_table", str(table)))
+        assert f"target {target:.3g} ms is outside the space tiny_space" in line
+        assert f"{costs.cheapest()[1]:.3g} ms to {costs.dearest()[1]:.3g} ms" in line
+    given = ["--target-ms", repr(low("ms", table)), "--latency_table", str(table)]
+    right = LatencyTable.load(table)
+    for field, value in (("device", "openvino"), ("machine", "Another 9000"), ("threads", 77)):
+        table.write_text(right.model_copy(update={field: value}).to_json())
+        line = fails(capsys, searching(videos, out, *given))
+        assert f"{table}: this latency table is of {field} {value}, here it is " in line
+    assert "give milliseconds above 0" in fails(capsys, searching(videos, out, "--target-ms", "-1"), code=2)
+    assert not (out / "result.json").exists()

@@ -1,0 +1,110 @@
+"""Which channels of the supernet a sampled network really gets, for every pair of widths that can meet.
+
+Every weight of the supernet is the number of its row and of its column, so that a slice says where it was cut.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from vidnas.arch.plan import GloRePlan, stream_units
+from vidnas.search.space import Choice, Space
+from vidnas.search.spaces.auto import auto_space
+from vidnas.search.spaces.autox3d import autox3d_space
+from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.supernet import Supernet
+from vidnas.search.windows import WINDOW_MODES, WindowMode
+
+SPACES = {"autox3d": autox3d_space(), "tiny": tiny_space(), "auto": auto_space(50e6, num_classes=5)[0]}
+# More than any tensor here has columns; products stay below 2^24, where float32 is exact.
+_RADIX = 1000
+
+
+def channels_only(space: Space) -> Space:
+    """The same lists of channels, which windows depend on alone, with one kernel, one expansion and attention."""
+    stream = space.streams[0]
+    groups = tuple(
+        group.model_copy(update={"kernel": group.kernel[:1], "expansion": group.expansion[:1], "attention": ("glore",)})
+        for group in stream.groups
+    )
+    return space.model_copy(update={"streams": (stream.model_copy(update={"groups": groups}),)})
+
+
+def numbered(space: Space, mode: WindowMode) -> Supernet:
+    supernet = Supernet(space, mode)
+    with torch.no_grad():
+        for parameter in supernet.parameters():
+            rows = torch.arange(len(parameter))
+            if parameter.dim() == 1:
+                parameter.copy_(rows)
+            else:
+                numbers = rows[:, None] * _RADIX + torch.arange(parameter.shape[1])
+                parameter.copy_(numbers.reshape(*numbers.shape, *[1] * (parameter.dim() - 2)).expand_as(parameter))
+    return supernet
+
+
+def every_pair(space: Space) -> Iterator[Choice]:
+    """Choices in which any two widths of neighbouring groups meet, and any with itself in groups further on."""
+    most = max(space.sizes)
+    for pair in product(range(most), repeat=2):
+        yield tuple(pair[i % 2] % size for i, size in enumerate(space.sizes))
+
+
+def rows(weight: Tensor) -> tuple[int, ...]:
+    column = weight.flatten(1)[:, 0].long() // _RADIX
+    return tuple(column.tolist())
+
+
+def columns(weight: Tensor) -> tuple[int, ...]:
+    row = weight.reshape(*weight.shape[:2], -1)[0, :, 0].long() % _RADIX
+    return tuple(row.tolist())
+
+
+@pytest.mark.parametrize("mode", WINDOW_MODES)
+@pytest.mark.parametrize("name", SPACES)
+def test_equal_index_is_equal_channels_and_identity_adds_up_the_same(name: str, mode: WindowMode) -> None:
+    space = channels_only(SPACES[name])
+    supernet = numbered(space, mode)
+    lists = {g: group.channels for g, group in enumerate(space.streams[0].groups)}
+    used: dict[tuple[tuple[int, ...], int], tuple[int, ...]] = {}
+    met: set[tuple[int, int, int]] = set()
+    with torch.no_grad():
+        for choice in every_pair(space):
+            state = supernet.network_state(choice)
+            widths = [group.channels for group in space.group_choices(choice)[0]]
+            # All channels of the stem enter.
+            flowing = tuple(range(space.streams[0].stem.channels))
+            for plan in stream_units(space.decode(choice).streams[0]):
+                own = {
+                    name.removeprefix(f"streams.0.{plan.name}."): tensor
+                    for name, tensor in state.items()
+                    if name.startswith(f"streams.0.{plan.name}.")
+                }
+                if isinstance(plan, GloRePlan):
+                    assert columns(own["state.weight"]) == rows(own["extend.weight"]) == flowing
+                    assert tuple(own["norm.weight"].long().tolist()) == flowing
+                    continue
+                inputs, outputs = columns(own["expand.weight"]), rows(own["project.weight"])
+                assert inputs == flowing, "what a block reads is what the one before it wrote"
+                assert tuple(own["project_norm.weight"].long().tolist()) == outputs
+                assert (len(inputs), len(outputs)) == (plan.in_channels, plan.out_channels)
+                # Equal lists and equal index mean equal channels, in whatever block.
+                assert used.setdefault((lists[plan.group], widths[plan.group]), outputs) == outputs
+                identity = plan.stride == 1 and inputs == outputs
+                assert identity == (plan.shortcut == "identity")
+                assert identity == (plan.stride == 1 and plan.in_channels == plan.out_channels)
+                assert identity != ("shortcut.weight" in own)
+                if not identity:
+                    assert columns(own["shortcut.weight"]) == inputs
+                    assert rows(own["shortcut.weight"]) == outputs
+                flowing = outputs
+            met |= {(g, *widths[g - 1 : g + 1]) for g in range(1, len(widths))}
+    borders = {
+        (g, before, own)
+        for g in range(1, len(lists))
+        for before, own in product(range(len(lists[g - 1])), range(len(lists[g])))
+    }
+    assert met == borders
