@@ -29,9 +29,9 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def searching(videos: Path, out: Path, *budgets: str) -> list[str]:
+def searching(videos: Path, out: Path, *budgets: str, verb: str = "search") -> list[str]:
     """The quick search of the other tests with budgets of its own."""
-    argv = command("search", videos, out, *budgets)
+    argv = command(verb, videos, out, *budgets)
     macs = argv.index("--target-macs")
     return argv[:macs] + argv[macs + 2 :]
 
@@ -63,6 +63,33 @@ def test_milliseconds_of_a_table(videos: Path, tmp_path: Path, table: Path, caps
     assert f"predicted {predicted:.3g} ms" in printed
     assert "measuring" not in printed
     assert table.read_bytes() == (out / "latency.json").read_bytes() == before
+
+
+def test_a_run_in_milliseconds_and_what_comes_after(
+    videos: Path, tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latency, out, target = LatencyTable.load(table), tmp_path / "run", low("ms", table)
+    given = ["--target-ms", repr(target), "--latency_table", str(table)]
+    assert main(searching(videos, out, *given, verb="run")) == 0
+    measured = json.loads((out / "result.json").read_text())["measured_ms"]
+    assert list(measured) == ["searched", "x3d"]
+    told = ", ".join(f"{name} {ms:.3g} ms" for name, ms in measured.items())
+    assert told in capsys.readouterr().out
+    assert told in (out / "report.html").read_text()
+    wider = 1.2 * target
+    argv = ["derive", str(out), "--metric", "ms", "--targets", f"{target!r},{wider!r}ms", "--evaluations", "12"]
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    for most in (target, wider):
+        folder = out / "derived" / f"{most:.6g}ms"
+        predicted = latency.network_ms(ArchSpec.load(folder / "searched.json"))
+        assert 0.8 * most <= predicted <= most
+        assert json.loads((folder / "result.json").read_text())["cost"] == {"ms": pytest.approx(predicted, rel=1e-12)}
+        assert f"{predicted:.3g} ms @ 4x24x24" in printed
+    assert main(["pareto", str(out), "--metric", "ms", "-n", "4", "--evaluations", "12"]) == 0
+    points = json.loads((out / "pareto_ms.json").read_text())["architectures"]
+    costs = latency_costs(SPACE, latency).costs([tuple(point["choice"]) for point in points])
+    assert [point["cost"] for point in points] == pytest.approx(costs.tolist())
 
 
 @pytest.mark.parametrize("metrics", [("params",), ("activations",), ("params", "ms")], ids="+".join)
