@@ -46,8 +46,9 @@ from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import Derived
 from vidnas.search.rank_correlation import kendall
-from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
+from vidnas.search.space import Choice, Space
 from vidnas.search.spaces.autox3d import KERNELS
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 
 CLASSES = ("move_left", "move_right", "move_up", "move_down", "grow", "shrink")
 SPACE = Space(
