@@ -27,8 +27,9 @@ from vidnas.arch.spec import ClipSpec, HeadSpec, StemSpec
 from vidnas.engine.runtime import tune_allocator
 from vidnas.search.costs import CostTable
 from vidnas.search.rank_correlation import kendall
-from vidnas.search.space import GroupSpace, Space, StreamSpace
+from vidnas.search.space import Space
 from vidnas.search.spaces.autox3d import KERNELS
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 from vidnas.search.windows import WindowMode
 
 SPACE = Space(

@@ -4,7 +4,8 @@ import random
 
 from vidnas.arch.spec import ClipSpec, GloReSpec, HeadSpec, Kernel, SqueezeExciteSpec, StemSpec
 from vidnas.search.attention_options import Attention
-from vidnas.search.space import GroupSpace, Space, StreamSpace
+from vidnas.search.space import Space
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 
 EXPANSIONS = ((1.0,), (2.25,), (0.5, 1.0), (1.5, 2.25, 3.0), (1.0, 1.25, 1.5, 1.75), (1.5, 3.0))
 CHANNELS = ((8,), (4, 8), (8, 12, 16), (4, 8, 12, 16), (12, 16), (8, 12, 16, 20, 24))

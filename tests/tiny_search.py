@@ -16,7 +16,8 @@ from vidnas.engine.supernet_search import SupernetSearch, run_search
 from vidnas.engine.trainer import make_fabric
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
-from vidnas.search.space import GroupSpace, Space, StreamSpace
+from vidnas.search.space import Space
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 
 CONFIG = SearchConfig(
     steps=12, batch_size=4, samples=4, checkpoint_every_steps=5, warmup_epochs=0.5, device="cpu", label_smoothing=0.1

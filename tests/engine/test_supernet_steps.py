@@ -14,7 +14,8 @@ from vidnas.engine.supernet_steps import (
     uniform_backward,
 )
 from vidnas.search.parsec import omega
-from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
+from vidnas.search.space import Choice, Space
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 from vidnas.search.supernet import Supernet
 
 

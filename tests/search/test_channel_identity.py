@@ -78,29 +78,26 @@ def test_equal_index_is_equal_channels_and_identity_adds_up_the_same(name: str, 
             # All channels of the stem enter.
             flowing = tuple(range(space.streams[0].stem.channels))
             for plan in stream_units(space.decode(choice).streams[0]):
-                own = {
-                    name.removeprefix(f"streams.0.{plan.name}."): tensor
-                    for name, tensor in state.items()
-                    if name.startswith(f"streams.0.{plan.name}.")
-                }
+                unit = f"streams.0.{plan.name}"
                 if isinstance(plan, GloRePlan):
-                    assert columns(own["state.weight"]) == rows(own["extend.weight"]) == flowing
-                    assert tuple(own["norm.weight"].long().tolist()) == flowing
+                    assert columns(state[f"{unit}.state.weight"]) == rows(state[f"{unit}.extend.weight"]) == flowing
+                    assert tuple(state[f"{unit}.norm.weight"].long().tolist()) == flowing
                     continue
-                inputs, outputs = columns(own["expand.weight"]), rows(own["project.weight"])
+                inputs, outputs = columns(state[f"{unit}.expand.weight"]), rows(state[f"{unit}.project.weight"])
                 assert inputs == flowing, "what a block reads is what the one before it wrote"
-                assert tuple(own["project_norm.weight"].long().tolist()) == outputs
+                assert tuple(state[f"{unit}.project_norm.weight"].long().tolist()) == outputs
                 assert (len(inputs), len(outputs)) == (plan.in_channels, plan.out_channels)
                 # Equal lists and equal index mean equal channels, in whatever block.
                 assert used.setdefault((lists[plan.group], widths[plan.group]), outputs) == outputs
                 identity = plan.stride == 1 and inputs == outputs
                 assert identity == (plan.shortcut == "identity")
                 assert identity == (plan.stride == 1 and plan.in_channels == plan.out_channels)
-                assert identity != ("shortcut.weight" in own)
+                assert identity != (f"{unit}.shortcut.weight" in state)
                 if not identity:
-                    assert columns(own["shortcut.weight"]) == inputs
-                    assert rows(own["shortcut.weight"]) == outputs
+                    assert columns(state[f"{unit}.shortcut.weight"]) == inputs
+                    assert rows(state[f"{unit}.shortcut.weight"]) == outputs
                 flowing = outputs
+            assert columns(state["streams.0.conv5.conv.weight"]) == flowing
             met |= {(g, *widths[g - 1 : g + 1]) for g in range(1, len(widths))}
     borders = {
         (g, before, own)

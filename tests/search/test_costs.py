@@ -14,9 +14,10 @@ from vidnas.search.budget import between, usage
 from vidnas.search.costs import CostTable, Metric
 from vidnas.search.derive import derive
 from vidnas.search.distribution import Distribution
-from vidnas.search.space import GroupSpace, Space, StreamSpace
+from vidnas.search.space import Space
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import scaled_space, tiny_space
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 

@@ -20,7 +20,8 @@ from vidnas.arch.spec import ArchSpec, GroupSpec, StreamSpec
 from vidnas.nn.blocks import MBConv3D
 from vidnas.nn.build import VideoNetwork
 from vidnas.search.costs import CostTable, Metric
-from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
+from vidnas.search.space import Choice, Space
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 from vidnas.search.supernet import Supernet, extract
 from vidnas.search.windows import WINDOW_MODES, channel_window
 

@@ -10,9 +10,10 @@ from torch.func import functional_call
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
-from vidnas.search.space import Choice, GroupSpace, Space, StreamSpace
+from vidnas.search.space import Choice, Space
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 from vidnas.search.supernet import KernelSharing, SuperBlock, Supernet, extract
 from vidnas.search.windows import WINDOW_MODES, WindowMode, hidden_window
 

@@ -18,7 +18,8 @@ from vidnas.arch.plan import GloRePlan
 from vidnas.arch.spec import ArchSpec
 from vidnas.arch.sub_layers import side_after
 from vidnas.search.reach import Unit, placed_units, with_last_channels
-from vidnas.search.space import KINDS, Choice, GroupChoice, Space, Variable
+from vidnas.search.space import Choice, Space, Variable
+from vidnas.search.stream_space import KINDS, GroupChoice
 
 Metric = Literal["macs", "weights", "params", "activations"]
 Array = NDArray[Any]

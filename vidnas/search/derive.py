@@ -12,7 +12,8 @@ from vidnas.errors import VidnasError
 from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.distribution import Distribution
-from vidnas.search.space import KINDS, Choice, GroupChoice
+from vidnas.search.space import Choice
+from vidnas.search.stream_space import KINDS, GroupChoice
 
 Floats = NDArray[np.float64]
 # Partial architectures kept per number of channels in the search under a budget.

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.spec import ArchSpec, StemSpec, StreamSpec
-from vidnas.search.space import GroupChoice, Space
+from vidnas.search.space import Space
+from vidnas.search.stream_space import GroupChoice
 
 Unit = BlockPlan | GloRePlan
 Cells = tuple[int | slice, int | slice, int, int, int]

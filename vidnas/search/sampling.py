@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from vidnas.arch.cost import format_macs
 from vidnas.errors import VidnasError
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Choice, GroupChoice
+from vidnas.search.space import Choice
+from vidnas.search.stream_space import GroupChoice
 
 # A budget is counted in so many parts; more make fewer draws in vain, at more memory and time before the first.
 _PARTS = 1000

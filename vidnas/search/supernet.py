@@ -20,7 +20,8 @@ from vidnas.nn.blocks import FinalConv, Stem, conv3d
 from vidnas.nn.build import Unit, VideoNetwork, build, initialise, make_unit
 from vidnas.nn.heads import ClassificationHead
 from vidnas.nn.norm_act import SqueezeExcite
-from vidnas.search.space import Choice, GroupChoice, Space, StreamSpace
+from vidnas.search.space import Choice, Space
+from vidnas.search.stream_space import GroupChoice, StreamSpace
 from vidnas.search.windows import WindowMode, channel_window, hidden_window
 
 KernelSharing = Literal["separate", "cropped"]

@@ -1,7 +1,8 @@
 """AutoX3D's search space, Table 2 of the paper."""
 
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
-from vidnas.search.space import GroupSpace, Space, StreamSpace
+from vidnas.search.space import Space
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 
 KERNELS = tuple(Kernel(t=t, s=s) for t in (1, 3, 5) for s in (3, 5))
 EXPANSIONS = tuple(1.5 + 0.75 * i for i in range(7))

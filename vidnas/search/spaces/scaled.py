@@ -3,8 +3,9 @@
 from vidnas.arch.rounding import round_depth
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.arch.zoo.x3d import BASE_DEPTHS
-from vidnas.search.space import GroupSpace, Space, StreamSpace
+from vidnas.search.space import Space
 from vidnas.search.spaces.autox3d import EXPANSIONS, KERNELS, ROWS
+from vidnas.search.stream_space import GroupSpace, StreamSpace
 
 # Channels are multiples of 4, so that expansions in steps of 0.75 give whole numbers of hidden channels.
 UNIT = 4
