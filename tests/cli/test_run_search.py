@@ -242,7 +242,8 @@ def test_broken_videos_of_a_search_do_not_count_and_are_told(
     assert {entry.clips for entry in read(search / "archive.jsonl")} == {5}
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("unreadable videos")]
     first, second = alpha.relative(alpha.samples[0]), holdout.relative(holdout.samples[1])
-    assert f"(1 of 6 for alpha, 1 of {len(holdout)} for holdout): {first}: the file is empty (0 bytes); {second}: " in line
+    counts = f"(1 of {len(alpha)} for alpha, 1 of {len(holdout)} for holdout)"
+    assert f"{counts}: {first}: the file is empty (0 bytes); {second}: not a video" in line
     assert line.endswith(": `vidnas data check` lists them, --fix writes lists without them")
     kept = json.loads((search / "result.json").read_text())["unreadable"]
     assert [(part, one["path"]) for part, several in kept.items() for one in several] == [
