@@ -6,7 +6,7 @@ RUN_DIR ?= runs
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
 .PHONY: demo family test lint unit utd utd-seeds planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
-    bench-op bench-train bench-infer bench-data profile-step sanitize official-weights clean
+    bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -80,7 +80,7 @@ sanitize:
 bench-processes: .venv/package
 	$(BIN)/python benchmarks/processes.py $(OPTIONS) --out benchmarks/results/search_processes.json
 
-# From here to bench-data an otherwise idle machine is wanted.
+# From here to bench-wait an otherwise idle machine is wanted.
 bench-op: .venv/dev
 	$(BIN)/python benchmarks/depthwise_op.py $(OPTIONS) --out benchmarks/results/depthwise_op.json
 
@@ -89,7 +89,7 @@ bench-train: .venv/dev
 
 # Which layers the time of a training step goes to.
 profile-step: .venv/package
-	$(BIN)/python benchmarks/step_profile.py --out benchmarks/results/step_profile.json
+	$(BIN)/python benchmarks/step_profile.py $(OPTIONS) --out benchmarks/results/step_profile.json
 
 bench-infer: .venv/dev
 	$(BIN)/python benchmarks/inference.py $(OPTIONS) --out benchmarks/results/inference.json
@@ -100,7 +100,11 @@ bench-latency: .venv/dev
 
 # Milliseconds per clip from videos and from small copies of them, on one core of an otherwise idle machine.
 bench-data: .venv/dev
-	$(BIN)/python benchmarks/data_loading.py --out benchmarks/results/data_loading.json
+	$(BIN)/python benchmarks/data_loading.py $(OPTIONS) --out benchmarks/results/data_loading.json
+
+# The share of time that a training of small clips waits for them; a few minutes.
+bench-wait: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/data_wait.py $(OPTIONS) --out benchmarks/results/data_wait.json
 
 # make official-weights FILES="X3D_S.pyth x3d_l.pyth"
 official-weights: .venv/dev

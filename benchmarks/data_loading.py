@@ -1,6 +1,6 @@
 """What a clip costs to load, on one core: 13 frames, 6 apart, of a 10 s video, at short side 182.
 
-    python benchmarks/data_loading.py --out benchmarks/results/data_loading.json
+    make bench-data
 
 The videos are made here: a textured world under a moving camera, with moving objects and sensor noise, as H.264 with
 x264's defaults. The limit is decoding alone: from the key frame before the clip to the clip's last frame, nothing
@@ -11,14 +11,12 @@ header has been read before (`Reader.info`), as in every epoch but the first.
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,13 +26,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.functional
+from machine import command_of, save
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.data.augment import TrainTransform
 from vidnas.data.clips import test_times
 from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.reader import FileReader
-from vidnas.engine.runtime import tune_allocator, versions
+from vidnas.engine.runtime import tune_allocator
 
 CLIP = ClipSpec(frames=13, size=160, stride=6, fps=30)
 SHORT_SIDE = 182
@@ -206,7 +205,7 @@ def measure(source: Source, frames: int, number: int, rounds: int) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=300, help="of each video")
     parser.add_argument("--clips", type=int, default=8, help="per video")
     parser.add_argument("--rounds", type=int, default=7)
@@ -225,17 +224,12 @@ def main() -> None:
                 f"  {row['method']:<44} {row['ms_per_clip']:7.2f} ms  {row['of_limit']:5.2f} of the limit  "
                 f"{row['clips_per_sec']:6.0f} clips/s"
             )
-    settings = f"--frames {options.frames} --clips {options.clips} --rounds {options.rounds}"
     result = {
-        "command": f"python benchmarks/data_loading.py {settings}",
-        "date": date.today().isoformat(),
-        "versions": versions(),
         "clip": f"{CLIP.frames} frames, {CLIP.stride:g} apart at {FPS} fps, short side {SHORT_SIDE}",
         "cores_used": 1,
         "tables": tables,
     }
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+    save(options.out, command_of("bench-data", parser, options), result)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What every benchmark needs: limits of the machine, timing in turns, means, files of parts and of results."""
 
+import argparse
 import json
 import statistics
 import time
@@ -68,9 +69,28 @@ def limits(device: torch.device, dtype: torch.dtype = torch.float32) -> dict[str
     }
 
 
-def save(path: Path, command: str, record: Mapping[str, Any]) -> None:
-    """Write a result with its command, date, machine and versions."""
-    full = {"command": command, "date": date.today().isoformat(), "versions": versions(), **record}
+def command_of(target: str, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """How make repeats this run: its target, and what was given beside the file of results."""
+    given = {
+        name: value for name, value in vars(options).items() if name != "out" and value != parser.get_default(name)
+    }
+    words = [f"--{name}" if value is True else f"--{name} {value}" for name, value in given.items()]
+    return f"make {target}" + (f" OPTIONS='{' '.join(words)}'" if words else "")
+
+
+def save(path: Path, command: str, record: Mapping[str, Any], *, threads_in_record: bool = False) -> None:
+    """Write a result with its command, date, machine and versions.
+
+    Args:
+        path: the file.
+        command: what made it.
+        record: the result.
+        threads_in_record: it says how many threads each of its tables had; this process's number would mislead.
+    """
+    used = versions()
+    if threads_in_record:
+        del used["threads"]
+    full = {"command": command, "date": date.today().isoformat(), "versions": used, **record}
     path.write_text(json.dumps(full, indent=2) + "\n")
     print(f"results: {path}")
 

@@ -6,10 +6,14 @@
 A step is forward, cross entropy, backward and SGD with momentum. All variants of a table run in one process and take
 turns; the C allocator is tuned for all of them. Memory is the growth of the process's peak (CPU), each variant in a
 process of its own, or the peak of allocated memory (GPU).
+
+What the allocator's setting is worth on a CPU is measured on the first table in processes of their own, since it cannot
+be taken back: three with it and three without, in turns, the median of each.
 """
 
 import argparse
 import multiprocessing
+import statistics
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from machine import in_turns, save
+from machine import command_of, in_turns, save
 from torch import nn
 
 from vidnas.arch.registry import get_spec
@@ -27,6 +31,7 @@ from vidnas.nn.backends import use_backend
 from vidnas.nn.build import build
 
 PEER = "pytorchvideo"
+ALLOCATOR_ROUNDS = 3
 
 
 class Table(NamedTuple):
@@ -99,11 +104,41 @@ def memory_of(arguments: tuple[str, Table, str]) -> float:
     return peak_memory_mib(device) - before
 
 
+def clips_per_sec_of(arguments: tuple[str, Table, bool, int]) -> float:
+    """Clips per second of a process of its own, on a CPU, with the allocator's setting or without."""
+    variant, table, tuned, repeats = arguments
+    if tuned and not tune_allocator():
+        raise SystemExit("the allocator's setting is for glibc; leave VIDNAS_NO_MALLOPT unset")
+    torch.set_num_threads(table.threads)
+    device = torch.device("cpu")
+    return table.batch / in_turns({variant: make_step(variant, table, device)}, repeats, device)[variant]
+
+
+def measure_allocator(table: Table, variants: list[str], repeats: int) -> dict[str, Any]:
+    settings = [(variant, tuned) for variant in variants for tuned in (True, False)]
+    jobs = [(variant, table, tuned, repeats) for variant, tuned in settings] * ALLOCATOR_ROUNDS
+    found = in_processes(clips_per_sec_of, jobs)
+    speeds = {one: statistics.median(found[i :: len(settings)]) for i, one in enumerate(settings)}
+    row: dict[str, Any] = {"network": table.network, "clip": str(table.clip), "batch": table.batch}
+    row |= {"threads": table.threads, "clips_per_sec": {}, "times_without": {}}
+    for variant in variants:
+        tuned, default = speeds[variant, True], speeds[variant, False]
+        row["clips_per_sec"] |= {variant: tuned, f"{variant}, default allocator": default}
+        row["times_without"][variant] = tuned / default
+        print(f"allocator, {variant}: {tuned:.2f} clips/s with the setting, {default:.2f} without")
+    return row
+
+
+def in_processes(work: Callable[[Any], float], jobs: list[Any]) -> list[float]:
+    """Each job in a new process, one after another."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return pool.map(work, jobs, chunksize=1)
+
+
 def measure(table: Table, variants: list[str], device: torch.device, repeats: int) -> dict[str, Any]:
     torch.set_num_threads(table.threads)
     seconds = in_turns({v: make_step(v, table, device) for v in variants}, repeats, device)
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        memory = pool.map(memory_of, [(v, table, str(device)) for v in variants], chunksize=1)
+    memory = in_processes(memory_of, [(v, table, str(device)) for v in variants])
     row: dict[str, Any] = {"network": table.network, "clip": str(table.clip), "batch": table.batch}
     row |= {"threads": table.threads, "clips_per_sec": {v: table.batch / seconds[v] for v in variants}}
     row |= {"times_pytorchvideo": seconds[PEER] / seconds["ours"], "peak_mib": dict(zip(variants, memory, strict=True))}
@@ -118,6 +153,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="also with torch.compile")
+    parser.add_argument("--tables", type=int, help="how many of the tables, from the first on")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     tune_allocator()
@@ -125,10 +161,12 @@ def main() -> None:
     variants = ["ours", "ours, stock operators", PEER, f"{PEER}, channels_last"]
     if options.compile or device.type == "cuda":
         variants += [f"{PEER}, channels_last, compile", "ours, compile"]
-    tables = CPU_TABLES if device.type == "cpu" else GPU_TABLES
+    tables = (CPU_TABLES if device.type == "cpu" else GPU_TABLES)[: options.tables]
     rows = [measure(table, variants, device, options.repeats) for table in tables]
-    flag = " --compile" if options.compile else ""
-    save(options.out, f"make bench-train OPTIONS='--device {device}{flag}'", {"device": str(device), "tables": rows})
+    result: dict[str, Any] = {"device": str(device), "tables": rows}
+    if device.type == "cpu":
+        result["allocator"] = measure_allocator(tables[0], ["ours", PEER], options.repeats)
+    save(options.out, command_of("bench-train", parser, options), result, threads_in_record=True)
 
 
 if __name__ == "__main__":

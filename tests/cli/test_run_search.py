@@ -226,10 +226,30 @@ def test_wrong_data_is_one_line(videos: Path, tmp_path: Path, capsys: pytest.Cap
     assert "data check" in fails(capsys, command("search", both, out))
 
 
-def test_a_broken_video_among_those_that_alpha_is_scored_on_does_not_count(videos: Path, tmp_path: Path) -> None:
+def test_broken_videos_of_a_search_do_not_count_and_are_told(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = Path(shutil.copytree(videos, tmp_path / "own"))
     parts = search_parts(load_lists(DataConfig(own)).train, seed=0)
-    parts["alpha"].samples[0].path.write_bytes(b"")
-    assert main(command("search", own, tmp_path / "run", "--search.alpha_batch_size", "6")) == 0
+    alpha, holdout = parts["alpha"], parts["holdout"]
+    alpha.samples[0].path.write_bytes(b"")
+    holdout.samples[1].path.write_text("no video")
+    # Read as they are needed: with a frame cache it would be known from the start that they cannot be.
+    read_late = ["--clips.memory_budget_mib", "0", "--clips.max_broken", "0.1", "--search.alpha_batch_size", "6"]
+    assert main(command("run", own, tmp_path / "run", *read_late)) == 0
     # The six videos of the part are in every batch of six.
-    assert {entry.clips for entry in read(tmp_path / "run" / "archive.jsonl")} == {5}
+    search = tmp_path / "run" / "search"
+    assert {entry.clips for entry in read(search / "archive.jsonl")} == {5}
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("unreadable videos")]
+    first, second = alpha.relative(alpha.samples[0]), holdout.relative(holdout.samples[1])
+    counts = f"(1 of {len(alpha)} for alpha, 1 of {len(holdout)} for holdout)"
+    assert f"{counts}: {first}: the file is empty (0 bytes); {second}: not a video" in line
+    assert line.endswith(": `vidnas data check` lists them, --fix writes lists without them")
+    kept = json.loads((search / "result.json").read_text())["unreadable"]
+    assert [(part, one["path"]) for part, several in kept.items() for one in several] == [
+        ("alpha", first),
+        ("holdout", second),
+    ]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "2 files set aside" in page
+    assert "Every file could be read" not in page

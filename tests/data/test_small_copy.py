@@ -156,10 +156,9 @@ def test_what_changed_is_made_again_and_nothing_else(data: Path, tmp_path: Path)
     (data / "train.csv").write_text("\n".join(line for line in lines if line != gone))
     damaged = out / "videos/train/move_left_0000.mp4.mov"
     os.truncate(damaged, 500)
-    notices = load_dataset(out).train.notices
-    assert len(notices) == 1
-    assert f"{out}: out of date: videos/train/grow_0000.mp4, train.csv changed in {data} since" in notices[0]
-    assert "call the same `vidnas data cache` again" in notices[0]
+    (notice,) = load_dataset(out).train.notices
+    assert f"{out}: out of date: videos/train/grow_0000.mp4, train.csv changed in {data} since" in notice
+    assert "call the same `vidnas data cache` again" in notice
     before = contents(out)
 
     report = copy(data, out)
@@ -197,6 +196,81 @@ def test_a_source_that_is_not_at_hand_is_not_missed(data: Path, tmp_path: Path) 
     # The data set may move: what is unchanged counts on.
     report = copy(tmp_path / "elsewhere", tmp_path / "out")
     assert report.made == report.changed == ("videos/test/grow_0000.mp4",)
+
+
+@pytest.fixture
+def folders(tmp_path: Path, original: Path) -> Path:
+    """A data set without lists: train/ and test/ with two classes of two videos and one."""
+    root = tmp_path / "folders"
+    for part, numbers in (("train", (0, 1)), ("test", (0,))):
+        for name in ("grow", "move_left"):
+            (root / part / name).mkdir(parents=True)
+            for k in numbers:
+                shutil.copy(original / f"videos/{part}/{name}_000{k}.mp4", root / part / name / f"{k}.mp4")
+    return root
+
+
+def notices(out: Path) -> list[tuple[str, ...]]:
+    lists = load_dataset(out)
+    assert lists.test is not None
+    return [lists.train.notices, lists.test.notices]
+
+
+def test_a_video_added_to_class_folders_is_noticed(folders: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    copy(folders, out)
+    # What the data set would not read is no change of it.
+    for name in ("train/grow/notes.txt", "train/grow/.hidden.mp4", "validation/grow/0.mp4"):
+        (folders / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(folders / "train/grow/0.mp4", folders / name)
+    assert notices(out) == [(), ()]
+    shutil.copy(folders / "train/grow/1.mp4", folders / "train/grow/2.mp4")
+    (folders / "test/grow/deeper").mkdir()
+    shutil.copy(folders / "train/grow/1.mp4", folders / "test/grow/deeper/1.mp4")
+    told = f"{out}: out of date: test/grow/deeper/1.mp4, train/grow/2.mp4 added in {folders} since; call the same"
+    for (notice,) in notices(out):
+        assert told in notice
+    assert set(copy(folders, out).made) == {"test/grow/deeper/1.mp4", "train/grow/2.mp4"}
+    assert notices(out) == [(), ()]
+    (folders / "train/new").mkdir()
+    for (notice,) in notices(out):
+        assert f"{out}: out of date: {folders / 'train/new'}: no video in this class folder" in notice
+
+
+def test_a_video_removed_from_the_source_is_noticed_while_others_are_at_hand(folders: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    copy(folders, out)
+    (folders / "train/grow/1.mp4").unlink()
+    (train,), test = notices(out)
+    assert f"out of date: train/grow/1.mp4 removed in {folders} since" in train
+    assert test == ()
+    assert copy(folders, out).removed == ("train/grow/1.mp4",)
+    assert notices(out) == [(), ()]
+    for video in folders.rglob("*.mp4"):
+        video.unlink()
+    assert notices(out) == [(), ()]
+
+
+def test_a_list_added_to_the_source_is_noticed(data: Path, tmp_path: Path) -> None:
+    (data / "test.csv").rename(tmp_path / "test.csv")
+    copy(data, tmp_path / "out")
+    assert load_dataset(tmp_path / "out").train.notices == ()
+    (tmp_path / "test.csv").rename(data / "test.csv")
+    (notice,) = load_dataset(tmp_path / "out").train.notices
+    assert f"out of date: test.csv added in {data} since" in notice
+    assert len(copy(data, tmp_path / "out").made) == 3
+    assert notices(tmp_path / "out") == [(), ()]
+
+
+def test_a_video_that_was_mended_is_noticed(data: Path, tmp_path: Path) -> None:
+    bad, missing = (data / f"videos/train/grow_000{k}.mp4" for k in (0, 1))
+    bad.write_bytes(b"")
+    missing.rename(tmp_path / "elsewhere.mp4")
+    copy(data, tmp_path / "out")
+    shutil.copy(data / "videos/train/grow_0002.mp4", bad)
+    (tmp_path / "elsewhere.mp4").rename(missing)
+    (notice,) = load_dataset(tmp_path / "out").train.notices
+    assert "out of date: videos/train/grow_0000.mp4 changed, videos/train/grow_0001.mp4 added in" in notice
 
 
 def test_unreadable_videos_are_left_out_and_kept_in_mind(data: Path, tmp_path: Path) -> None:

@@ -108,9 +108,14 @@ class Quarantine:
         """Set the video at this place of the list aside."""
         self._flags[index] = True
 
+    def places(self) -> list[int]:
+        """Where in the list the videos set aside are."""
+        places: list[int] = self._flags.nonzero().flatten().tolist()
+        return places
+
     def broken(self) -> list[BrokenVideo]:
         """The videos set aside, with their causes, in the order of the list (decodes them again)."""
-        return [self._cause(self._paths[index]) for index in self._flags.nonzero().flatten().tolist()]
+        return [self._cause(self._paths[index]) for index in self.places()]
 
     def check(self) -> None:
         """Stop when there are too many.
@@ -120,7 +125,7 @@ class Quarantine:
         """
         if self.allowed is None or len(self) <= self.allowed:
             return
-        named = self._flags.nonzero().flatten().tolist()[:_NAMED]
+        named = self.places()[:_NAMED]
         causes = "; ".join(str(self._cause(self._paths[index])) for index in named)
         more = f"; and {len(self) - len(named)} more" if len(self) > len(named) else ""
         raise VidnasError(

@@ -225,11 +225,18 @@ def _read_csv(file: Path, classes: Sequence[str] | None) -> VideoList:
         raise VidnasError(f"{file}: none of its files is there, e.g. {root / missing[0]}; paths start at {root}")
     if missing:
         notices.append(f"{file}: {len(missing)} of {len(samples)} files are not there, e.g. {missing[0]}")
-    if stale := stale_notice(root, [path.relative_to(root).as_posix() for path in samples]):
+    if stale := stale_notice(root, [path.relative_to(root).as_posix() for path in samples], _videos_in):
         notices.append(stale)
     if repeats:
         notices.append(f"{file}: {repeats} repeated lines passed over")
     return VideoList(root, tuple(samples.values()), names, tuple(notices))
+
+
+def _videos_in(folder: Path) -> list[str]:
+    """Paths of all videos of a data set, from its folder."""
+    lists = load_dataset(folder)
+    videos = (*lists.train.samples, *(lists.test.samples if lists.test else ()))
+    return [sample.path.relative_to(folder.resolve()).as_posix() for sample in videos]
 
 
 def _inside(root: Path, text: str, where: str, checked_folders: set[Path]) -> Path:

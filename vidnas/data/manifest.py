@@ -7,7 +7,7 @@ time of change, and what became of it. The last line about a path counts, and a 
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,8 +33,11 @@ class Stamp:
         try:
             status = path.stat()
         except OSError:
-            return cls(-1, -1)
+            return _MISSING
         return cls(status.st_size, status.st_mtime_ns)
+
+
+_MISSING = Stamp(-1, -1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Manifest:
     Attributes:
         source: folder of the data set, relative to the copy.
         settings: of the videos written.
-        lists: stamps of the data set's own lists, by path.
+        lists: stamps of the data set's own lists by path, also of those that it could have and has not.
         entries: source videos by path.
     """
 
@@ -120,27 +123,46 @@ def load_manifest(folder: Path) -> Manifest | None:
     return manifest
 
 
-def stale_notice(folder: Path, files: Iterable[str]) -> str | None:
+def stale_notice(folder: Path, files: Iterable[str], list_videos: Callable[[Path], Iterable[str]]) -> str | None:
     """One line where videos of a copy, or its lists, are not what the source has now; None where all is well.
 
-    Where the source is not at hand nothing can be said.
+    Where none of the videos is at hand nothing can be said.
 
     Args:
         folder: of the copy.
         files: paths of the videos in question, from the folder.
+        list_videos: paths of the videos that a data set without lists of its own has now, from its folder.
     """
     manifest = load_manifest(folder)
     if manifest is None or not (source := folder / manifest.source).is_dir():
         return None
-    by_file = {entry.file: entry for entry in manifest.entries.values()}
-    wanted = [by_file[file] for file in files if file in by_file]
-    now = {entry.path: Stamp.of(source / entry.path) for entry in wanted}
-    changed = [entry.path for entry in wanted if now[entry.path] not in (entry.stamp, Stamp(-1, -1))]
-    changed += [name for name, stamp in manifest.lists.items() if Stamp.of(source / name) not in (stamp, Stamp(-1, -1))]
-    if not changed:
+    wanted = set(files)
+    # A video that was of no use is in no list, but may have been mended.
+    entries = [entry for entry in manifest.entries.values() if entry.file is None or entry.file in wanted]
+    before = {entry.path: entry.stamp for entry in entries}
+    now = {path: Stamp.of(source / path) for path in before}
+    if all(stamp == _MISSING for stamp in now.values()):
+        return None
+    before |= manifest.lists
+    now |= {name: Stamp.of(source / name) for name in manifest.lists}
+    added: list[str] = []
+    changed: list[str] = []
+    removed: list[str] = []
+    for path, stamp in now.items():
+        if stamp != before[path]:
+            kind = removed if stamp == _MISSING else added if before[path] == _MISSING else changed
+            kind.append(path)
+    if not any(name.endswith(".csv") and stamp != _MISSING for name, stamp in manifest.lists.items()):
+        try:
+            added += sorted(set(list_videos(source)) - set(manifest.entries))
+        except VidnasError as error:
+            return f"{folder}: out of date: {error}"
+    kinds = {"changed": changed, "added": added, "removed": removed}
+    differences = ", ".join(f"{_named(paths)} {what}" for what, paths in kinds.items() if paths)
+    if not differences:
         return None
     return (
-        f"{folder}: out of date: {_named(changed)} changed in {os.path.normpath(source)} since; call the same "
+        f"{folder}: out of date: {differences} in {os.path.normpath(source)} since; call the same "
         "`vidnas data cache` again"
     )
 

@@ -128,7 +128,7 @@ class _Build:
     Args:
         parts: its lists by name.
         source: its folder.
-        own_lists: names of the files that its lists come from, those that are there.
+        own_lists: names of the files that its lists come from, where they are there.
         out: folder of the copy.
         form: how to write videos.
 
@@ -141,7 +141,7 @@ class _Build:
     ) -> None:
         self.parts = parts
         self.source = source
-        self.list_stamps = {name: Stamp.of(source / name) for name in own_lists if (source / name).is_file()}
+        self.list_stamps = {name: Stamp.of(source / name) for name in own_lists}
         self.out = out
         self.form = form
         paths = {self.name(sample): sample.path for videos in parts.values() for sample in videos.samples}

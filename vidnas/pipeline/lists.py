@@ -44,7 +44,8 @@ def load_lists(data: DataConfig, seed: int = 0) -> Lists:
     train, test = found.train, found.test
     if data.test_path is not None:
         test = load_list(data.test_path, classes=train.classes, group_regex=data.group_regex)
-    notices = train.notices + (test.notices if test is not None else ())
+    # What a copy has missed altogether both of its lists say.
+    notices = tuple(dict.fromkeys(train.notices + (test.notices if test is not None else ())))
     if test is None:
         parts = split(train, {"train": 1 - TEST_FRACTION, "test": TEST_FRACTION}, seed)
         train, test = parts["train"], parts["test"]

@@ -98,8 +98,14 @@ def _data(outcome: RunOutcome, source: str) -> DataSummary:
         splits=tuple(splits),
         counts=tuple(zip(lists.train.counts, lists.test.counts, strict=True)),
         notices=lists.notices,
-        broken=outcome.searched.result.broken,
+        broken=(*_unreadable(outcome.search.record), *outcome.searched.result.broken),
     )
+
+
+def _unreadable(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    # A search that ended before this was kept has none.
+    for broken in record.get("unreadable", {}).values():
+        yield from ((one["path"], one["cause"]) for one in broken)
 
 
 def _network(label: str, kind: Kind, trained: Trained) -> NetworkResult:

@@ -34,6 +34,7 @@ from vidnas.engine.supernet_search import Batches, SupernetSearch, run_search
 from vidnas.engine.trainer import make_fabric
 from vidnas.errors import VidnasError
 from vidnas.pipeline.plan import SearchPlan
+from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 from vidnas.search.budget import Budget
 from vidnas.search.derive import Derived
 from vidnas.search.space import Choice
@@ -52,7 +53,7 @@ class SearchResult:
 
     Attributes:
         spec: the derived architecture.
-        record: as in result.json: choice, cost, candidates, probabilities, entropy.
+        record: as in result.json: choice, cost, candidates, probabilities, entropy, unreadable videos by part.
         folder: everything it left.
     """
 
@@ -226,7 +227,10 @@ def _search_locked(
     )
     candidates = probable_candidates(search.alpha.distribution, search.alpha.budgets, config.candidates)
     judged = judge_on_holdout(search, candidates, data)
-    record = {**_record(search, plan, judged), "fingerprint": fingerprint}
+    unreadable = gather_unreadable({"weights": data.weights, "alpha": data.alpha, "holdout": data.holdout})
+    if unreadable:
+        notify(describe_unreadable(unreadable, {name: len(part) for name, part in plan.parts.items()}))
+    record = {**_record(search, plan, judged), "unreadable": unreadable, "fingerprint": fingerprint}
     spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
     result = SearchResult(spec, record, folder)
     together(_write, result)
