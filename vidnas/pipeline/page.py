@@ -103,8 +103,7 @@ def _data(outcome: RunOutcome, source: str) -> DataSummary:
 
 
 def _unreadable(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    # A search that ended before this was kept has none.
-    for broken in record.get("unreadable", {}).values():
+    for broken in record["unreadable"].values():
         yield from ((one["path"], one["cause"]) for one in broken)
 
 
