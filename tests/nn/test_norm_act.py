@@ -88,6 +88,54 @@ def test_values_far_from_zero_keep_their_digits() -> None:
     torch.testing.assert_close(norm.running_var.double(), exact.var(1), rtol=1e-4, atol=0)
 
 
+SPOILT = [
+    (*form, place)
+    for form in FORMS
+    for place in ("x", "other", "weight", "bias", "reduce", "expand")
+    if (place != "other" or form[2]) and (place not in ("reduce", "expand") or form[1])
+]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("act", "gated", "added", "place"), SPOILT)
+def test_what_is_not_finite_shows(
+    act: Act | None, gated: bool, added: bool, place: str, value: float, training: bool
+) -> None:
+    """A network that diverged must not come back with a finite loss."""
+    torch.manual_seed(0)
+    norm, se = random_norm(21).train(training), SqueezeExcite(21, 8) if gated else None
+    x, other = (channels_last(torch.randn(2, 21, 3, 5, 5)) for _ in range(2))
+    with torch.no_grad():
+        if place in ("x", "other"):
+            {"x": x, "other": other}[place][1, 1, 2, 3, 4] = value
+        else:
+            owner = norm if place in ("weight", "bias") else se.get_submodule(place)  # type: ignore[union-attr]
+            getattr(owner, "weight" if place == "weight" else "bias")[1] = value
+    grad, found = channels_last(torch.randn(x.shape)), []
+    for form in (norm_act, parts):
+        own_norm, own_se = copy.deepcopy(norm), copy.deepcopy(se)
+        inputs = [t.clone().requires_grad_() for t in ((x, other) if added else (x,))]
+        y = form(own_norm, inputs[0], act, se=own_se, other=inputs[1] if added else None)
+        parameters = [*own_norm.parameters(), *(own_se.parameters() if own_se is not None else ())]
+        found.append([y.detach(), *torch.autograd.grad(y, [*inputs, *parameters], grad), own_norm.running_var])
+    for ours, stock in zip(*found, strict=True):
+        if math.isnan(value):
+            torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-4, equal_nan=True)
+        else:
+            # Where infinities meet and become NaN is a question of the order of operations.
+            assert stock.isfinite().all() or not ours.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 100.0, -100.0, -88.5])
+def test_swish_far_from_zero(value: float) -> None:
+    norm, x = nn.BatchNorm3d(21, eps=0).eval(), channels_last(torch.full((1, 21, 1, 1, 2), value)).requires_grad_()
+    y, right = norm_act(norm, x, "swish"), F.silu(x)
+    torch.testing.assert_close(y, right, rtol=1e-5, atol=1e-30)
+    found, exact = (torch.autograd.grad(z.sum(), x)[0] for z in (y, right))
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-30)
+
+
 @pytest.mark.parametrize(("act", "added"), [("relu", True), ("swish", False)])
 def test_results_beyond_the_caches(act: Act, added: bool) -> None:
     """They take another way to memory."""
