@@ -3,6 +3,8 @@
 import copy
 import math
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -44,8 +46,6 @@ def parts(norm: nn.Module, x: Tensor, act: Act | None, se: nn.Module | None, oth
 @pytest.mark.parametrize(("act", "gated", "added"), FORMS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_equals_its_parts(shape: tuple, act: Act | None, gated: bool, added: bool, mode: str) -> None:
-    if mode != "eval" and shape[0] * shape[2] * shape[3] * shape[4] < 2:
-        pytest.skip("one value per channel has no variance")
     torch.manual_seed(0)
     norm = random_norm(shape[1], momentum=None if mode == "cumulative" else 0.1)
     norm.train(mode != "eval")
@@ -206,3 +206,85 @@ def test_what_cannot_be_fused_runs_in_parts(reason: str) -> None:
     y = norm_act(norm, x, "swish", backend="stock" if reason == "asked" else "auto")
     assert type(y.grad_fn).__name__ != "_NormActBackward"
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-6)
+
+
+Change = Callable[[dict[str, Any]], object]
+UNSUITED: dict[str, Change] = {
+    "more channels than the norm": lambda c: c.update(x=channels_last(torch.randn(2, 9, 3, 4, 4)), other=None, se=None),
+    "fewer than the norm": lambda c: c.update(x=channels_last(torch.randn(2, 7, 3, 4, 4)), other=None, se=None),
+    "four dimensions": lambda c: c.update(x=torch.randn(8, 3, 4, 4), other=None, se=None),
+    "a shortcut of one position": lambda c: c.update(other=channels_last(torch.randn(2, 8, 1, 1, 1))),
+    "a shortcut of one sample": lambda c: c.update(other=channels_last(torch.randn(1, 8, 3, 4, 4))),
+    "a shortcut of other size": lambda c: c.update(other=channels_last(torch.randn(2, 8, 3, 4, 5))),
+    "a shortcut of other type": lambda c: c.update(other=channels_last(torch.randn(2, 8, 3, 4, 4).double())),
+    "a shortcut before swish": lambda c: c.update(act="swish"),
+    "a norm of other type": lambda c: c["norm"].double(),
+    "a norm on another device": lambda c: c["norm"].to("meta"),
+    "running statistics of other type": lambda c: setattr(c["norm"], "running_var", c["norm"].running_var.double()),
+    "half of the running statistics": lambda c: setattr(c["norm"], "running_mean", None),
+    "a norm without bias": lambda c: c["norm"].register_parameter("bias", None),
+    "gates for fewer channels": lambda c: c.update(se=SqueezeExcite(7, 8)),
+    "gates of other type": lambda c: c["se"].double(),
+    "gates without bias": lambda c: c["se"].reduce.register_parameter("bias", None),
+    "gates without hidden numbers": lambda c: c.update(se=SqueezeExcite(8, 0)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("reason", UNSUITED)
+def test_what_is_unsuited_is_as_in_pytorch(reason: str, training: bool) -> None:
+    """Refused with PyTorch's words, or right; shapes that do not fit would be read beyond their memory."""
+    torch.manual_seed(0)
+    x, other = (channels_last(torch.randn(2, 8, 3, 4, 4)) for _ in range(2))
+    case: dict[str, Any] = {"norm": random_norm(8), "se": SqueezeExcite(8, 8), "x": x, "other": other, "act": "relu"}
+    UNSUITED[reason](case)
+    case["norm"].train(training)
+    found = []
+    for backend in ("auto", "stock"):
+        own = copy.deepcopy(case)
+        try:
+            y = norm_act(**own, backend=backend)
+        except (RuntimeError, ValueError) as error:
+            found.append(f"{type(error)} {error}")
+        else:
+            assert type(y.grad_fn).__name__ != "_NormActBackward"
+            found.append([y.detach(), *torch.autograd.grad(y.sum(), own["norm"].weight), *own["norm"].buffers()])
+    if isinstance(found[0], str):
+        assert found[0] == found[1]
+    else:
+        torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("statistics", ["running", "none"])
+def test_one_value_per_channel_is_refused_in_training(statistics: str) -> None:
+    """It has no variance; a running one would be pulled towards 0."""
+    norm = nn.BatchNorm3d(8, track_running_stats=statistics == "running")
+    before = copy.deepcopy(norm.running_var)
+    with pytest.raises(ValueError, match="more than 1 value per channel when training"):
+        norm_act(norm, torch.randn(1, 8, 1, 1, 1), "relu")
+    if statistics == "running":
+        assert torch.equal(norm.running_var, before)
+        assert norm_act(norm.eval(), torch.randn(1, 8, 1, 1, 1), "relu").isfinite().all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_running_statistics_that_are_not_tracked_stay(training: bool) -> None:
+    torch.manual_seed(0)
+    norm, x = random_norm(8).train(training), channels_last(torch.randn(2, 8, 3, 4, 4))
+    norm.track_running_stats = False
+    before = copy.deepcopy(list(norm.buffers()))
+    torch.testing.assert_close(norm_act(norm, x, "relu"), F.relu(norm(x)))
+    assert all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_running_statistics_with_gaps(training: bool) -> None:
+    torch.manual_seed(0)
+    norm, x = random_norm(8).train(training), channels_last(torch.randn(2, 8, 3, 4, 4))
+    spread = copy.deepcopy(norm)
+    for name in ("running_mean", "running_var"):
+        setattr(spread, name, torch.stack([getattr(norm, name), torch.full((8,), 7.5)], 1)[:, 0])
+    torch.testing.assert_close(norm_act(spread, x), norm(x))
+    for ours, right in zip(spread.buffers(), norm.buffers(), strict=True):
+        torch.testing.assert_close(ours, right)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidnas.nn.pointwise import PointwiseConv3d
 
@@ -74,3 +74,29 @@ def test_stays_in_channels_last_at_one_thread() -> None:
     finally:
         torch.set_num_threads(before)
     assert y.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def wrong_bias(layer: PointwiseConv3d) -> PointwiseConv3d:
+    layer.bias = nn.Parameter(torch.zeros(4))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (PointwiseConv3d(6, 5), (2, 7, 3, 4, 4)),
+        (PointwiseConv3d(6, 5), (2, 5, 3, 4, 4)),
+        (PointwiseConv3d(6, 5), (2, 6, 4, 4)),
+        (PointwiseConv3d(6, 5).double(), (2, 6, 3, 4, 4)),
+        (wrong_bias(PointwiseConv3d(6, 5, bias=True)), (2, 6, 3, 4, 4)),
+    ],
+)
+def test_wrong_input_is_refused(layer: PointwiseConv3d, shape: tuple[int, ...]) -> None:
+    """By PyTorch; the kernels would read channels that are not there."""
+    with pytest.raises(RuntimeError):
+        layer(torch.randn(shape))
+
+
+def test_one_sample_without_a_batch_is_pytorchs() -> None:
+    layer, x = PointwiseConv3d(6, 5), torch.randn(6, 3, 4, 4)
+    torch.testing.assert_close(layer(x), F.conv3d(x, layer.weight))
