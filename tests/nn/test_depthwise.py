@@ -2,7 +2,6 @@
 
 import random
 import zlib
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -48,23 +47,6 @@ def random_case(rng: random.Random) -> tuple[tuple[int, ...], ...]:
     padding = tuple(k // 2 for k in kernel) if rng.random() < 0.8 else tuple(rng.randrange(k + 1) for k in kernel)
     sides = (max(k - 2 * p, 1) + rng.randrange(12) for k, p in zip(kernel, padding, strict=True))
     return (rng.randint(1, 9), rng.choice([1, 3, 4, 7, 8, 12, 16, 23, 48, 90]), *sides), kernel, stride, padding
-
-
-@pytest.fixture(params=[1, 2])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def poisoned_memory() -> Iterator[None]:
-    """What torch.empty returns is NaN, so that nothing can be left unwritten by luck."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def passes(x: Tensor, weight: Tensor, grad: Tensor, stride: tuple, padding: tuple, backend: str | None) -> list[Tensor]:
