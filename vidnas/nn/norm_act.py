@@ -68,9 +68,9 @@ def norm_act(
 def _fusible(norm: nn.BatchNorm3d, x: Tensor, act: Act | None, se: SqueezeExcite | None, other: Tensor | None) -> bool:
     """Whether the kernels compute this; what PyTorch refuses must come to PyTorch."""
     return (
-        native.library() is not None
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()  # first: the compiler cannot look for files
         and not torch.compiler.is_exporting()
+        and native.library() is not None
         and x.dim() == 5
         and _is_map(x, x.shape)
         and (other is None or (act != "swish" and _is_map(other, x.shape)))

@@ -45,13 +45,13 @@ class PointwiseConv3d(nn.Conv3d):
 def _has_kernel(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether the kernels compute this; what PyTorch refuses must come to PyTorch."""
     return (
-        native.library() is not None
+        not torch.compiler.is_compiling()  # first: the compiler cannot look for files
+        and native.library() is not None
         and native.readable(rows, (*rows.shape[:-1], weight.shape[-1]))
         and native.readable(weight, weight.shape)
         and (bias is None or native.readable(bias, weight.shape[:1]))
         and rows.numel() > 0
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 
