@@ -67,12 +67,13 @@ fair-windows: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/fair_windows.py --work $(RUN_DIR)/fair_windows \
 	    --out benchmarks/results/fair_windows.json
 
-# The C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer, against plain loops.
+# The C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer, against plain loops; results of 16 KiB and more
+# are streamed, so that some of each kind are.
 sanitize:
 	mkdir -p build
 	for isa in portable avx2 avx512; do \
 	    g++ -std=c++17 -O1 -g -fopenmp -fsanitize=address,undefined -fno-sanitize-recover=all \
-	        -DISA=$$isa -Ividnas/nn/native tests/nn/native_check.cpp \
+	        -DISA=$$isa -DVIDNAS_STREAMED=16384 -Ividnas/nn/native tests/nn/native_check.cpp \
 	        vidnas/nn/native/norm_step.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
 	    build/check_$$isa || exit 1; done
 

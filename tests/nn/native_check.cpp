@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "table.h"
@@ -23,19 +25,50 @@ std::mt19937 random_bits(0);
 
 int64_t draw(int64_t least, int64_t most) { return least + int64_t(random_bits() % uint64_t(most - least + 1)); }
 
-std::vector<float> values(int64_t count) {
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+double widen(float value) { return value; }
+
+double widen(Bfloat16 value) {
+  const uint32_t bits = uint32_t(value.bits) << 16;
+  float wide;
+  std::memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+// Cut off, not rounded: which number is drawn does not matter.
+template <class T>
+T narrow(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  if constexpr (std::is_same_v<T, Bfloat16>) return {uint16_t(bits >> 16)};
+  else return value;
+}
+
+template <class T = float>
+std::vector<T> values(int64_t count) {
   std::normal_distribution<float> normal;
-  std::vector<float> drawn(count);
-  for (float& value : drawn) value = normal(random_bits);
+  std::vector<T> drawn(count);
+  for (T& value : drawn) value = narrow<T>(normal(random_bits));
   return drawn;
 }
 
-void expect(const char* what, const std::vector<float>& found, const std::vector<double>& right) {
+template <class T = float>
+std::vector<T> unwritten(int64_t count) {
+  return std::vector<T>(count, narrow<T>(NAN));
+}
+
+template <class T>
+void expect(const char* what, const std::vector<T>& found, const std::vector<double>& right) {
+  const double half_step = std::is_same_v<T, Bfloat16> ? 1.0 / 256 : 0;  // of a rounded result
   double most = 1e-3;
   for (double value : right) most = std::max(most, std::abs(value));
   for (size_t i = 0; i < right.size(); ++i)
-    if (!(std::abs(found[i] - right[i]) <= 1e-4 * most)) {
-      std::printf("%s %s: value %zu is %g, should be %g\n", NAME(ISA), what, i, found[i], right[i]);
+    if (!(std::abs(widen(found[i]) - right[i]) <= 1e-4 * most + half_step * std::abs(right[i]))) {
+      std::printf("%s %s, %zu bytes each: value %zu is %g, should be %g\n", NAME(ISA), what, sizeof(T), i,
+                  widen(found[i]), right[i]);
       std::exit(1);
     }
 }
@@ -58,10 +91,11 @@ void products(const Geometry& g, Body body) {
               }
 }
 
-void check_depthwise() {
+template <class T>
+void check_depthwise(Type type) {
   Geometry g;
   const int64_t sides[] = {1, 3, 5, 2}, fast = draw(0, 3);
-  g.n = draw(1, 3), g.c = draw(1, 70), g.t = draw(1, 5), g.h = draw(1, 12), g.w = draw(1, 20);
+  g.n = draw(1, 3), g.c = draw(1, 70), g.t = draw(1, 5), g.h = draw(1, 12), g.w = draw(1, 40);
   g.kt = sides[draw(0, 3)], g.kh = sides[draw(0, 3)], g.kw = fast ? g.kh : sides[draw(0, 3)];
   g.st = fast ? 1 : draw(1, 2), g.sh = draw(1, 2), g.sw = fast ? g.sh : draw(1, 3);
   g.pt = fast ? g.kt / 2 : draw(0, g.kt), g.ph = fast ? g.kh / 2 : draw(0, g.kh), g.pw = fast ? g.kw / 2 : draw(0, g.kw);
@@ -72,21 +106,29 @@ void check_depthwise() {
   const int64_t inputs = g.n * g.t * g.h * g.w * g.c, outputs = g.n * g.ot * g.oh * g.ow * g.c;
   const int64_t weights = g.c * g.kt * g.kh * g.kw;
   if (!outputs) return;
-  const std::vector<float> x = values(inputs), w = values(weights), grad = values(outputs);
+  const std::vector<T> x = values<T>(inputs), w = values<T>(weights), grad = values<T>(outputs);
   std::vector<double> y(outputs), dx(inputs), dw(weights);
   products(g, [&](int64_t i, int64_t k, int64_t o) {
-    y[o] += double(x[i]) * w[k];
-    dx[i] += double(grad[o]) * w[k];
-    dw[k] += double(grad[o]) * x[i];
+    y[o] += widen(x[i]) * widen(w[k]);
+    dx[i] += widen(grad[o]) * widen(w[k]);
+    dw[k] += widen(grad[o]) * widen(x[i]);
   });
-  std::vector<float> found_y(outputs, NAN), found_dx(inputs, NAN), found_dw(weights, NAN);
+  std::vector<T> found_y = unwritten<T>(outputs), found_dx = unwritten<T>(inputs), found_dw = unwritten<T>(weights);
   const int threads = int(draw(1, 3));
-  kernels.depthwise(kForward, kFloat, g, x.data(), w.data(), found_y.data(), threads);
+  kernels.depthwise(kForward, type, g, x.data(), w.data(), found_y.data(), threads);
   expect("forward", found_y, y);
-  kernels.depthwise(kInputGradient, kFloat, g, grad.data(), w.data(), found_dx.data(), threads);
+  kernels.depthwise(kInputGradient, type, g, grad.data(), w.data(), found_dx.data(), threads);
   expect("input gradient", found_dx, dx);
-  kernels.depthwise(kWeightGradient, kFloat, g, grad.data(), x.data(), found_dw.data(), threads);
+  kernels.depthwise(kWeightGradient, type, g, grad.data(), x.data(), found_dw.data(), threads);
   expect("weight gradient", found_dw, dw);
+  if (g.st * g.sh * g.sw > 1 || g.pt >= g.kt || g.ph >= g.kh || g.pw >= g.kw) return;
+  // The input gradient again, as a forward pass over the gradient with the kernel turned round.
+  Geometry turned = g;
+  turned.t = g.ot, turned.h = g.oh, turned.w = g.ow, turned.ot = g.t, turned.oh = g.h, turned.ow = g.w;
+  turned.pt = g.kt - 1 - g.pt, turned.ph = g.kh - 1 - g.ph, turned.pw = g.kw - 1 - g.pw;
+  found_dx = unwritten<T>(inputs);
+  kernels.depthwise(kForwardFlipped, type, turned, grad.data(), w.data(), found_dx.data(), threads);
+  expect("input gradient by the flipped kernel", found_dx, dx);
 }
 
 void check_norm() {
@@ -168,8 +210,9 @@ int main() {
     return 0;
   }
 #endif
-  for (int i = 0; i < 400; ++i) check_depthwise();
+  for (int i = 0; i < 400; ++i) check_depthwise<float>(kFloat);
+  for (int i = 0; i < 200; ++i) check_depthwise<Bfloat16>(kBfloat16);
   for (int i = 0; i < 100; ++i) check_norm();
   for (int i = 0; i < 100; ++i) check_pointwise();
-  std::printf("%s: 400 convolutions, 100 norms and 100 products, no error\n", NAME(ISA));
+  std::printf("%s: 600 convolutions, 100 norms and 100 products, no error\n", NAME(ISA));
 }

@@ -3,12 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidnas.nn.pointwise import PointwiseConv3d
 
 
-@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
@@ -23,20 +22,16 @@ from vidnas.nn.pointwise import PointwiseConv3d
         ((0, 4, 2, 3, 3), 5),
     ],
 )
-def test_equals_conv3d_in_float64(shape: tuple[int, ...], outputs: int, bias: bool, stride: int, threads: int) -> None:
+def test_equals_conv3d_in_float64(
+    shape: tuple[int, ...], outputs: int, bias: bool, stride: int, threads: int, poisoned_memory: None
+) -> None:
     torch.manual_seed(0)
     layer = PointwiseConv3d(shape[1], outputs, stride=stride, bias=bias)
     x = torch.randn(shape).to(memory_format=torch.channels_last_3d).requires_grad_()
-    before, inputs = torch.get_num_threads(), (x, *layer.parameters())
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)  # memory is NaN until it is written
-    try:
-        y = layer(x)
-        grad = torch.randn_like(y)
-        found = [y, *torch.autograd.grad(y, inputs, grad)]
-    finally:
-        torch.use_deterministic_algorithms(False)
-        torch.set_num_threads(before)
+    inputs = x, *layer.parameters()
+    y = layer(x)
+    grad = torch.randn_like(y)
+    found = [y, *torch.autograd.grad(y, inputs, grad)]
 
     def exact(*values: Tensor) -> list[Tensor]:
         values = tuple(value.detach().double().requires_grad_() for value in values)
@@ -48,7 +43,7 @@ def test_equals_conv3d_in_float64(shape: tuple[int, ...], outputs: int, bias: bo
         torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=2e-5)
 
 
-def test_a_result_beyond_the_caches_is_that_of_its_parts() -> None:
+def test_a_result_beyond_the_caches_is_that_of_its_parts(threads: int, poisoned_memory: None) -> None:
     """It takes another way to memory."""
     torch.manual_seed(0)
     layer, x = PointwiseConv3d(24, 55), torch.randn(7, 24, 13, 59, 61).to(memory_format=torch.channels_last_3d)
@@ -74,3 +69,29 @@ def test_stays_in_channels_last_at_one_thread() -> None:
     finally:
         torch.set_num_threads(before)
     assert y.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def wrong_bias(layer: PointwiseConv3d) -> PointwiseConv3d:
+    layer.bias = nn.Parameter(torch.zeros(4))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (PointwiseConv3d(6, 5), (2, 7, 3, 4, 4)),
+        (PointwiseConv3d(6, 5), (2, 5, 3, 4, 4)),
+        (PointwiseConv3d(6, 5), (2, 6, 4, 4)),
+        (PointwiseConv3d(6, 5).double(), (2, 6, 3, 4, 4)),
+        (wrong_bias(PointwiseConv3d(6, 5, bias=True)), (2, 6, 3, 4, 4)),
+    ],
+)
+def test_wrong_input_is_refused(layer: PointwiseConv3d, shape: tuple[int, ...]) -> None:
+    """By PyTorch; the kernels would read channels that are not there."""
+    with pytest.raises(RuntimeError):
+        layer(torch.randn(shape))
+
+
+def test_one_sample_without_a_batch_is_pytorchs() -> None:
+    layer, x = PointwiseConv3d(6, 5), torch.randn(6, 3, 4, 4)
+    torch.testing.assert_close(layer(x), F.conv3d(x, layer.weight))

@@ -44,18 +44,18 @@ def norm_act(
 ) -> Tensor:
     """act(se(norm(x)) + other).
 
-    The fused form needs a channels_last_3d float32 tensor on a CPU, the compiled kernels, and eager mode; whatever else
-    comes, modules run one after another. It can be differentiated once.
+    The fused form needs channels_last_3d float32 tensors on a CPU, the compiled kernels, and eager mode; whatever else
+    comes, modules run one after another, and refuse what PyTorch refuses. It can be differentiated once.
 
     Args:
         norm: nn.BatchNorm3d, or nn.Identity where the norm was folded away.
         x: (N, C, T, H, W).
         act: what follows.
         se: gates between norm and activation.
-        other: shortcut, added before the activation; not with swish.
+        other: shortcut, added before the activation; with swish never fused.
         backend: `stock` never fuses.
     """
-    if backend != "stock" and isinstance(norm, nn.BatchNorm3d) and norm.affine and _fusible(x, other):
+    if backend != "stock" and isinstance(norm, nn.BatchNorm3d) and _fusible(norm, x, act, se, other):
         return _fused(norm, x, act, se, other)
     x = norm(x)
     if se is not None:
@@ -65,31 +65,58 @@ def norm_act(
     return x if act is None else _ACTS[act](x, inplace=not x.is_leaf)
 
 
-def _fusible(x: Tensor, other: Tensor | None) -> bool:
+def _fusible(norm: nn.BatchNorm3d, x: Tensor, act: Act | None, se: SqueezeExcite | None, other: Tensor | None) -> bool:
+    """Whether the kernels compute this; what PyTorch refuses must come to PyTorch."""
     return (
-        all(
-            tensor.device.type == "cpu"
-            and tensor.dtype is torch.float32
-            and tensor.is_contiguous(memory_format=torch.channels_last_3d)
-            for tensor in (x, other)
-            if tensor is not None
-        )
-        and x.numel() > 0
-        and native.library() is not None
-        and not torch.compiler.is_compiling()
+        not torch.compiler.is_compiling()  # first: the compiler cannot look for files
         and not torch.compiler.is_exporting()
+        and native.library() is not None
+        and x.dim() == 5
+        and _is_map(x, x.shape)
+        and (other is None or (act != "swish" and _is_map(other, x.shape)))
+        and _is_norm(norm, x.shape[1])
+        and (se is None or _is_gate(se, x.shape[1]))
+        and x.numel() > (x.shape[1] if _of_batch(norm) else 0)  # one value per channel has no variance
     )
 
 
+def _is_map(x: Tensor, shape: torch.Size) -> bool:
+    return native.readable(x, shape) and x.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def _is_norm(norm: nn.BatchNorm3d, channels: int) -> bool:
+    running = [value for value in (norm.running_mean, norm.running_var) if value is not None]
+    return (
+        all(native.readable(value, (channels,)) for value in (norm.weight, norm.bias, *running))
+        and len(running) != 1
+        # The kernels move them where they are.
+        and (not norm.training or all(value.is_contiguous() for value in running))
+    )
+
+
+def _is_gate(se: SqueezeExcite, channels: int) -> bool:
+    squeezed = len(se.reduce.weight)
+    shapes = (squeezed, channels), (squeezed,), (channels, squeezed), (channels,)
+    return squeezed > 0 and all(map(native.readable, _layers(se), shapes))
+
+
+def _layers(se: SqueezeExcite) -> tuple[Tensor, ...]:
+    return se.reduce.weight, se.reduce.bias, se.expand.weight, se.expand.bias
+
+
+def _of_batch(norm: nn.BatchNorm3d) -> bool:
+    return norm.training or norm.running_mean is None
+
+
 def _fused(norm: nn.BatchNorm3d, x: Tensor, act: Act | None, se: SqueezeExcite | None, other: Tensor | None) -> Tensor:
-    running = None
+    running, momentum = None, 0.0
     if norm.running_mean is not None and norm.running_var is not None:
-        running = norm.running_mean, norm.running_var
-    of_batch, momentum = norm.training or running is None, 0.0
-    if norm.training and running is not None:
-        momentum = _momentum(norm)
-    parameters = (norm.weight, norm.bias, *(se.parameters() if se is not None else ()))
-    y: Tensor = _NormAct.apply(x, other, act, of_batch, norm.eps, momentum, running, *parameters)
+        if not norm.training or norm.track_running_stats:
+            running = norm.running_mean, norm.running_var
+        if norm.training and norm.track_running_stats:
+            momentum = _momentum(norm)
+    parameters = (norm.weight, norm.bias, *(_layers(se) if se is not None else ()))
+    y: Tensor = _NormAct.apply(x, other, act, _of_batch(norm), norm.eps, momentum, running, *parameters)
     return y
 
 
@@ -100,8 +127,7 @@ def _momentum(norm: nn.BatchNorm3d) -> float:
         norm.num_batches_tracked.add_(1)
     if norm.momentum is not None:
         return norm.momentum
-    assert norm.num_batches_tracked is not None
-    return 1.0 / float(norm.num_batches_tracked)
+    return 0.0 if norm.num_batches_tracked is None else 1.0 / float(norm.num_batches_tracked)
 
 
 class _NormAct(torch.autograd.Function):

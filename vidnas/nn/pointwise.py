@@ -30,11 +30,11 @@ class PointwiseConv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T, H / stride, W / stride), channels_last_3d."""
-        if self.backend == "stock" or torch.compiler.is_exporting():
+        if self.backend == "stock" or x.dim() != 5 or torch.compiler.is_exporting():
             return super().forward(x)
         _, h, w = self.stride
         rows, weight = x.permute(0, 2, 3, 4, 1)[:, :, ::h, ::w], self.weight.flatten(1)
-        if _has_kernel(rows, weight):
+        if _has_kernel(rows, weight, self.bias):
             y = _Product.apply(rows, weight)
             y = y if self.bias is None else y + self.bias
         else:
@@ -42,14 +42,16 @@ class PointwiseConv3d(nn.Conv3d):
         return y.permute(0, 4, 1, 2, 3)
 
 
-def _has_kernel(rows: Tensor, weight: Tensor) -> bool:
+def _has_kernel(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the kernels compute this; what PyTorch refuses must come to PyTorch."""
     return (
-        rows.device.type == weight.device.type == "cpu"
-        and rows.dtype is weight.dtype is torch.float32
-        and rows.numel() > 0
+        not torch.compiler.is_compiling()  # first: the compiler cannot look for files
         and native.library() is not None
+        and native.readable(rows, (*rows.shape[:-1], weight.shape[-1]))
+        and native.readable(weight, weight.shape)
+        and (bias is None or native.readable(bias, weight.shape[:1]))
+        and rows.numel() > 0
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 

@@ -29,6 +29,9 @@ def weight_gradient(
     grad: Tensor, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
 ) -> Tensor:
     """See `Passes`."""
+    if x.device.type == "cpu" and x.dtype is torch.bfloat16:
+        # In channels_last_3d some kernels and sizes get a gradient with uninitialised memory in it (torch 2.14).
+        grad, x = grad.contiguous(), x.contiguous()
     return _backward(grad, x, x.new_empty((x.shape[1], 1, *kernel)), stride, padding, of_weight=True)[1]
 
 

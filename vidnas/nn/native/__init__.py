@@ -1,7 +1,7 @@
 """Our C++ kernels, if they were built: depthwise convolutions and norms over channels-last tensors, through ctypes.
 
 The library has a plain C interface over pointers (entry.cpp) and knows nothing of PyTorch; this is the one place that
-hands it the memory of tensors. Callers guarantee devices, types and memory formats.
+hands it the memory of tensors. Callers guarantee devices, types, shapes and memory formats, some by `readable`.
 """
 
 import ctypes
@@ -59,6 +59,16 @@ def instruction_set() -> str | None:
     """What the kernels run on here: avx512, avx2 or portable (VIDNAS_ISA asks for less); None without kernels."""
     loaded = library()
     return None if loaded is None else loaded.vidnas_isa().decode()
+
+
+def readable(tensor: Tensor | None, shape: Sequence[int]) -> bool:
+    """Whether the kernels that know one type can read it once it is contiguous: float32 on a CPU, of this shape."""
+    return (
+        tensor is not None
+        and tensor.dtype is torch.float32
+        and tensor.device.type == "cpu"
+        and tensor.shape == tuple(shape)
+    )
 
 
 def depthwise(

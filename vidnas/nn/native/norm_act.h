@@ -14,11 +14,13 @@ constexpr int64_t kChunkValues = 2048;  // values of a tensor that stay in the f
 
 enum Act { kNone = 0, kRelu = 1, kSilu = 2 };
 
-// exp to 2 units in the last place, by a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' coefficients).
+// exp to 2 units in the last place, by a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' coefficients); infinite from 88 on,
+// so that swish is 0 far below zero, and not finite where its input is -infinity.
 template <int V>
 VIDNAS_INLINE f32<V> exp(f32<V> x) {
   typedef typename Lanes<V>::i32 i32;
   const f32<V> high = splat<V>(88.0f), low = splat<V>(-87.0f);
+  const i32 large = x > high;
   x = x > high ? high : x;
   x = x < low ? low : x;
   f32<V> k = x * 1.44269504088896341f + 12582912.0f;  // rounds: 1.5 * 2^23 leaves no room for a fraction
@@ -33,20 +35,22 @@ VIDNAS_INLINE f32<V> exp(f32<V> x) {
   y = y * x + 1.6666665459e-1f;
   y = y * x + 5.0000001201e-1f;
   y = y * x * x + x + 1.0f;
-  return (f32<V>)((i32)y + power);
+  return large ? splat<V>(__builtin_inff()) : (f32<V>)((i32)y + power);
 }
 
+// A NaN stays one, as in PyTorch: a network that diverged must show it.
 template <int A, int V>
 VIDNAS_INLINE f32<V> activate(f32<V> u) {
-  if constexpr (A == kRelu) return u > 0 ? u : f32<V>{};
+  if constexpr (A == kRelu) return u <= 0 ? f32<V>{} : u;
   if constexpr (A == kSilu) return u / (1.0f + exp<V>(-u));
   return u;
 }
 
-// d activate(u) / du times `grad`. The gradient of ReLU follows the sign of its output, which is that of u.
+// d activate(u) / du times `grad`. The gradient of ReLU follows the sign of its output, which is that of u; it passes
+// where that is NaN, as PyTorch's does.
 template <int A, int V>
 VIDNAS_INLINE f32<V> deactivate(f32<V> u, f32<V> grad) {
-  if constexpr (A == kRelu) return u > 0 ? grad : f32<V>{};
+  if constexpr (A == kRelu) return u <= 0 ? f32<V>{} : grad;
   if constexpr (A == kSilu) {
     f32<V> gate = 1.0f / (1.0f + exp<V>(-u));
     return grad * gate * (1.0f + u * (1.0f - gate));
@@ -225,6 +229,7 @@ void affine_act_reduce(int64_t samples, int64_t positions, int64_t channels, con
 }
 
 // dx = dz * scale + (x - mean) * slope + offset, mean and slope (C), the others (N, C); dother, where there is one, is dz.
+// Without a slope the gradient does not depend on x, not even where x is not finite.
 template <int M, int A, bool FromOutput, class... Other>
 void affine_act_gradient(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* y,
                          const float* scale, const float* shift, const float* grad, const float* mean,
@@ -237,7 +242,8 @@ void affine_act_gradient(int64_t samples, int64_t positions, int64_t channels, c
       const int64_t at = (n * positions + p) * channels + c, place = (p - begin) * channels + c;
       f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
       f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
-      store<V.value>(to + place, dz * a + (load<V.value>(x + at) - m) * s + o);
+      const f32<V.value> away = s != 0 ? load<V.value>(x + at) - m : f32<V.value>{};
+      store<V.value>(to + place, dz * a + away * s + o);
       (store<V.value>(other + place, dz), ...);
     }
   };

@@ -30,7 +30,7 @@ Gates gates_of(const Norm& s) {
     for (int64_t q = 0; q < Q; ++q) {
       double sum = s.reduce_bias[q];
       for (int64_t c = 0; c < C; ++c) sum += s.reduce[q * C + c] * g.means[n * C + c];
-      g.hidden[n * Q + q] = std::max(0.0, sum);
+      g.hidden[n * Q + q] = sum <= 0 ? 0.0 : sum;  // std::max would hide a NaN
     }
     for (int64_t c = 0; c < C; ++c) {
       double sum = s.expand_bias[c];

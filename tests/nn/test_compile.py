@@ -1,0 +1,51 @@
+"""A whole network through torch.compile with its default backend, forwards and backwards."""
+
+import copy
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel, StemSpec, StreamSpec
+from vidnas.nn.build import build
+
+# Each layer once: Inductor takes seconds of a CPU for each.
+SPEC = ArchSpec(
+    name="tiny",
+    clip=ClipSpec(frames=4, size=32),
+    streams=(
+        StreamSpec(
+            stem=StemSpec(channels=8, kernel=Kernel(t=5, s=3)),
+            groups=(GroupSpec(depth=1, stride=2, channels=12, expansion=2.25, kernel=Kernel(t=3, s=3)),),
+            conv5=24,
+        ),
+    ),
+    head=HeadSpec(num_classes=5, hidden=32, dropout=0.0),
+)
+
+
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
+def test_a_compiled_network_is_the_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.manual_seed(0)
+    eager = build(SPEC, zero_init_residual=False)
+    other = copy.deepcopy(eager)
+    compiled = torch.compile(other, fullgraph=True, options={"compile_threads": 1})
+    clips = torch.randn(4, 3, 4, 32, 32).to(memory_format=torch.channels_last_3d)
+
+    def loss(network: nn.Module) -> torch.Tensor:
+        return F.cross_entropy(network(clips), torch.arange(4))
+
+    losses = [loss(network) for network in (compiled, eager)]
+    torch.testing.assert_close(*losses)
+    for value in losses:
+        value.backward()
+    for (name, ours), right in zip(other.named_parameters(), eager.parameters(), strict=True):
+        # Rounding: gradients are of 1e-5 to 0.1.
+        torch.testing.assert_close(ours.grad, right.grad, rtol=1e-4, atol=1e-7, msg=name)
+    for (name, moved), right in zip(other.named_buffers(), eager.buffers(), strict=True):
+        torch.testing.assert_close(moved, right, msg=name)
