@@ -57,7 +57,7 @@ bench-search: .venv/package
 bench-tabular: .venv/package
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/tabular.py $(TABLE) $(OPTIONS) --out benchmarks/results/tabular.json
 
-# What each mode of the search is worth beside the default: 40 minutes on one thread; again, it goes on where it was stopped.
+# What each mode of the search is worth beside the default: 20 minutes on one thread; again, it goes on where it was stopped.
 bench-modes: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/search_modes.py --work $(RUN_DIR)/search_modes \
 	    --out benchmarks/results/search_modes.json
