@@ -1,6 +1,7 @@
 """How long a film is and which of its streams is the film, where header, clock and index say something else."""
 
 import io
+import re
 import struct
 from collections.abc import Iterable
 from fractions import Fraction
@@ -188,6 +189,22 @@ def test_recordings_joined_end_to_end_are_seen_one_after_another(tmp_path: Path,
     np.testing.assert_allclose(times, np.arange(50) / 25)
 
 
+def test_a_file_that_goes_on_after_its_last_packet_says_so(tmp_path: Path) -> None:
+    """FFmpeg stops where the second of two FLV files begins."""
+    path = tmp_path / "a.flv"
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = add_film(container, "flv", b="8000000")
+        for k in range(50):
+            frame = av.VideoFrame.from_ndarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8), "rgb24")
+            frame.pts = k
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert probe(path).notice is None
+    path.write_bytes(path.read_bytes() * 3)
+    assert re.match(r"the last \d\d% of the file cannot be read", str(probe(path).notice))
+
+
 def colour_film(path: Path, colour: tuple[int, int, int], start_sec: int) -> bytes:
     """One second of a colour, its clock at `start_sec` at first."""
     with av.open(str(path), "w", container_options={"mpegts_copyts": "1"}) as container:
@@ -294,16 +311,18 @@ def edit_list(path: Path, edits: list[tuple[int, int]]) -> None:
     path.write_bytes(data)
 
 
-def test_frames_of_several_edits_are_those_that_decoding_in_order_gives(tmp_path: Path) -> None:
+@pytest.mark.parametrize("edits", [[(480, 2), (480, 14), (960, 26)], [(600, 2), (800, 30), (600, 12)]])
+def test_frames_of_several_edits_are_those_that_decoding_in_order_gives(
+    tmp_path: Path, edits: list[tuple[int, int]]
+) -> None:
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:
-        stream = add_film(container, bf="2")
-        shades = [(int(k * 4), 255 - int(k * 4), int(k * 7 % 256)) for k in range(60)]
-        for packet in encoded(stream, shades):
+        stream = add_film(container, bf="2", sc_threshold="0")
+        for packet in encoded(stream, [(k * 4, 255 - k * 4, k * 7 % 256) for k in range(60)]):
             container.mux(packet)
-    tick = probe(path).duration_sec and 12800 // 25
-    # The movie's clock counts milliseconds. The second part starts between key frames, the third goes back.
-    edit_list(path, [(600, 2 * tick), (800, 30 * tick), (600, 12 * tick)])
+        tick = round(Fraction(1, 25) / stream.time_base)
+    # Milliseconds, and frames of the medium, which starts at the third; the second list goes back.
+    edit_list(path, [(length, frame * tick) for length, frame in edits])
     frames, times = read_all(path)
     assert len(frames) > 40
     info = probe(path)

@@ -60,10 +60,11 @@ def probe(path: str | Path) -> VideoInfo:
     path = Path(path)
     with open_container(path) as container:
         stream = find_film(container, path)
-        survey = survey_index(container, stream, path.stat().st_size)
+        size = path.stat().st_size
+        survey = survey_index(container, stream, size)
         if survey is not None:
             return _info(Video(path, container, stream), survey)
-        survey = survey_packets(container, stream)
+        survey = survey_packets(container, stream, size)
         place = stream.index
     with open_video(path, stream=place) as video:
         return _info(video, survey)

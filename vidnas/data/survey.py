@@ -29,6 +29,14 @@ _LONGEST_HOLD_STEPS = 100
 # No codec shows a frame before one that it decodes so many places earlier.
 _REORDER = 17
 _UNKNOWN_FPS = 25
+# Where more frames share a tick, ticks tell nothing.
+_MOST_REPEATED = 0.1
+# Containers that hold little but packets, so that what follows the last one was not read. (FFmpeg stops at the header of
+# a second recording in them.)
+_PACKETS_TO_THE_END = {"flv", "asf", "ivf", "rm"}
+_MOST_UNREAD = 0.25
+# Of an index, and of the packet itself where its place is that of a block.
+_UNREAD_BYTES = 1 << 16
 # A file that holds less of what its header declares has been cut short.
 _COMPLETE = 0.9
 
@@ -102,19 +110,22 @@ def survey_index(container: Any, stream: Any, size: int) -> Survey | None:
     return Survey(ticks, 0, start + stream.duration, step, True, True, None)
 
 
-def survey_packets(container: Any, stream: Any) -> Survey:
+def survey_packets(container: Any, stream: Any, size: int) -> Survey:
     """Read all packets of a container just opened, of every stream.
 
     Args:
         container: at its start.
         stream: its film.
+        size: of the file in bytes.
     """
     places: list[_Place] = []
     latest_sec = 0.0
+    read_bytes = 0
     for packet in _packets(container):
         time = packet.pts if packet.pts is not None else packet.dts
         if time is not None:
             latest_sec = max(latest_sec, float((time + (packet.duration or 0)) * packet.time_base))
+        read_bytes = max(read_bytes, (packet.pos or 0) + packet.size)
         if packet.stream.index == stream.index and packet.size:
             duration = packet.duration or 0
             places.append(_Place(packet.pts, packet.dts, duration, packet.is_keyframe, packet.is_discard))
@@ -125,10 +136,11 @@ def survey_packets(container: Any, stream: Any) -> Survey:
     formats = set(container.format.name.split(","))
     steady = _is_steady(shown, step, container, stream)
     # Of several small pictures in a packet of a program stream only one has a time of its own.
-    guessed = "mpeg" in formats and len(set(ticks)) < len(ticks)
-    if steady:
-        lacking = _shortfall(container, stream, formats, len(places), ends, latest_sec)
-        notice = lacking and f"ends early: {lacking}"
+    guessed = len(ticks) - len(set(ticks)) > (0 if "mpeg" in formats else _MOST_REPEATED * len(ticks))
+    if formats & _PACKETS_TO_THE_END and (unread := 1 - (read_bytes + _UNREAD_BYTES) / size) > _MOST_UNREAD:
+        notice: str | None = f"the last {unread:.0%} of the file cannot be read, as where files were joined"
+    elif steady:
+        notice = _shortfall(container, stream, formats, len(places), ends, latest_sec)
     else:
         notice = (
             "its times start over or jump: its frames are counted instead, and every clip is read from the start "
@@ -217,9 +229,9 @@ def _shortfall(
         start = stream.start_time or 0
         # Frames alone would accuse files whose edit list hides some, the duration alone a long last frame.
         if max(packets / stream.frames, (max(ends) - start) / stream.duration) < _COMPLETE:
-            return f"{packets} of {stream.frames} frames are there"
+            return f"ends early: {packets} of {stream.frames} frames are there"
     elif container.duration and formats & _LENGTH_IN_HEADER:
         declared_sec = container.duration / av.time_base
         if latest_sec < _COMPLETE * declared_sec:
-            return f"{latest_sec:.3g} of {declared_sec:.3g} s are there"
+            return f"ends early: {latest_sec:.3g} of {declared_sec:.3g} s are there"
     return None
