@@ -31,8 +31,8 @@ _REORDER = 17
 _UNKNOWN_FPS = 25
 # Where more frames share a tick, ticks tell nothing.
 _MOST_REPEATED = 0.1
-# Containers that hold little but packets, so that what follows the last one was not read. (FFmpeg stops at the header of
-# a second recording in them.)
+# Containers that hold little but packets, so that what follows the last one was not read: FFmpeg stops at the header
+# of a second recording in them.
 _PACKETS_TO_THE_END = {"flv", "asf", "ivf", "rm"}
 _MOST_UNREAD = 0.25
 # Of an index, and of the packet itself where its place is that of a block.
