@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -10,19 +11,22 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.data.augment import Views
 from vidnas.data.dataset import ViewClips
+from vidnas.data.decode import read_all
 from vidnas.data.encode import SmallForm
 from vidnas.data.formats import VideoList, load_dataset, load_list
 from vidnas.data.manifest import MANIFEST, load_manifest
 from vidnas.data.reader import FileReader
 from vidnas.data.small_copy import CopyReport, make_copy
-from vidnas.data.synthetic import write_dataset
+from vidnas.data.synthetic import write_dataset, write_video
 from vidnas.errors import VidnasError
 
 JPEG, H264 = SmallForm("jpeg", 32), SmallForm("h264", 32)
@@ -104,6 +108,7 @@ def test_a_killed_build_goes_on_and_redoes_nothing(synthetic_data: Path, tmp_pat
     out = tmp_path / "out"
     program = f"""
 from pathlib import Path
+from vidnas.data.decode import read_all
 from vidnas.data.encode import SmallForm
 from vidnas.data.formats import load_dataset
 from vidnas.data.small_copy import make_copy
@@ -288,6 +293,73 @@ def test_unreadable_videos_are_left_out_and_kept_in_mind(data: Path, tmp_path: P
     shutil.copy(data / "videos/train/grow_0002.mp4", data / "videos/train/grow_0000.mp4")
     assert copy(data, out).made == ("videos/train/grow_0000.mp4",)
     assert len(load_dataset(out).train) == 8
+
+
+@pytest.mark.parametrize("form", [JPEG, H264], ids=["jpeg", "h264"])
+def test_joined_recordings_are_written_whole_and_what_ends_early_is_named(
+    data: Path, tmp_path: Path, form: SmallForm
+) -> None:
+    joined, cut = data / "videos/train/grow_0000.mp4", data / "videos/train/grow_0001.mp4"
+    frames = {level: np.full((25, 48, 64, 3), level, np.uint8) for level in (40, 200)}
+    parts = []
+    for pictures in frames.values():
+        write_video(tmp_path / "part.mp4", pictures, 25)
+        remux(tmp_path / "part.mp4", tmp_path / "part.ts")
+        parts.append((tmp_path / "part.ts").read_bytes())
+    joined.write_bytes(b"".join(parts))
+    write_video(tmp_path / "whole.mp4", np.concatenate(list(frames.values())), 25)
+    remux(tmp_path / "whole.mp4", cut, movflags="faststart")
+    with av.open(str(cut)) as container:
+        end = [packet.pos for packet in container.demux(video=0) if packet.pos is not None][30]
+    os.truncate(cut, end)
+
+    report = copy(data, tmp_path / "out", form)
+    notices = {entry.path: str(entry.notice) for entry in report.entries if entry.notice is not None}
+    assert "times start over" in notices.pop("videos/train/grow_0000.mp4")
+    assert notices.pop("videos/train/grow_0001.mp4") == "ends early: 30 of 50 frames are there"
+    assert not notices
+    written, times = read_all(tmp_path / f"out/videos/train/grow_0000.mp4{form.suffix}")
+    assert [round(float(frame.mean()) / 40) for frame in written] == [1] * 25 + [5] * 25
+    np.testing.assert_allclose(times, np.arange(50) / 25)
+    assert len(read_all(tmp_path / f"out/videos/train/grow_0001.mp4{form.suffix}")[0]) == 30
+    # Called again, it says so again.
+    assert copy(data, tmp_path / "out", form).entries == report.entries
+
+
+def remux(source: Path, target: Path, **options: str) -> None:
+    """The same packets in another container."""
+    with av.open(str(source)) as given, av.open(str(target), "w", container_options=options) as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+
+
+@pytest.mark.parametrize("form", [JPEG, H264], ids=["jpeg", "h264"])
+def test_a_video_that_cannot_be_encoded_is_set_aside_and_the_others_are_written(
+    data: Path, tmp_path: Path, form: SmallForm
+) -> None:
+    tiny, wide = data / "videos/train/grow_0000.mp4", data / "videos/train/grow_0001.mp4"
+    pictures = [Image.new("L", (1, 1), level) for level in (0, 255)]
+    pictures[0].save(tiny, "GIF", save_all=True, append_images=pictures[1:])
+    with av.open(str(wide), "w", format="nut") as container:  # wider than either encoder takes
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 2, 66_000, "rgb24"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((2, 66_000, 3), np.uint8), "rgb24")))
+        container.mux(stream.encode(None))
+    report = copy(data, tmp_path / "out", form)
+    causes = {entry.path: entry.cause for entry in report.unreadable}
+    if form is H264:
+        assert causes.pop("videos/train/grow_0000.mp4") == "cannot be encoded (1 x 1 pixels; H.264 needs 2 x 2)"
+    cause = causes.pop("videos/train/grow_0001.mp4")
+    assert cause is not None
+    assert re.fullmatch(r"cannot be encoded \([^\n]+\)", cause)
+    assert not causes
+    assert len(load_dataset(tmp_path / "out").train) == 9 - len(report.unreadable)
+    manifest = load_manifest(tmp_path / "out")
+    assert manifest is not None
+    assert manifest.entries["videos/train/grow_0001.mp4"].cause == cause
 
 
 def test_other_settings_are_refused_until_a_rebuild(data: Path, tmp_path: Path) -> None:

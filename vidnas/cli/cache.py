@@ -81,6 +81,10 @@ def _summary(out: Path, report: CopyReport) -> list[str]:
     if report.unreadable:
         lines.append(f"unreadable, left out ({len(report.unreadable)}):")
         lines += [f"  {entry.path}: {entry.cause}" for entry in report.unreadable]
+    noted = [entry for entry in good if entry.notice is not None]
+    if noted:
+        lines.append(f"written as far as they go ({len(noted)}):")
+        lines += [f"  {entry.path}: {entry.notice}" for entry in noted]
     for part, videos in report.lists.items():
         if not len(videos):
             lines.append(f"note: no {part} list, since no video is good")

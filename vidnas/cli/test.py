@@ -52,6 +52,7 @@ def run(argv: list[str]) -> int:
         precision=options.precision,
         device=options.device,
         devices=options.devices,
+        notify=say,
     )
     if is_first_process():
         default = RunFolder(options.checkpoint).test if options.checkpoint.is_dir() else Path("test")

@@ -52,6 +52,7 @@ def run(argv: list[str]) -> int:
         precision=options.train.precision,
         device=options.train.device,
         devices=options.train.devices,
+        notify=say,
     )
     if is_first_process():
         outcome.save(result.folder.test)

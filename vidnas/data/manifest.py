@@ -51,6 +51,7 @@ class Entry:
         file: what was written, from the folder of the copy; None where the source cannot be used.
         bytes: size of that file.
         cause: why the source cannot be used.
+        notice: what the user should know of a source that can be.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Entry:
     file: str | None = None
     bytes: int = 0
     cause: str | None = None
+    notice: str | None = None
 
     @property
     def stamp(self) -> Stamp:

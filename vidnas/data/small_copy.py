@@ -235,10 +235,11 @@ class _Build:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Why a video could not be used, or how many bytes were written."""
+    """Why a video could not be used, or how many bytes were written and what the user should know of it."""
 
     cause: str | None = None
     bytes: int = 0
+    notice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -259,26 +260,31 @@ class _Job:
     def entry(self, outcome: _Outcome) -> Entry:
         """The line of the manifest."""
         file = self.file if outcome.cause is None else None
-        return Entry(self.name, self.stamp.size, self.stamp.mtime_ns, file, outcome.bytes, outcome.cause)
+        about = outcome.bytes, outcome.cause, outcome.notice
+        return Entry(self.name, self.stamp.size, self.stamp.mtime_ns, file, *about)
 
 
 def _write_one(job: _Job) -> _Outcome:
-    """Write a video under another name and rename it; in a worker process."""
+    """Write a video under another name and rename it; in a worker process. Only the disk's faults are raised."""
     unfinished = job.out / _UNFINISHED / sha256(job.name.encode()).hexdigest()[:32]
     target = job.out / job.file
     try:
-        write_small(job.path, unfinished, job.form)
-    except BrokenVideo as error:
+        notice = write_small(job.path, unfinished, job.form)
+    except Exception as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         target.unlink(missing_ok=True)
-        return _Outcome(error.cause)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+        return _Outcome(error.cause if isinstance(error, BrokenVideo) else f"cannot be encoded ({_in_words(error)})")
     size = unfinished.stat().st_size
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished.replace(target)
-    return _Outcome(None, size)
+    return _Outcome(None, size, notice)
+
+
+def _in_words(error: Exception) -> str:
+    """One line, with the kind of error, which alone may say it."""
+    return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
 
 
 def _remove(out: Path, entries: Iterable[Entry]) -> None:
