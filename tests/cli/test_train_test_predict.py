@@ -184,7 +184,9 @@ def test_a_folder_is_divided_once(arch, synthetic_data, tmp_path, capsys):
         (["test", "RUN", "--data", "OTHER"], 1, "is unknown to the network"),
         (["test", "RUN", "--data", "DATA", "--clip", "2x32"], 1, "smaller than the network's pool"),
         (["predict", "RUN"], 2, "vidnas predict needs VIDEO"),
-        (["predict", "RUN", "x.mp4", "--top", "0"], 2, "0 is not at least 1"),
+        (["predict", "RUN", "x.mp4", "--top", "0"], 2, "vidnas predict --top 0: give a whole number above 0"),
+        (["predict", "RUN", "x.mp4", "--top", "x"], 2, "vidnas predict --top x: give a whole number above 0"),
+        (["predict", "RUN", "x.mp4", "--top"], 2, "vidnas predict --top: a value is missing; give NUMBER"),
         (["predict", "ARCH", "x.mp4"], 1, "tiny.json: "),
     ],
 )
