@@ -16,7 +16,6 @@ from vidnas.cli.help import HelpAll, choices, help_text, spelt, type_of, type_wo
 from vidnas.cli.parsing import (
     UsageError,
     suggestion,
-    unknown_option,
     usage_error,
     with_negative_values,
     wrong_choice,

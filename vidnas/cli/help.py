@@ -159,9 +159,9 @@ def _account(action: argparse.Action) -> str:
     known = choices(action)
     if known and not all(name in text for name in known):
         text += f"; one of {', '.join(known)}"
-    if action.option_strings and action.nargs != 0 and "default" not in text:
-        if default := _default(action.default):
-            text += f" (default {default})"
+    takes_value = action.option_strings and action.nargs != 0
+    if takes_value and "default" not in text and (default := _default(action.default)):
+        text += f" (default {default})"
     return text
 
 
