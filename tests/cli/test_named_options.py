@@ -76,22 +76,29 @@ def test_options_in_messages_exist(parsers) -> None:
     wrong = []
     for file in sorted((ROOT / "vidnas").rglob("*.py")):
         own = [words for words in COMMANDS if file.parent.name == "cli" and file.stem in words]
-        for node in ast.walk(ast.parse(file.read_text())):
-            text = _text_of(node)
+        for line, text in literals(ast.parse(file.read_text())):
             for option in named_in(text):
                 strict = own and option.startswith("--")
                 candidates = [*own, *commands_in(text)] if strict else list(parsers)
                 known = [words for words in candidates if words in parsers and knows(parsers[words], option)]
                 if not known and file.name not in ("config_parser.py", "parsing.py"):
-                    wrong.append(f"{file.relative_to(ROOT)}, line {node.lineno}: {option}")
+                    wrong.append(f"{file.relative_to(ROOT)}, line {line}: {option}")
     assert wrong == []
 
 
-def _text_of(node: ast.AST) -> str:
-    """A whole literal, with {} where an f-string holds a value; its parts are not looked at again."""
-    if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+def literals(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every string, with {} where an f-string holds a value."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            yield node.lineno, "".join(map(str, parts))
+            for part in node.values:
+                if isinstance(part, ast.FormattedValue):
+                    yield from literals(part)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+        else:
+            yield from literals(node)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
