@@ -19,9 +19,10 @@ import av
 import numpy as np
 from PIL import Image
 
+from vidnas.data.container import BrokenVideo
 from vidnas.data.decode import Converter, probe
 from vidnas.data.reader import limit
-from vidnas.data.stream import BrokenVideo, Video, open_video
+from vidnas.data.stream import Video, open_video
 from vidnas.errors import VidnasError
 
 # What an encoder reports when the fault is the disk's.
@@ -100,7 +101,6 @@ def _with_durations(video: Video, start: int, first: Any, convert: Converter, en
         if following[0] > tick:
             yield tick - start, following[0] - tick, convert(frame)
         tick, frame = following
-    video.check_end(start, tick)
     yield tick - start, max(1, end - (tick - start)), convert(frame)
 
 

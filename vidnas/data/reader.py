@@ -58,7 +58,8 @@ class FileReader:
 
     def read(self, path: Path, times_sec: Sequence[float]) -> np.ndarray:
         """See `Reader`."""
-        return read_frames(path, times_sec, short_side=limit(self.info(path), self.short_side))
+        info = self.info(path)
+        return read_frames(info, times_sec, short_side=limit(info, self.short_side))
 
 
 def limit(info: VideoInfo, short_side: int | None) -> int | None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from vidnas.data.container import BrokenVideo
 from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.formats import Sample, VideoList, save_list
 from vidnas.data.manifest import MANIFEST, Entry, Manifest, Stamp, add_entry, load_manifest
 from vidnas.data.processes import cores, run_apart
-from vidnas.data.stream import BrokenVideo
 from vidnas.errors import VidnasError
 
 _LOCK, _UNFINISHED = ".lock", ".unfinished"
