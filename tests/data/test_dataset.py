@@ -197,7 +197,7 @@ def test_too_many_broken_videos_stop_with_the_list(damaged, workers):
         list(loader)
     text = str(error.value)
     assert "of 60 videos are broken, 3 tolerated" in text
-    assert "max_broken" in text
+    assert "--clips.max-broken" in text
     assert "\n" not in text
     named = [sample.path for sample in damaged.samples[:8] if str(sample.path) in text]
     assert 4 <= len(named) <= 5
