@@ -1,6 +1,7 @@
 """The verbs train, test and predict on real video files."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -127,19 +128,18 @@ def test_predict_takes_folders(trained, synthetic_data, tmp_path, capsys):
     assert [line["path"] for line in lines[3:]] == words[1:3]
 
 
-def test_names_that_are_not_utf8_reach_any_output(trained, synthetic_data, tmp_path):
-    """As a process of its own: what captures output in tests takes names that a terminal does not."""
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_names_that_are_not_utf8_reach_a_strict_output(more, trained, synthetic_data, tmp_path, monkeypatch):
     good, bad = tmp_path / "good_\udce9.mp4", tmp_path / "bad_\udce9.mp4"
     shutil.copy(load_dataset(synthetic_data).test.samples[0].path, good)
     bad.touch()
-    words = [sys.executable, "-m", "vidnas", "predict", str(trained), str(good), str(bad), "--views", "1x1"]
-    for more in ([], ["--json"]):
-        environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
-        done = subprocess.run([*words, *more], capture_output=True, text=True, env=environment)
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        assert f"{tmp_path}/bad_\\xe9.mp4: the file is empty" in done.stderr
-        assert len(done.stdout.splitlines()) == (2 if more else 1)
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict") for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    assert main(["predict", str(trained), str(good), str(bad), "--views", "1x1", *more]) == 1
+    err.flush()
+    assert f"{tmp_path}/bad_\\xe9.mp4: the file is empty" in err.buffer.getvalue().decode()
+    assert len(out.buffer.getvalue().splitlines()) == (2 if more else 1)
 
 
 def test_a_whole_run_stands_for_the_network_that_was_searched(trained, synthetic_data, tmp_path, capsys):
