@@ -29,7 +29,9 @@ def test_run_leaves_everything_and_a_second_call_finds_it_done(
     assert main(command("run", videos, out)) == 0
     printed = capsys.readouterr().out
     assert "estimated: " in printed
+    assert "one training each, which does not say which architecture is better" in printed
     assert "McNemar p = " in printed
+    assert "compares these two trained networks on these videos, not the architectures" in printed
     result = json.loads((out / "result.json").read_text())
     searched = ArchSpec.load(out / "search" / "searched.json")
     assert result["searched"]["macs"] == network_cost(searched).macs <= 1e6

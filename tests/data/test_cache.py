@@ -176,7 +176,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(videos, tmp_pa
 
 def test_a_cache_folder_that_cannot_be_made_is_one_line(videos, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(VidnasError, match="another cache_dir"):
+    with pytest.raises(VidnasError, match="another --cache-dir"):
         open_reader(videos, 32, cache_dir=tmp_path / "file" / "cache")
 
 

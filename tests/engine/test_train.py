@@ -146,7 +146,7 @@ def test_resume_with_something_else_is_refused(run, videos, synthetic_data, tmp_
     (tmp_path / "a" / "model.json").unlink()
     with pytest.raises(VidnasError, match=r"architecture tiny then, tiny now \(changed\)"):
         run("a", network=tiny_spec(dropout=0.5), resume=True)
-    with pytest.raises(VidnasError, match=r"train.lr None then, 0.5 now; data.flip off then, on now"):
+    with pytest.raises(VidnasError, match=r"train.lr None then, 0.5 now; clips.flip off then, on now"):
         run("a", lr=0.5, data={"flip": "on"}, resume=True)
     fewer = videos.subset(range(59))
     with pytest.raises(VidnasError, match="training list of 60 videos then, another one of 59 now"):

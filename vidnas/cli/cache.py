@@ -17,8 +17,8 @@ def cache(argv: list[str]) -> int:
     """Write the copy or bring it up to date; returns 1 if any video is unreadable."""
     parser = make_parser(
         "data cache",
-        "Write a copy of a data set with its videos scaled down, a data set of its own for --data. Called again it "
-        "goes on where it was stopped, or writes what has changed. Unreadable videos are listed and left out; it then "
+        "Write a copy of a data set with its videos scaled down, a data set of its own. Called again it goes on "
+        "where it was stopped, or writes what has changed. Unreadable videos are listed and left out; it then "
         "exits with 1.",
     )
     parser.add_argument("data", metavar="DIR|CSV", type=Path, help="class folders, train and test lists, or one list")

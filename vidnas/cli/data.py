@@ -17,7 +17,7 @@ from vidnas.errors import VidnasError
 def run(argv: list[str]) -> int:
     """Dispatch on the second word."""
     actions = {"check": _check, "cache": cache, "generate": generate}
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or argv[0] in ("-h", "--help", "--help-all"):
         print(
             "usage: vidnas data check DIR|CSV ...\n       vidnas data cache DIR|CSV -o OUT ...\n"
             "       vidnas data generate DIR ...\n\n"

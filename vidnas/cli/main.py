@@ -68,7 +68,7 @@ def _calm_idle_threads() -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    if not argv or argv[0] in ("-h", "--help", "--help-all", "help"):
         print(_help())
         return 0
     verb, rest = argv[0], argv[1:]

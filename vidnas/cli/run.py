@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError
-from vidnas.cli.search_options import prepare, remember, search_parser, settle_or_resume
+from vidnas.cli.search_options import FIRST, prepare, remember, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -12,12 +13,14 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
+    parser = run_parser(whole=not asks_for_first(argv))
+    ready = prepare(parser, argv)
+
     from vidnas.data.augment import Views
     from vidnas.engine.processes import is_first_process
     from vidnas.pipeline.page import write_page
     from vidnas.pipeline.run import RunPaths, run_videos
 
-    ready = prepare(run_parser(), argv)
     if ready.options.train.devices > 1:
         raise UsageError(
             "vidnas run --train.devices: a whole job takes several processes from torchrun: "
@@ -54,11 +57,15 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def run_parser() -> "ConfigParser":
-    """The options of a whole job."""
-    from vidnas.engine.config import TrainConfig
+def run_parser(*, whole: bool = True) -> "ConfigParser":
+    """The options of a whole job; without the settings of recipes where `whole` is off."""
+    description = "Search, train, test, compare with X3D at equal cost, and write a report."
+    parser = search_parser("run", description, whole=whole, first=(*FIRST, "views"))
+    parser.add_argument(
+        "--views", type=str, default="1x1", metavar="CLIPSxCROPS", help="of the test at the end, as 10x3"
+    )
+    if whole:
+        from vidnas.engine.config import TrainConfig
 
-    parser = search_parser("run", "Search, train, test, compare with X3D at equal cost, and write a report.")
-    parser.add_class_arguments(TrainConfig, "train")
-    parser.add_argument("--views", type=str, default="1x1", help="Clips x crops of the test, as 10x3.")
+        parser.add_class_arguments(TrainConfig, "train")
     return parser

@@ -58,7 +58,7 @@ def flip_map(flip: Flip, classes: Sequence[str]) -> tuple[int, ...] | None:
         known = [classes.index(name) for name in pair if name in classes]
         if len(pair) != 2 or len(set(known)) != 2 or any(labels[label] != label for label in known):
             raise VidnasError(
-                f"flip: {' / '.join(pair)}: give pairs of two class names, each in one pair at most; "
+                f"clips.flip: {' / '.join(pair)}: give pairs of two class names, each in one pair at most; "
                 f"the classes are {', '.join(classes)}"
             )
         labels[known[0]], labels[known[1]] = known[1], known[0]

@@ -82,7 +82,7 @@ def open_reader(
     except OSError as error:
         raise VidnasError(
             f"{folder.parent}: cannot write the frame cache ({error.strerror or error}): free some space, name another "
-            "cache_dir, or set memory_budget_mib to 0"
+            "--cache-dir, or do without by --memory-budget-mib 0"
         ) from error
     # A file that changes while the cache is built makes it stale at once.
     return FileReader(short_side) if cache is None else cache

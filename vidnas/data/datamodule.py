@@ -65,13 +65,13 @@ class DataConfig:
     def __post_init__(self) -> None:
         low, high = self.jitter
         if not 1 <= low <= high:
-            raise VidnasError(f"data.jitter {low}, {high}: give two multiples of the crop, 1 <= low <= high")
+            raise VidnasError(f"clips.jitter {low}, {high}: give two multiples of the crop, 1 <= low <= high")
         if not 0 <= self.max_broken <= 1:
-            raise VidnasError(f"data.max_broken {self.max_broken}: give a fraction from 0 to 1")
+            raise VidnasError(f"clips.max_broken {self.max_broken}: give a fraction from 0 to 1")
         if self.clips_per_video < 1:
-            raise VidnasError(f"data.clips_per_video {self.clips_per_video}: give 1 or more")
+            raise VidnasError(f"clips.clips_per_video {self.clips_per_video}: give 1 or more")
         if self.workers < 0:
-            raise VidnasError(f"data.workers {self.workers}: give 0 or more processes")
+            raise VidnasError(f"clips.workers {self.workers}: give 0 or more processes")
 
 
 def train_reader(config: DataConfig, videos: VideoList, clip: ClipSpec) -> Reader:

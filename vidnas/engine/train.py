@@ -149,7 +149,7 @@ def _divide(videos: VideoList, config: TrainConfig) -> tuple[VideoList, VideoLis
 def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: DataConfig) -> State:
     """What makes two runs the same run, as builtins."""
     settings = {f"train.{name}": value for name, value in fixed_settings(config).items()}
-    settings |= {f"data.{name}": getattr(data, name) for name in _FIXED_DATA_SETTINGS}
+    settings |= {f"clips.{name}": getattr(data, name) for name in _FIXED_DATA_SETTINGS}
     settings["train.devices"] = math.prod(launched(config.devices))  # norms see one process's share of a batch
     return {
         "name": spec.name,

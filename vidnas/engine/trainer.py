@@ -63,7 +63,7 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
     if device.type == "cuda" and torch.cuda.device_count() < local:
         raise VidnasError(
             f"torchrun starts {local} processes here, where there are {torch.cuda.device_count()} GPUs; lower "
-            "--nproc-per-node, or set search.device to cpu"
+            "--nproc-per-node, or compute on the CPU (search.device: cpu)"
         )
     fabric = Fabric(
         accelerator=device.type, devices=local, num_nodes=nodes, strategy="ddp", precision=_PRECISION[precision]

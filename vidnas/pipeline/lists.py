@@ -51,7 +51,7 @@ def load_lists(data: DataConfig, seed: int = 0) -> Lists:
         train, test = parts["train"], parts["test"]
         notices += (
             f"no test list: {len(test)} of {len(train) + len(test)} videos are held out for the test (seed {seed}); "
-            "add test.csv or --data.test_path for a split of your own",
+            "add test.csv, or name a test list with --test, for a split of your own",
         )
     check_disjoint(train, test)
     return Lists(replace(train, notices=()), replace(test, notices=()), notices)

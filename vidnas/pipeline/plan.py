@@ -200,7 +200,7 @@ def _clip(choice: SpaceChoice, held: Holding) -> ClipSpec | None:
     """The clip that the settings give, or None where the space chooses it."""
     if choice.clip is None:
         if choice.sampling or choice.stride:
-            raise VidnasError("space.sampling and space.stride need space.clip (as in --space.clip 16x56)")
+            raise VidnasError("--sampling and --stride need --clip, as 16x56")
         return None
     sized = ClipSpec(frames=1, size=1, fps=choice.fps).resized(choice.clip)
     span = 80 / 30
