@@ -348,7 +348,7 @@ def test_a_manifest_leads_nowhere_else(data: Path, tmp_path: Path) -> None:
         assert precious.read_text() == "precious"
 
 
-@pytest.mark.parametrize("text", ["", "no json\n", "[]\n", '{"vidnas_copy": 1}\n', '{"vidnas_copy": 99}\n'])
+@pytest.mark.parametrize("text", ['{"vidnas_copy": 2}\n', '{"vidnas_copy": 99}\n', '{"vidnas_copy": 2}\nno json\n'])
 def test_a_damaged_manifest_is_one_line(data: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / MANIFEST).write_text(text)

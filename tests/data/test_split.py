@@ -97,7 +97,7 @@ def test_the_order_of_size_is_given_up_where_it_leads_nowhere() -> None:
 
 def test_too_few_groups() -> None:
     whole = videos([(0, None)] * 9 + [(1, "one")] * 5 + [(1, "two")] * 5)
-    with pytest.raises(VidnasError, match=r"class 'class 1' has 2 group.* 3 parts weights, alpha, holdout"):
+    with pytest.raises(VidnasError, match=r"class 'class 1' has 10 videos in 2 groups; each class needs 3 groups, one for each of weights, alpha, holdout"):
         split(whole, THREE, seed=0)
 
 

@@ -36,7 +36,7 @@ class Prepared:
 
 def search_parser(verb: str, description: str) -> "ConfigParser":
     """The options of a search."""
-    from vidnas.data.datamodule import DataConfig
+    from vidnas.data.datamodule import NAMED_ALONE, DataConfig
     from vidnas.engine.search_config import SearchConfig
 
     parser = make_config_parser(verb, description)
@@ -47,6 +47,7 @@ def search_parser(verb: str, description: str) -> "ConfigParser":
     parser.add_argument(
         "--group_regex", type=str | None, default=None, help="Its first group on a path is never split."
     )
+    parser.add_argument("--follow_links", action="store_true", help="Also follow links out of the data's folder.")
     parser.add_argument("--target_macs", type=str | None, default=None, help="Multiply-adds of one clip, as 50M, 0.5G.")
     parser.add_argument("--target_params", type=str | None, default=None, help="Parameters, as 1.5M.")
     parser.add_argument(
@@ -71,7 +72,7 @@ def search_parser(verb: str, description: str) -> "ConfigParser":
     parser.add_argument("--dry_run", action="store_true", help="Print space, time, memory and disk, and stop.")
     parser.add_argument("--max_hours", type=float | None, default=None, help="Fewer epochs, so that it fits.")
     parser.add_class_arguments(SearchConfig, "search")
-    parser.add_class_arguments(DataConfig, "clips", skip={"path", "test_path", "group_regex"}, instantiate=False)
+    parser.add_class_arguments(DataConfig, "clips", skip=NAMED_ALONE, instantiate=False)
     return parser
 
 
@@ -92,8 +93,9 @@ def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
 
 def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") -> Prepared:
     from vidnas.data.datamodule import DataConfig
+    from vidnas.data.groups import group_notice
     from vidnas.engine.processes import say
-    from vidnas.pipeline.lists import load_lists
+    from vidnas.pipeline.lists import SEARCH_PARTS, load_lists
     from vidnas.pipeline.plan import SpaceChoice, plan_search
     from vidnas.pipeline.search import SearchData
 
@@ -104,9 +106,10 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") ->
         path=Path(options.data),
         test_path=Path(options.test) if options.test else None,
         group_regex=options.group_regex,
+        follow_links=options.follow_links,
         **vars(options.clips),
     )
-    lists = load_lists(data_config, search.seed)
+    lists = load_lists(data_config, search.seed, parts=SEARCH_PARTS)
     for notice in lists.notices:
         say(f"note: {notice}")
     choice = SpaceChoice(options.space, options.clip, options.sampling, options.stride, options.fps)
@@ -114,6 +117,8 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") ->
     say(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
     say(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
+    if told := group_notice(plan.parts):
+        say(f"note: {told}")
     data = SearchData(plan, data_config, search)
     return Prepared(options, lists, plan, data_config, data, search, settled)
 

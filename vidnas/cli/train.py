@@ -29,10 +29,14 @@ def run(argv: list[str]) -> int:
         path=Path(options.data),
         test_path=Path(options.test) if options.test and not without_test else None,
         group_regex=options.group_regex,
+        follow_links=options.follow_links,
         **vars(options.clips),
     )
     if without_test:
-        videos, tested = load_dataset(data.path, group_regex=data.group_regex).train, None
+        videos, tested = (
+            load_dataset(data.path, group_regex=data.group_regex, follow_links=data.follow_links).train,
+            None,
+        )
         notices = videos.notices
     else:
         lists = load_lists(data, options.train.seed)
@@ -62,7 +66,7 @@ def run(argv: list[str]) -> int:
 
 def train_parser() -> "ConfigParser":
     """The options of `vidnas train`."""
-    from vidnas.data.datamodule import DataConfig
+    from vidnas.data.datamodule import NAMED_ALONE, DataConfig
     from vidnas.engine.config import TrainConfig
 
     parser = make_config_parser("train", "Train a network on videos, and test it at the end.")
@@ -73,6 +77,7 @@ def train_parser() -> "ConfigParser":
         "--test", type=optional, default=None, help="Test list, or none; default: beside --data, or a fifth of it."
     )
     parser.add_argument("--group_regex", type=optional, default=None, help="Its first group on a path is never split.")
+    parser.add_argument("--follow_links", action="store_true", help="Also follow links out of the data's folder.")
     parser.add_argument("--out", type=optional, default=None, help="Run folder.")
     parser.add_argument("--weights", type=optional, default=None, help="Start from these: a run folder or weight file.")
     parser.add_argument("--resume", action="store_true", help="Go on with the run in --out if there is one.")
@@ -84,7 +89,7 @@ def train_parser() -> "ConfigParser":
     parser.add_argument("--fps", type=float | None, default=None, help="Reference rate of --stride.")
     parser.add_argument("--views", type=str, default="1x1", help="Clips x crops of the test at the end, as 10x3.")
     parser.add_class_arguments(TrainConfig, "train")
-    parser.add_class_arguments(DataConfig, "clips", skip={"path", "test_path", "group_regex"}, instantiate=False)
+    parser.add_class_arguments(DataConfig, "clips", skip=NAMED_ALONE, instantiate=False)
     return parser
 
 
