@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from vidnas.data.video_list import Sample, VideoList
 from vidnas.errors import VidnasError
@@ -59,13 +60,15 @@ def with_groups(videos: VideoList, expression: str) -> VideoList:
 
 
 def group_notice(parts: Mapping[str, VideoList]) -> str | None:
-    """One line on the groups of disjoint parts, the first of which is trained on; None where there is nothing to say.
+    """One line on the groups of parts, the first of which is trained on; None where there is nothing to say.
 
     With groups: how many each part has. Without: whether names look like groups that the parts share.
     """
     if any(sample.group is not None for videos in parts.values() for sample in videos.samples):
-        counts = [f"{_count(videos)} for {name}" for name, videos in parts.items()]
-        return f"groups: {', '.join(counts)}; none is in two of them"
+        groups = {name: {_group(sample) for sample in videos.samples} for name, videos in parts.items()}
+        several = sum(map(len, groups.values())) - len(set().union(*groups.values()))
+        counts = ", ".join(f"{len(found)} for {name}" for name, found in groups.items())
+        return f"groups: {counts}; {several or 'none'} in more than one of them"
     found = suggest([(videos, sample) for videos in parts.values() for sample in videos.samples])
     if found is None:
         return None
@@ -121,5 +124,5 @@ def _key(pattern: re.Pattern[str], videos: VideoList, sample: Sample) -> str:
     return path if match is None else match[1]
 
 
-def _count(videos: VideoList) -> int:
-    return len({sample.path if sample.group is None else sample.group for sample in videos.samples})
+def _group(sample: Sample) -> str | Path:
+    return sample.path if sample.group is None else sample.group

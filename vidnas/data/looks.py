@@ -22,8 +22,8 @@ _FRAMES, _SIDE = 8, 16
 _DECODED_SIDE = 128
 # Grey levels: less contrast is an even picture, which tells nothing; less change is a still one.
 _EVEN, _STILL = 4.0, 1.0
-# Difference of mean pictures: as a share of the changes, and of the contrast where nothing much changes.
-_OF_CHANGES, _OF_CONTRAST = 0.25, 0.05
+# Difference of mean pictures: as a share of the changes, or of the contrast where little or nothing changes.
+_OF_CHANGES, _OF_CONTRAST, _OF_CONTRAST_STILL = 0.25, 0.05, 0.1
 # Copies may end a few frames earlier or later.
 _LONGER, _LONGER_SEC = 0.02, 0.1
 _BLOCK = 2048
@@ -98,7 +98,7 @@ class _Features:
         squares = (self.mean**2).mean(1)[:, None] + (other.mean**2).mean(1)
         apart = squares - 2 * self.mean @ other.mean.T / self.mean.shape[1]
         bound = np.maximum(_OF_CHANGES * np.sqrt(self.change[:, None] * other.change), _OF_CONTRAST)
-        bound[both_still] = _OF_CONTRAST / 2
+        bound[both_still] = _OF_CONTRAST_STILL
         short, long = (f(self.duration_sec[:, None], other.duration_sec) for f in (np.minimum, np.maximum))
         return (
             ((correlation > ALIKE) | both_still)
