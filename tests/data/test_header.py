@@ -12,7 +12,14 @@ from vidnas.data.formats import load_list
     "header",
     [
         *("filename,class", "video_path,label", "file_name,label", "video,action", "name,category", "clip,target"),
-        *("id,label", "Video Path,Class-Name", "VIDEO_ID,GT", "#path,label", "youtube_id,activity"),
+        *(
+            "id,label",
+            "Video Path,Class-Name",
+            "VIDEO_ID,GT",
+            "#path,label",
+            "youtube_id,activity",
+            "File Name,Class Label",
+        ),
     ],
 )
 @pytest.mark.parametrize("separator", [",", "\t"])

@@ -58,6 +58,18 @@ def test_lists_in_any_spelling(tmp_path: Path) -> None:
     refused(tmp_path, "Train_list.CSV and train.csv", "--data and --test")
 
 
+def test_lists_beside_folders_are_not_mixed_in_silence(tmp_path: Path) -> None:
+    make(tmp_path, "train/a/1.mp4", "train/b/2.mp4", "test/a/3.mp4", test_csv="test/a/3.mp4,a\n")
+    assert load_dataset(tmp_path).train.notices == (
+        f"{tmp_path / 'test.csv'}: passed over beside train; --test names it",
+    )
+    (tmp_path / "test.csv").rename(tmp_path / "train.csv")
+    make(tmp_path, train_csv="train/a/1.mp4,a\ntrain/b/2.mp4,b\n")
+    lists = load_dataset(tmp_path)
+    assert lists.test is None
+    assert lists.train.notices == (f"{tmp_path / 'test'}: passed over beside train.csv; --test names it",)
+
+
 def test_two_spellings_at_once(tmp_path: Path) -> None:
     make(tmp_path, "train/a/1.mp4", "train/b/2.mp4", "Training/a/1.mp4", "Training/b/2.mp4")
     refused(tmp_path, "Training and train", "train part")

@@ -65,9 +65,9 @@ def group_notice(parts: Mapping[str, VideoList]) -> str | None:
     With groups: how many each part has. Without: whether names look like groups that the parts share.
     """
     if any(sample.group is not None for videos in parts.values() for sample in videos.samples):
-        groups = {name: {_group(sample) for sample in videos.samples} for name, videos in parts.items()}
-        several = sum(map(len, groups.values())) - len(set().union(*groups.values()))
-        counts = ", ".join(f"{len(found)} for {name}" for name, found in groups.items())
+        held = {name: {_group(sample) for sample in videos.samples} for name, videos in parts.items()}
+        several = sum(map(len, held.values())) - len(set().union(*held.values()))
+        counts = ", ".join(f"{len(groups)} for {name}" for name, groups in held.items())
         return f"groups: {counts}; {several or 'none'} in more than one of them"
     found = suggest([(videos, sample) for videos in parts.values() for sample in videos.samples])
     if found is None:

@@ -59,12 +59,13 @@ def find_parts(folder: Path) -> Parts | None:
     csv = [entry for entry, kind in entries.items() if kind == FILE and entry.suffix.casefold() == ".csv"]
     folders = [entry for entry, kind in entries.items() if kind == FOLDER]
     lists = _by_part(csv)
-    if "train" in lists:
-        return _choose(folder, lists)
     split = {part: found for part, found in _by_part(folders).items() if any(map(_is_taken, found))}
+    if "train" in lists:
+        unread = [] if "test" in lists else [path for path in split.get("test", []) if _has_folders(path)]
+        return _choose(folder, lists, unread)
     if any(map(_has_folders, split.get("train", []))):
         _check_rivals(folder, split, folders)
-        return _choose(folder, split)
+        return _choose(folder, split, [path for found in lists.values() for path in found])
     if "test" in lists:
         name = lists["test"][0].name
         raise VidnasError(f"{folder}: {name} without train.csv; give the file itself, or add train.csv")
@@ -89,7 +90,8 @@ def _by_part(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return found
 
 
-def _choose(folder: Path, found: Mapping[str, Sequence[Path]]) -> Parts:
+def _choose(folder: Path, found: Mapping[str, Sequence[Path]], of_other_kind: Sequence[Path]) -> Parts:
+    """The one candidate of each part; `of_other_kind` are folders beside lists, or lists beside folders."""
     test_part = "test" if "test" in found else "val"
     chosen: dict[str, Path | None] = {}
     for part in ("train", test_part):
@@ -104,7 +106,8 @@ def _choose(folder: Path, found: Mapping[str, Sequence[Path]]) -> Parts:
     assert train is not None
     told = tuple(_spelt(path, what) for path, what in ((train, "training"), (test, "test")) if path is not None)
     unread = found.get("val", []) if test_part == "test" else []
-    passed_over = tuple(f"{path}: passed over; only train and test are read" for path in unread)
+    passed_over = [f"{path}: passed over; only train and test are read" for path in unread]
+    passed_over += [f"{path}: passed over beside {train.name}; --test names it" for path in of_other_kind]
     return Parts(train, test, (*told[0], *passed_over), told[1] if test is not None else ())
 
 
