@@ -18,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.data import small_copy
 from vidnas.data.augment import Views
 from vidnas.data.dataset import ViewClips
 from vidnas.data.decode import read_all
@@ -25,6 +26,7 @@ from vidnas.data.encode import SmallForm
 from vidnas.data.formats import VideoList, load_dataset, load_list
 from vidnas.data.manifest import MANIFEST, load_manifest
 from vidnas.data.reader import FileReader
+from vidnas.data.rows import write_text
 from vidnas.data.small_copy import CopyReport, make_copy
 from vidnas.data.synthetic import write_dataset, write_video
 from vidnas.errors import VidnasError
@@ -420,13 +422,74 @@ def test_a_manifest_leads_nowhere_else(data: Path, tmp_path: Path) -> None:
         assert precious.read_text() == "precious"
 
 
-@pytest.mark.parametrize("text", ["", "no json\n", "[]\n", '{"vidnas_copy": 1}\n', '{"vidnas_copy": 99}\n'])
+@pytest.mark.parametrize("text", ['{"vidnas_copy": 2}\n', '{"vidnas_copy": 99}\n', '{"vidnas_copy": 2}\nno json\n'])
 def test_a_damaged_manifest_is_one_line(data: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / MANIFEST).write_text(text)
     with pytest.raises(VidnasError, match="make the copy anew with --rebuild") as error:
         load_manifest(tmp_path / "out")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "no json\n", "[]\n", '{"file_name": "x/grow_0000.mp4"}\n', "\xff\n"])
+def test_a_manifest_of_somebody_else_is_no_concern_of_ours(data: Path, tmp_path: Path, text: str) -> None:
+    (data / MANIFEST).write_text(text, encoding="latin-1")
+    assert load_manifest(data) is None
+    lists = load_dataset(data)
+    assert (len(lists.train), lists.train.notices) == (9, ())
+    for name in ("a", "b"):
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        shutil.copy(data / "videos/train/grow_0000.mp4", tmp_path / "folders" / name)
+    shutil.copy(data / MANIFEST, tmp_path / "folders")
+    assert len(load_dataset(tmp_path / "folders").train) == 2
+    before = {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()}
+    for rebuild in (False, True):
+        with pytest.raises(VidnasError, match="holds other things than a copy"):
+            copy(tmp_path / "folders", data, rebuild=rebuild)
+    assert {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+@pytest.mark.parametrize("name", ["train.csv", "classes.txt"])
+def test_lists_in_a_copy_that_the_user_wrote_are_kept(data: Path, tmp_path: Path, name: str, rebuild: bool) -> None:
+    out = tmp_path / "out"
+    copy(data, out)
+    own = (out / name).read_text() + "\n"
+    (out / name).write_text(own)
+    before = contents(out)
+    with pytest.raises(VidnasError, match=f"{name}: not as `vidnas data cache` wrote it; move it away"):
+        copy(data, out, rebuild=rebuild)
+    assert contents(out) == before
+    (out / name).rename(tmp_path / "mine")
+    copy(data, out, rebuild=rebuild)
+    assert (tmp_path / "mine").read_text() == own
+    assert len(load_dataset(out).train) == 9
+
+
+def test_a_build_killed_while_it_writes_its_lists_knows_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def killed_after_the_first(path: Path, text: str) -> None:
+        write_text(path, text)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(small_copy, "write_text", killed_after_the_first)
+        with pytest.raises(KeyboardInterrupt):
+            copy(data, out)
+    assert sum((out / name).exists() for name in ("train.csv", "test.csv", "classes.txt")) == 1
+    assert copy(data, out).made == ()
+    assert len(load_dataset(out).train) == 9
+
+
+def test_an_unfinished_copy_of_train_and_test_folders_is_refused(folders: Path, tmp_path: Path) -> None:
+    copy(folders, tmp_path / "out")
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / "out" / name).unlink()
+    with pytest.raises(VidnasError, match="unfinished copy"):
+        load_dataset(tmp_path / "out")
 
 
 def test_two_builds_do_not_meet(data: Path, tmp_path: Path) -> None:

@@ -128,7 +128,12 @@ def train(
         keeper = RunKeeper(config, pace, folder, identity, resumed, validate, say_nothing if shows_bar else say)
         if keeper.final is None:
             _fit(network, keeper, loaders, device, shows_bar)
-        made_from = {"list": videos.content_hash, "group_regex": data.group_regex, "jitter": list(data.jitter)}
+        made_from = {
+            "list": videos.content_hash,
+            "numbered": videos.numbered,
+            "group_regex": data.group_regex,
+            "jitter": list(data.jitter),
+        }
         return _finish(network, keeper, loaders, device, made_from, say)
 
 
