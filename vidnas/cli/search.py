@@ -27,8 +27,8 @@ def run(argv: list[str]) -> int:
         return 0
     remember(ready, training, views="1x1", search=".")
     search_with_baselines(ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume)
-    words = ["--arch", str(out / "searched.json"), *_data_words(ready.options), "--out", str(out / "trained")]
-    say(f"next: vidnas train {shlex.join(words)}")
+    arch, trained = (shlex.quote(str(out / name)) for name in ("searched.json", "trained"))
+    say(f"next: vidnas train --arch {arch} {shlex.join(_data_words(ready.options))} --out {trained}")
     return 0
 
 
