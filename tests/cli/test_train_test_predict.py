@@ -67,6 +67,7 @@ def test_test_writes_every_video(trained, synthetic_data, tmp_path, capsys):
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "24 videos, " in told
+    assert "2 clips of each video, 16 frames together, one every 0.062 s of a median video (1.0 s)" in told
     assert "2x3 views x 2.35 MMACs @ 8x36x36 = 14.12 MMACs per video" in told
     with (tmp_path / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -199,7 +200,10 @@ def test_recipes_options_and_clips(arch, synthetic_data, tmp_path, capsys):
     words = ["train", "--arch", arch, "--data", str(few), "--out", str(tmp_path / "run"), *QUICK, "--batch-size", "4"]
     words += ["--config", "x3d_kinetics", "--norm-batches", "1", "--accumulate", "1", "--flip", "off"]
     assert main([*words, "--clip", "4x32", "--sampling", "stride", "--stride", "2"]) == 0
-    assert "sgd, lr 0.00625 at batch 4" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "sgd, lr 0.00625 at batch 4" in told
+    assert "; 4 frames, stride 2 at 30 fps: 0.23 s, 23% of a median video (1.0 s)\n" in told
+    assert "1 clip of 0.23 s of each video covers 23% of a median video (1.0 s)\n" in told
     _, info = load_model(tmp_path / "run")
     assert (str(info.clip), info.clip.sampling, info.clip.stride) == ("4x32x32", "stride", 2.0)
     assert info.config["identity"]["settings"]["train.momentum"] == 0.9

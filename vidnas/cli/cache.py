@@ -41,13 +41,16 @@ def cache(argv: list[str]) -> int:
     parser.add_argument("--gop", metavar="N", type=int, help="of h264: frames per key frame (default: 24)")
     parser.add_argument("--workers", metavar="N", type=int, help="processes (default: one per core)")
     parser.add_argument("--group-regex", metavar="RE", help="its first match group on a path is the video's group")
-    parser.add_argument("--rebuild", action="store_true", help="make all of it anew, whatever is there")
+    parser.add_argument(
+        "--follow-links", action="store_true", help="also follow links that lead out of the data's folder"
+    )
+    parser.add_argument("--rebuild", action="store_true", help="make all of the copy anew, whatever is there of it")
     options = parser.parse_args(argv)
     form = _form(options)
     if options.workers is not None and options.workers < 1:
         raise VidnasError(f"--workers {options.workers}: give a number above 0")
 
-    lists = load_dataset(options.data, group_regex=options.group_regex)
+    lists = load_dataset(options.data, group_regex=options.group_regex, follow_links=options.follow_links)
     for notice in (*lists.train.notices, *(lists.test.notices if lists.test else ())):
         print(f"note: {notice}")
     parts = {"train": lists.train} | ({} if lists.test is None else {"test": lists.test})
@@ -81,6 +84,10 @@ def _summary(out: Path, report: CopyReport) -> list[str]:
     if report.unreadable:
         lines.append(f"unreadable, left out ({len(report.unreadable)}):")
         lines += [f"  {entry.path}: {entry.cause}" for entry in report.unreadable]
+    noted = [entry for entry in good if entry.notice is not None]
+    if noted:
+        lines.append(f"written as far as they go ({len(noted)}):")
+        lines += [f"  {entry.path}: {entry.notice}" for entry in noted]
     for part, videos in report.lists.items():
         if not len(videos):
             lines.append(f"note: no {part} list, since no video is good")

@@ -43,8 +43,7 @@ def trained_jitter(info: "ModelInfo") -> tuple[float, float]:
     """The training scales, which the test scale belongs to."""
     from vidnas.data.augment import JITTER
 
-    low, high = info.config.get("jitter", JITTER)
-    return float(low), float(high)
+    return info.jitter or JITTER
 
 
 def _why_none(folder: Path) -> str:

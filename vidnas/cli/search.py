@@ -1,5 +1,6 @@
 """`vidnas search`: find a network for a data set and a budget."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ def run(argv: list[str]) -> int:
         return 0
     remember(ready, training, views="1x1", search=".")
     search_with_baselines(ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume)
-    say(f"next: vidnas train --arch {out / 'searched.json'} --data {ready.options.data} --out {out / 'trained'}")
+    words = ["--arch", str(out / "searched.json"), *_data_words(ready.options), "--out", str(out / "trained")]
+    say(f"next: vidnas train {shlex.join(words)}")
     return 0
 
 
@@ -37,6 +39,15 @@ def _parser(*, whole: bool) -> "ConfigParser":
         "--train", type=dict | None, default=None, help="of a recipe: for `vidnas derive` and `vidnas rank`"
     )
     return parser
+
+
+def _data_words(options: Any) -> list[str]:
+    """The options that say which lists were read."""
+    words = ["--data", options.data]
+    for name in ("test", "group_regex"):
+        if getattr(options, name):
+            words += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    return [*words, "--follow-links"] if options.follow_links else words
 
 
 def _training(settings: dict[str, Any] | None) -> "TrainConfig":

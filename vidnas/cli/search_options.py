@@ -61,6 +61,7 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
         metavar="REGEX",
         help="its first match group on a path is the video's group, which is never split",
     )
+    parser.add_argument("--follow_links", action="store_true", help="also follow links out of the folder of --data")
     parser.add_argument(
         "--target_macs",
         type=str | None,
@@ -112,11 +113,11 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
     parser.add_argument("--dry_run", action="store_true", help="print space, time, memory and disk, and stop")
     parser.add_argument("--max_hours", type=float | None, default=None, help="fewer epochs, so that it fits")
     if whole:
-        from vidnas.data.datamodule import DataConfig
+        from vidnas.data.datamodule import NAMED_ALONE, DataConfig
         from vidnas.engine.search_config import SearchConfig
 
         parser.add_class_arguments(SearchConfig, "search")
-        parser.add_class_arguments(DataConfig, "clips", skip={"path", "test_path", "group_regex"}, instantiate=False)
+        parser.add_class_arguments(DataConfig, "clips", skip=NAMED_ALONE, instantiate=False)
     return parser
 
 
@@ -134,8 +135,9 @@ def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
 
 def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") -> Prepared:
     from vidnas.data.datamodule import DataConfig
+    from vidnas.data.groups import group_notice
     from vidnas.engine.processes import say
-    from vidnas.pipeline.lists import load_lists
+    from vidnas.pipeline.lists import SEARCH_PARTS, load_lists
     from vidnas.pipeline.plan import SpaceChoice, plan_search
     from vidnas.pipeline.search import SearchData
 
@@ -146,9 +148,10 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") ->
         path=Path(options.data),
         test_path=Path(options.test) if options.test else None,
         group_regex=options.group_regex,
+        follow_links=options.follow_links,
         **vars(options.clips),
     )
-    lists = load_lists(data_config, search.seed)
+    lists = load_lists(data_config, search.seed, parts=SEARCH_PARTS)
     for notice in lists.notices:
         say(f"note: {notice}")
     choice = SpaceChoice(options.space, options.clip, options.sampling, options.stride, options.fps)
@@ -156,6 +159,8 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") ->
     say(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
     say(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
+    if told := group_notice(plan.parts):
+        say(f"note: {told}")
     data = SearchData(plan, data_config, search)
     return Prepared(options, lists, plan, data_config, data, search, settled)
 

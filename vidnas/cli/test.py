@@ -34,6 +34,7 @@ def run(argv: list[str]) -> int:
     data = DataConfig(
         path=options.data,
         group_regex=info.config.get("group_regex"),
+        follow_links=options.follow_links,
         jitter=trained_jitter(info),
         workers=options.workers,
         memory_budget_mib=options.memory_budget_mib,
@@ -53,6 +54,7 @@ def run(argv: list[str]) -> int:
         precision=options.precision,
         device=options.device,
         devices=options.devices,
+        notify=say,
     )
     if is_first_process():
         default = RunFolder(checkpoint).test if checkpoint.is_dir() else Path("test")
@@ -65,12 +67,13 @@ def run(argv: list[str]) -> int:
 
 def _test_list(data: "DataConfig", info: "ModelInfo") -> "tuple[VideoList, tuple[str, ...]]":
     """The whole of a CSV file, or the test part of a data set, and what the user should know about it."""
-    from vidnas.data.formats import load_list
+    from vidnas.data.formats import KnownClasses, load_list
     from vidnas.engine.test import with_classes
     from vidnas.pipeline.lists import load_lists
 
     if not data.path.is_dir():
-        videos = load_list(data.path, classes=info.classes)
+        known = KnownClasses(info.classes, "the network", info.config.get("numbered", False))
+        videos = load_list(data.path, classes=known, follow_links=data.follow_links)
         return videos, videos.notices
     lists = load_lists(data, info.config.get("identity", {}).get("settings", {}).get("train.seed", 0))
     notices = lists.notices
@@ -89,6 +92,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         required=True,
         help="test list (CSV file), or a data set whose test part is used",
     )
+    parser.add_argument("--follow-links", action="store_true", help="also follow links out of the data's folder")
     parser.add_argument(
         "--views",
         metavar="CLIPSxCROPS",

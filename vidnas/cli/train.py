@@ -38,10 +38,14 @@ def run(argv: list[str]) -> int:
         path=Path(options.data),
         test_path=Path(options.test) if options.test and not without_test else None,
         group_regex=options.group_regex,
+        follow_links=options.follow_links,
         **vars(options.clips),
     )
     if without_test:
-        videos, tested = load_dataset(data.path, group_regex=data.group_regex).train, None
+        videos, tested = (
+            load_dataset(data.path, group_regex=data.group_regex, follow_links=data.follow_links).train,
+            None,
+        )
         notices = videos.notices
     else:
         lists = load_lists(data, options.train.seed)
@@ -61,6 +65,7 @@ def run(argv: list[str]) -> int:
         precision=options.train.precision,
         device=options.train.device,
         devices=options.train.devices,
+        notify=say,
     )
     if is_first_process():
         outcome.save(result.folder.test)
@@ -101,6 +106,7 @@ def train_parser(*, whole: bool = True) -> "ConfigParser":
         metavar="REGEX",
         help="its first match group on a path is the video's group, which is never split",
     )
+    parser.add_argument("--follow_links", action="store_true", help="also follow links out of the folder of --data")
     parser.add_argument("--out", type=optional, default=None, metavar="FOLDER", help="run folder")
     parser.add_argument(
         "--weights",
@@ -126,9 +132,9 @@ def train_parser(*, whole: bool = True) -> "ConfigParser":
     )
     parser.add_class_arguments(TrainConfig, "train")
     if whole:
-        from vidnas.data.datamodule import DataConfig
+        from vidnas.data.datamodule import NAMED_ALONE, DataConfig
 
-        parser.add_class_arguments(DataConfig, "clips", skip={"path", "test_path", "group_regex"}, instantiate=False)
+        parser.add_class_arguments(DataConfig, "clips", skip=NAMED_ALONE, instantiate=False)
     return parser
 
 

@@ -25,6 +25,9 @@ from vidnas.data.reader import Reader
 from vidnas.data.sampler import Item
 from vidnas.errors import VidnasError
 
+# Settings of `DataConfig` that are options of their own, not of a group.
+NAMED_ALONE = frozenset({"path", "test_path", "group_regex", "follow_links"})
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -36,6 +39,7 @@ class DataConfig:
         test_path: the test list, where it is not beside the training list.
         group_regex: the first match group of this expression on a video's relative path is its group; a group is
             never split between lists.
+        follow_links: also follow links that lead out of the folder of a list.
         jitter: range of the short side in training, as multiples of the crop; testing uses its lower end.
         flip: off, on (labels stay), or a list of pairs of class names that a mirror exchanges.
         autoaugment: apply AutoAugment's ImageNet policy, one draw per clip.
@@ -53,6 +57,7 @@ class DataConfig:
     path: Path
     test_path: Path | None = None
     group_regex: str | None = None
+    follow_links: bool = False
     jitter: tuple[float, float] = JITTER
     flip: Flip = "off"
     autoaugment: bool = False

@@ -150,12 +150,27 @@ def survey_packets(container: Any, stream: Any, size: int) -> Survey:
     return Survey(
         ticks=ticks,
         first_key=next((i for i, place in enumerate(shown) if place.key), 0),
-        end=max(ends, default=None),
+        end=_backed_end(stream, places, formats) or max(ends, default=None),
         step=step,
         steady=steady and bool(ends) and not guessed and not formats & _TIMELESS,
         in_order=not formats & _DECODE_TIMES or all(after >= before for before, after in pairwise(dts)),
         notice=notice,
     )
+
+
+def _backed_end(stream: Any, places: Sequence[_Place], formats: set[str]) -> int | None:
+    """The end that the header of an MP4 or MOV tells, where its packets bear it out; None elsewhere.
+
+    There a packet's duration is the time to the next one to be decoded, not the time that its frame is shown.
+    """
+    if "mov" not in formats or not stream.duration or len(places) != stream.frames:
+        return None
+    if any(place.hidden or place.pts is None or place.dts is None for place in places):
+        return None
+    end = (stream.start_time or 0) + stream.duration
+    decoded = places[-1].dts + places[-1].duration - places[0].dts  # type: ignore[operator]
+    latest = max(place.pts for place in places if place.pts is not None)
+    return int(end) if latest < end and stream.duration <= decoded else None
 
 
 def _packets(container: Any) -> Iterator[Any]:

@@ -81,7 +81,7 @@ class Predictor:
         moments = test_times(self.clip, info.duration_sec, info.fps, self.views.temporal)
         side = self.transform.short_side
         frames = read_frames(
-            path,
+            info,
             [time for times in moments for time in times],
             short_side=side if min(info.width, info.height) > side else None,
         )

@@ -147,7 +147,7 @@ def run_videos(
         start = time.perf_counter()
         run = train(spec, lists.train, train_config, data_config, folder, resume=resume, notify=notify)
         phases.append(Timed(f"train {name}", time.perf_counter() - start))
-        result = test(run.network, lists.test, data_config, views, batch_size=train_config.batch_size)
+        result = test(run.network, lists.test, data_config, views, batch_size=train_config.batch_size, notify=notify)
         phases.append(Timed(f"test {name}", result.wall_sec))
         if is_first_process():
             result.save(run.folder.test)
