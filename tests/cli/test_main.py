@@ -42,6 +42,12 @@ def vidnas(*argv: str, **options) -> subprocess.CompletedProcess:
         (["info", "none.json"], 1, "none.json: cannot read the architecture"),
         (["info", "x3d_s", "--clip", "13"], 1, "clip '13': write frames x size, as in 13x160"),
         (["list", "zzz"], 1, "no network matches 'zzz'"),
+        (["run", "--data", "x", "--out", "y", "--target-macs", "-5M"], 1, "--target-macs '-5M': write multiply-adds"),
+        (["run", "--data", "x", "--out", "y", "--target-ms", "-5"], 2, "--target-ms -5: give milliseconds above 0"),
+        (["run", "--data", "x", "--target-macs", "50", "M"], 2, "an amount has no blank in it, as 50M"),
+        (["run", "--epochs", "3"], 2, "no option --epochs; did you mean --search.epochs or --train.epochs?"),
+        (["run", "--sampling", "unifrom"], 2, "--sampling unifrom: give one of stride, uniform; did you mean uniform?"),
+        (["data", "check", "x", "--workers", "y"], 2, "a whole number above 0"),
     ],
 )
 def test_bad_input_is_one_line_and_a_code(argv, code, message, capsys):
@@ -199,7 +205,15 @@ def config_parser():
         (["--arhc", "x"], "views: 3\n", "vidnas train has no option --arhc; did you mean --arch?"),
         (["--arch", "x", "--optim.epoch", "3"], "views: 3\n", "no option --optim.epoch; did you mean --optim.epochs?"),
         (["--arch", "x", "--views", "z"], "arch: y\n", "vidnas train --views z: give a whole number"),
+        (["--arch", "x", "--views", ""], "arch: y\n", "vidnas train --views '': give a whole number"),
+        (["--arch", "x", "--views"], "arch: y\n", "vidnas train --views: a value is missing; give NUMBER"),
+        (["--arch", "x", "--views", "-3x"], "arch: y\n", "vidnas train --views -3x: give a whole number"),
+        (["--optim.clip-norm", "a"], "arch: y\n", "vidnas train --optim.clip-norm a: give a number or null"),
+        (["--views", "3", "M"], "arch: y\n", "does not know what to do with 'M'; an amount has no blank in it, as 50M"),
         (["--arch", "x", "--config"], "views: 3\n", "vidnas train --config: name a recipe"),
+        (["--config", "smal"], "views: 3\n", "--config smal: no such file, and no recipe of that name; did you mean small?"),
+        (["--config", "zz"], "views: 3\n", "the package brings autox3d_kinetics, autox3d_search, demo, small, x3d"),
+        (["--config", "."], "views: 3\n", "--config .: is a folder, and no recipe"),
         (["--config", "none.yaml", "--arch", "x"], "views: 3\n", "vidnas train --config none.yaml: no such file"),
     ],
 )  # fmt: skip

@@ -31,10 +31,15 @@ def test_budgets_are_read(text: str, macs: float) -> None:
     assert parse_amount(text) == pytest.approx(macs)
 
 
-@pytest.mark.parametrize("text", ["", "0", "fifty", "50MB", "-3M", "1e", "3 M M"])
+@pytest.mark.parametrize("text", ["", "0", "fifty", "50MB", "-3M", "1e", "3 M M", "1,5G", "1e500", "nan"])
 def test_what_is_no_budget_is_refused(text: str) -> None:
     with pytest.raises(VidnasError, match="write multiply-adds of one clip, as 50M"):
         parse_amount(text)
+
+
+def test_a_comma_for_a_point_and_the_option_are_named() -> None:
+    with pytest.raises(VidnasError, match=r"^--target-macs '1,5 G': write .* or 0\.5G; did you mean 1\.5 G\?$"):
+        parse_amount("1,5 G", name="--target-macs")
 
 
 def test_parts_share_no_group_and_are_the_whole_list(videos: Path) -> None:

@@ -103,12 +103,13 @@ class ConfigParser(ArgumentParser):
     def _wrong_value(self, key: str, account: str) -> UsageError:
         """The error for a value of the wrong type; jsonargparse's account says which value it was."""
         action = next((action for action in self._actions if action.dest == key), None)
-        given = re.search(r"(?:Got|Given) value: (.*)", account)
-        if action is None or given is None:
+        match = re.search(r"(?:Got|Given) value:(.*)", account)
+        if action is None or match is None:
             return UsageError(f"{self._place(key)}: {account}")
+        given = match[1].strip() or "''"
         if known := choices(action):
-            return wrong_choice(self._place(key), given[1], known)
-        return UsageError(f"{self._place(key)} {given[1]}: give {type_words(type_of(action))}")
+            return wrong_choice(self._place(key), given, known)
+        return UsageError(f"{self._place(key)} {given}: give {type_words(type_of(action))}")
 
     def _unknown_key(self, key: str) -> UsageError:
         keys = [action.dest for action in self._actions if action.option_strings and action.dest != "help"]

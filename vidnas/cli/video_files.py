@@ -30,7 +30,8 @@ def find_videos(word: str) -> Found:
         VidnasError: an address on a network, or a folder without a video.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", word):
-        raise VidnasError(f"{word}: an address, and vidnas reads files; download it first, then give the file")
+        mend = "give its path" if word.startswith("file:") else "download it first, then give the file"
+        raise VidnasError(f"{word}: an address, and vidnas reads files; {mend}")
     path = Path(word)
     if not path.is_dir():
         return Found((path,))
