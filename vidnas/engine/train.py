@@ -20,7 +20,6 @@ from vidnas.data.split import split
 from vidnas.engine import runtime
 from vidnas.engine.classifier import Classifier
 from vidnas.engine.config import TrainConfig, fixed_settings
-from vidnas.engine.interrupt import Interrupted
 from vidnas.engine.keeper import Pace, RunKeeper
 from vidnas.engine.loaders import TrainLoaders
 from vidnas.engine.processes import first_alone, is_first_process, launched, say_nothing, told_once
@@ -31,6 +30,7 @@ from vidnas.engine.state import State, check_identity, load_state, previous_path
 from vidnas.engine.trainer import make_trainer, quiet_lightning
 from vidnas.engine.validation import Validation
 from vidnas.errors import VidnasError
+from vidnas.interrupt import Interrupted
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.depthwise import describe_backend
 from vidnas.nn.weights import load_model, save_model
@@ -184,20 +184,29 @@ def _fit(
             gradient_clip_val=config.grad_clip,
         )
         try:
-            trainer.fit(module)
-        except RuntimeError:
-            # A signal to all processes also ends the workers that make clips, at any point of a step.
+            with keeper.signals:
+                trainer.fit(module)
+                if keeper.signals.received is not None:
+                    raise _interrupted(keeper)
+        except (RuntimeError, SystemExit) as error:
+            # A signal to all processes also ends the workers that make clips, at any point of a step; one that comes
+            # before the first step ends Lightning's preparations in a way of its own.
             if keeper.signals.received is None:
                 raise
+            raise _interrupted(keeper) from error
     network.activation_checkpointing = False
-    if keeper.saved < pace.num_steps:
-        raise told_once(
-            Interrupted(
-                f"stopped; {keeper.saved} of {pace.num_steps} steps are saved in {keeper.folder.state}: the same "
-                "command with --resume goes on",
-                keeper.signals.received or signal.SIGTERM,
-            )
+    if keeper.saved < pace.num_steps:  # a signal to another process
+        raise _interrupted(keeper)
+
+
+def _interrupted(keeper: RunKeeper) -> VidnasError:
+    return told_once(
+        Interrupted(
+            f"stopped; {keeper.saved} of {keeper.pace.num_steps} steps are saved in {keeper.folder.state}: the same "
+            "command with --resume goes on",
+            keeper.signals.received or signal.SIGTERM,
         )
+    )
 
 
 def _finish(

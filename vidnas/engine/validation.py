@@ -36,7 +36,7 @@ class Validation:
             self._loader = self.loaders.loader(trainer.global_rank, trainer.world_size)
         scores = ViewScores(len(self.videos), len(self.videos.classes), self.clips_at_once)
         score_views(network, self._loader, scores, self.config.precision)
-        scores.gather(trainer.strategy.root_device)
+        scores.gather()
         labels = np.array(self.videos.labels)[scores.readable()]
         return figures(scores.mean(), labels)
 
