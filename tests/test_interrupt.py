@@ -18,12 +18,13 @@ def handlers() -> tuple[object, object]:
 
 def test_a_loop_sees_a_flag_and_a_second_ctrl_c_stops_it() -> None:
     before = handlers()
-    with pytest.raises(KeyboardInterrupt), StopSignals() as signals:
+    with StopSignals() as signals:
         assert signals.received is None
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
-        assert signals.received == signal.SIGTERM
         signal.raise_signal(signal.SIGINT)
+        assert signals.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signals.received = None  # dealt with
     assert handlers() == before
 
 
@@ -38,18 +39,29 @@ def test_the_first_signal_raises(signum: signal.Signals) -> None:
 
 def test_what_a_loop_was_not_asked_for_is_given_on() -> None:
     done = []
-    with pytest.raises(Stopped), CommandSignals():
-        with StopSignals(), StopSignals():
-            signal.raise_signal(signal.SIGTERM)
-            done.append("the step")
-        done.append("what follows")
+
+    def loop() -> None:
+        with CommandSignals():
+            with StopSignals(), StopSignals():
+                signal.raise_signal(signal.SIGTERM)
+                done.append("the step")
+            done.append("what follows")
+
+    with pytest.raises(Stopped):
+        loop()
     assert done == ["the step"]
 
 
 def test_another_error_goes_before_a_signal_that_waits() -> None:
-    with pytest.raises(ValueError), CommandSignals() as signals, StopSignals() as held:
-        signal.raise_signal(signal.SIGTERM)
-        raise ValueError
+    signals, held = CommandSignals(), StopSignals()
+
+    def fail() -> None:
+        with signals, held:
+            signal.raise_signal(signal.SIGTERM)
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        fail()
     assert (held.received, signals.received) == (signal.SIGTERM, None)
 
 
@@ -59,12 +71,16 @@ class StoppedInItsFinaliser:
 
 
 def test_a_stop_that_python_swallows_comes_again(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(Stopped), CommandSignals():
-        StoppedInItsFinaliser()
-        gc.collect()
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            time.sleep(0.01)
+    def go_on() -> None:
+        with CommandSignals():
+            StoppedInItsFinaliser()
+            gc.collect()
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                time.sleep(0.01)
+
+    with pytest.raises(Stopped):
+        go_on()
     assert capsys.readouterr().err == ""
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidnas.cli.parsing import UsageError
-from vidnas.cli.search_options import prepare, remember, search_parser, settle_or_resume
+from vidnas.cli.search_options import Prepared, prepared, remember, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
+    with prepared(run_parser(), argv) as ready:
+        return _run(ready, argv)
+
+
+def _run(ready: Prepared, argv: list[str]) -> int:
     from vidnas.data.augment import Views
     from vidnas.engine.processes import is_first_process
     from vidnas.pipeline.page import write_page
     from vidnas.pipeline.run import RunPaths, run_videos
 
-    ready = prepare(run_parser(), argv)
     if ready.options.train.devices > 1:
         raise UsageError(
             "vidnas run --train.devices: a whole job takes several processes from torchrun: "

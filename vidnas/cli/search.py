@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidnas.cli.parsing import make_config_parser
-from vidnas.cli.search_options import prepare, remember, search_parser, settle_or_resume
+from vidnas.cli.search_options import prepared, remember, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
     from vidnas.engine.config import TrainConfig
@@ -19,14 +19,16 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "--train", type=dict | None, default=None, help="Of a recipe: for `vidnas derive` and `vidnas rank`."
     )
-    ready = prepare(parser, argv)
-    training = _training(ready.options.train)
-    out = Path(ready.options.out)
-    settled = settle_or_resume(ready, None)
-    if settled is None:
-        return 0
-    remember(ready, training, views="1x1", search=".")
-    search_with_baselines(ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume)
+    with prepared(parser, argv) as ready:
+        training = _training(ready.options.train)
+        out = Path(ready.options.out)
+        settled = settle_or_resume(ready, None)
+        if settled is None:
+            return 0
+        remember(ready, training, views="1x1", search=".")
+        search_with_baselines(
+            ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume
+        )
     say(f"next: vidnas train --arch {out / 'searched.json'} --data {ready.options.data} --out {out / 'trained'}")
     return 0
 

@@ -1,13 +1,13 @@
 """Scores of videos from scores of their views."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vidnas.data.dataset import UNREADABLE, Batch
-from vidnas.engine.processes import add_up
 from vidnas.nn.build import VideoNetwork
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,8 +40,8 @@ class ViewScores:
         self._sums[:, -1].index_add_(0, indices, (~readable).double().cpu())
         self._views.index_add_(0, indices, torch.ones(len(indices), dtype=torch.float64))
 
-    def gather(self) -> None:
-        """Add up the processes' shares, where there are several."""
+    def gather(self, add_up: Callable[[Tensor], Tensor]) -> None:
+        """Add up the processes' shares (`vidnas.engine.processes.add_up`)."""
         self._sums, self._views = add_up(self._sums), add_up(self._views)
 
     def unreadable(self) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.engine.loaders import ViewLoaders
-from vidnas.engine.processes import is_first_process
+from vidnas.engine.processes import add_up, is_first_process
 from vidnas.engine.results import TestResult
 from vidnas.engine.runtime import choose_device
 from vidnas.engine.scoring import ViewScores, score_views
@@ -72,7 +72,7 @@ def test(
     network.to(fabric.device)
     score_views(network, tqdm(batches, "testing", unit="batch", leave=False, disable=not shows_bar), scores, precision)
     network.to(home)
-    scores.gather()
+    scores.gather(add_up)
     places = scores.readable()
     if not len(places):
         raise VidnasError(f"{videos.root}: not one of the {len(videos)} videos can be read; see `vidnas data check`")

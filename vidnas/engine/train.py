@@ -4,7 +4,6 @@ import math
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,7 @@ def train(
     identity = _identity(spec, train_part, config, data)
     if resume and folder.is_finished:
         return _finished_before(folder, identity, say)
-    with folder.lock() if is_first_process() else nullcontext():
+    with folder.lock():
         resumed = load_state(folder.state, say) if resume else None
         if resumed is not None:
             check_identity(resumed["identity"], identity, folder.state)
