@@ -49,7 +49,7 @@ def part_of(name: str) -> str | None:
 def find_parts(folder: Path) -> Parts | None:
     """The lists of a folder, else its folders of training and test videos; None for one of class folders.
 
-    Validation stands in for a test list that is not there, and is passed over otherwise.
+    Validation stands in for a training or a test list that is not there, and is passed over beside both.
 
     Raises:
         VidnasError: two candidates for one part, a test list without a training list, folders that may be parts or
@@ -60,10 +60,11 @@ def find_parts(folder: Path) -> Parts | None:
     folders = [entry for entry, kind in entries.items() if kind == FOLDER]
     lists = _by_part(csv)
     split = {part: found for part, found in _by_part(folders).items() if any(map(_is_taken, found))}
-    if "train" in lists:
+    if "train" in lists or {"val", "test"} <= set(lists):
         unread = [] if "test" in lists else [path for path in split.get("test", []) if _has_folders(path)]
         return _choose(folder, lists, unread)
-    if any(map(_has_folders, split.get("train", []))):
+    of_classes = {part for part, found in split.items() if any(map(_has_folders, found))}
+    if "train" in of_classes or {"val", "test"} <= of_classes:
         _check_rivals(folder, split, folders)
         return _choose(folder, split, [path for found in lists.values() for path in found])
     if "test" in lists:
@@ -92,9 +93,9 @@ def _by_part(paths: Sequence[Path]) -> dict[str, list[Path]]:
 
 def _choose(folder: Path, found: Mapping[str, Sequence[Path]], of_other_kind: Sequence[Path]) -> Parts:
     """The one candidate of each part; `of_other_kind` are folders beside lists, or lists beside folders."""
-    test_part = "test" if "test" in found else "val"
+    train_part, test_part = (part if part in found else "val" for part in ("train", "test"))
     chosen: dict[str, Path | None] = {}
-    for part in ("train", test_part):
+    for part in (train_part, test_part):
         candidates = found.get(part, [])
         if len(candidates) > 1:
             names = " and ".join(path.name for path in candidates)
@@ -102,10 +103,10 @@ def _choose(folder: Path, found: Mapping[str, Sequence[Path]], of_other_kind: Se
                 f"{folder}: {names} may all be the {part} part; leave one, or give the lists by --data and --test"
             )
         chosen[part] = candidates[0] if candidates else None
-    train, test = chosen["train"], chosen[test_part]
+    train, test = chosen[train_part], chosen[test_part]
     assert train is not None
     told = tuple(_spelt(path, what) for path, what in ((train, "training"), (test, "test")) if path is not None)
-    unread = found.get("val", []) if test_part == "test" else []
+    unread = found.get("val", []) if (train_part, test_part) == ("train", "test") else []
     passed_over = [f"{path}: passed over; only train and test are read" for path in unread]
     passed_over += [f"{path}: passed over beside {train.name}; --test names it" for path in of_other_kind]
     return Parts(train, test, (*told[0], *passed_over), told[1] if test is not None else ())
@@ -121,7 +122,7 @@ def _check_rivals(folder: Path, split: Mapping[str, Sequence[Path]], folders: Se
     """Refuse a folder for training beside others that might be classes like it."""
     known = {path for found in split.values() for path in found}
     rivals = [path for path in folders if path not in known and _has_video(path)]
-    train = split["train"][0]
+    train = split["train" if "train" in split else "val"][0]
     inner = {entry.name for entry in visible(train)}
     alike = [path for path in rivals if not inner.isdisjoint(entry.name for entry in visible(path))]
     # Beside both parts, only what is divided like them may be meant as a class.
