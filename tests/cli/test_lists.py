@@ -120,7 +120,7 @@ def test_groups_of_all_parts_are_told(videos: Path, tmp_path: Path, capsys: pyte
             shutil.copy(videos / f"videos/train/{name}_{k:04d}.mp4", named / name / f"{name}_g{k % 4}_c{k // 4}.mp4")
     assert main(command("search", named, tmp_path / "run", "--dry-run")) == 0
     (told,) = (
-        line for line in capsys.readouterr().out.splitlines() if "look like groups" in line and "test videos" in line
+        line for line in capsys.readouterr().out.splitlines() if "names look like" in line and "test videos" in line
     )
-    assert "8 of 24 videos" in told
+    assert "8 groups of 24 videos" in told
     assert "--group-regex '" in told

@@ -183,7 +183,7 @@ def test_names_that_look_like_groups_are_told(tmp_path: Path, capsys: pytest.Cap
                 shutil.copy(tmp_path / name / f"{name}_g{g}_c1.mp4", tmp_path / name / f"{name}_g{g}_c{c}.mp4")
     main(["data", "check", str(tmp_path), "--workers", "1"])
     out = capsys.readouterr().out
-    assert "names look like groups, 6 of 18 videos, and 4 of 4 test videos are of groups that train has too" in out
+    assert "names look like 6 groups of 18 videos, and 4 of 4 test videos are of groups that train has too" in out
     assert r"--group-regex '([^/]+_g\d+)_c\d+'" in out
     main(["data", "check", str(tmp_path), "--workers", "1", "--group-regex", r"([^/]+_g\d+)_c\d+"])
     assert "note: groups: 4 for train, 2 for test; none in more than one of them" in capsys.readouterr().out

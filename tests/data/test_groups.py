@@ -89,7 +89,7 @@ def test_a_random_split_of_groups_is_told_with_the_expression_that_mends_it() ->
     train, test = hold_out(videos(UCF), seed=0)
     told = group_notice({"train": train, "test": test})
     assert told is not None
-    assert "14 of 70 videos" in told
+    assert "look like 14 groups of 70 videos" in told
     assert f"{len(test)} of {len(test)} test videos are of groups that train has too" in told
     assert r"--group-regex '([^/]+_g\d+)_c\d+'" in told
     grouped = with_groups(videos(UCF), r"([^/]+_g\d+)_c\d+")

@@ -269,6 +269,17 @@ def test_a_list_added_to_the_source_is_noticed(data: Path, tmp_path: Path) -> No
     assert notices(tmp_path / "out") == [(), ()]
 
 
+def test_a_change_of_a_list_in_another_spelling_is_noticed(data: Path, tmp_path: Path) -> None:
+    (data / "train.csv").rename(data / "Training.csv")
+    (data / "test.csv").rename(data / "val.csv")
+    copy(data, tmp_path / "out")
+    assert notices(tmp_path / "out") == [(), ()]
+    for name in ("Training.csv", "val.csv"):
+        (data / name).write_text((data / name).read_text() + "\n")
+    for (notice,) in notices(tmp_path / "out"):
+        assert f"out of date: Training.csv, val.csv changed in {data} since" in notice
+
+
 def test_a_video_that_was_mended_is_noticed(data: Path, tmp_path: Path) -> None:
     bad, missing = (data / f"videos/train/grow_000{k}.mp4" for k in (0, 1))
     bad.write_bytes(b"")

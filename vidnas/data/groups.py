@@ -14,7 +14,10 @@ _CANDIDATES = (
     r"([^/]+_g\d+)_c\d+",  # UCF101: clips of one source video
     r"(P\d{3})R\d{3}A\d{3}",  # NTU RGB+D: persons
     r"([^/]+)_[fhlu]_[cn]m_np\d_",  # HMDB51: clips of one film
-    r"(?i)(?:^|[/_-])((?:person|subject|subj|sub|actor|performer|signer|user|p|s)[_-]?\d+)(?=[/_.-])",
+    *(
+        rf"(?i)(?:^|[/_-])({who}[_-]?\d+)(?=[/_.-])"
+        for who in ("person", "subject", "subj", "sub", "actor", "performer", "signer", "user", "s", "p")
+    ),
     r"(?i)([^/]+?)[ _-]*(?:clip|part|seg|segment|piece|chunk|shot|scene|take|cut)[ _-]*\d+\.\w+$",
     r"([^/]+?) ?\(\d+\)\.\w+$",
     r"([^/]+?)_\d+_\d+\.\w+$",  # name, first and last second or frame
@@ -85,7 +88,7 @@ def group_notice(parts: Mapping[str, VideoList]) -> str | None:
     all_but = f" (all but {found.unmatched} names)" if found.unmatched else ""
     groups, total = len({key for part in keys.values() for key in part}), sum(map(len, keys.values()))
     return (
-        f"names look like groups, {groups} of {total} videos{all_but}, and {' and '.join(shared)} are of groups that "
+        f"names look like {groups} groups of {total} videos{all_but}, and {' and '.join(shared)} are of groups that "
         f"{first} has too, which flatters accuracy; --group-regex '{found.expression}' keeps groups together"
     )
 

@@ -25,6 +25,7 @@ from vidnas.data.manifest import (
     load_manifest,
     text_hash,
 )
+from vidnas.data.parts import find_part
 from vidnas.data.processes import cores, run_apart
 from vidnas.data.rows import write_text
 from vidnas.errors import VidnasError
@@ -89,7 +90,7 @@ def make_copy(
     """
     data, out = data.resolve(), out.resolve()
     source = data if data.is_dir() else data.parent
-    own_lists = _LISTS if data.is_dir() else (data.name, "classes.txt")
+    own_lists = _own_lists(data)
     _check_folder(source, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -103,6 +104,20 @@ def make_copy(
             f"{out}: cannot be written ({error.strerror or error}): free some space or name another folder; what is "
             "done stays done"
         ) from error
+
+
+def _own_lists(data: Path) -> tuple[str, ...]:
+    """Names of the files that a data set's lists come from, or would come from."""
+    if data.is_file():
+        return data.name, "classes.txt"
+    found = {part: find_part(data, part) for part in ("train", "test", "val")}
+    stand_in = None if found["test"] else found["val"]
+    lists = [
+        found["train"] or data / "train.csv",
+        found["test"] or data / "test.csv",
+        *([stand_in] if stand_in else []),
+    ]
+    return (*(path.name for path in lists), "classes.txt")
 
 
 def _check_folder(source: Path, out: Path) -> None:
