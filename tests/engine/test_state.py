@@ -1,7 +1,6 @@
 """Saved states: whole or not there, with an older one to fall back on, and read without pickle."""
 
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -131,20 +130,3 @@ def test_another_run_is_refused_in_one_line(change, message, tmp_path):
         check_identity(IDENTITY, IDENTITY | change, tmp_path / "last.ckpt")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_signals_set_a_flag():
-    from vidnas.engine.interrupt import StopSignals
-
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with StopSignals() as signals:
-        assert signals.received is None
-        signal.raise_signal(signal.SIGTERM)
-        assert signals.received == signal.SIGTERM
-        signal.raise_signal(signal.SIGTERM)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    with StopSignals() as signals:
-        signal.raise_signal(signal.SIGINT)
-        assert signals.received == signal.SIGINT

@@ -1,7 +1,7 @@
 """`vidnas derive RUN --targets 0.5G,1G,2G`: a family of networks from one search."""
 
 from vidnas.arch.cost import parse_amount
-from vidnas.cli.finished import METRICS, finished_parser, open_finished
+from vidnas.cli.finished import METRICS, finished_parser, finished_search
 from vidnas.cli.parsing import positive
 from vidnas.errors import VidnasError
 
@@ -38,7 +38,8 @@ def run(argv: list[str]) -> int:
         fine_tune_epochs=options.fine_tune_epochs,
         fine_tune_lr=options.fine_tune_lr,
     )
-    members = derive_family(open_finished(options), options.metric, targets, options.evaluations, training, print)
+    with finished_search(options) as finished:
+        members = derive_family(finished, options.metric, targets, options.evaluations, training, print)
     print(table(members))
     for member in members:
         print(f"{member.label}: {member.folder / 'searched.json'}")

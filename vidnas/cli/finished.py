@@ -1,6 +1,8 @@
 """What the verbs on a finished search share: its folder, where its data are now, and where to compute."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +27,15 @@ def finished_parser(verb: str, description: str) -> Parser:
     return parser
 
 
-def open_finished(options: argparse.Namespace) -> "FinishedSearch":
-    """The search that the options name."""
+@contextmanager
+def finished_search(options: argparse.Namespace) -> "Iterator[FinishedSearch]":
+    """The search that the options name; its run folder is kept from other commands that write there."""
+    from vidnas.engine.run_folder import RunFolder
     from vidnas.pipeline.finished_search import open_search
+    from vidnas.pipeline.job import load_job
 
-    return open_search(
-        options.run, data_path=options.data, test_path=options.test, device=options.device, threads=options.threads
-    )
+    load_job(options.run)  # before anything is put into a folder that is no run
+    with RunFolder(options.run).lock():
+        yield open_search(
+            options.run, data_path=options.data, test_path=options.test, device=options.device, threads=options.threads
+        )

@@ -1,18 +1,22 @@
 """`vidnas VERB ...`: finds the verb, and turns what went wrong into one line and an exit code.
 
-Exit codes: 0 done, 1 bad input (`VidnasError`, missing file, full disk), 2 bad command line, 130 interrupted,
-141 the reader of the output went away. Anything else is a bug and keeps its traceback.
+Exit codes: 0 done, 1 bad input (`VidnasError`, missing file, full disk), 2 bad command line, 130 interrupted (Ctrl-C),
+141 the reader of the output went away, 143 stopped by SIGTERM. Anything else is a bug and keeps its traceback.
 """
 
 import errno
+import io
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 
 from vidnas.cli.parsing import UsageError, suggestion
 from vidnas.errors import EndedElsewhere, VidnasError
+from vidnas.interrupt import CommandSignals
 
 VERBS = {
     "list": "names and costs of the built-in networks",
@@ -33,28 +37,79 @@ VERBS = {
 }
 
 
+# Verbs that go on where they were stopped.
+_RESUMED_BY_OPTION = ("run", "search", "train")
+_RESUMED_BY_THEMSELVES = ("derive", "rank", "data cache")
+_SHARED_MEMORY = ("shared memory", "/dev/shm", "/torch_")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; returns its exit code. Without `argv` it is the program's own, and ends with it."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    _print_whatever_the_encoding()
     _calm_idle_threads()
+    signals = CommandSignals(to_the_end=argv is None)
     try:
-        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        # torchrun ends its processes in its own way.
+        with nullcontext() if "LOCAL_RANK" in os.environ else signals:
+            code = _run(words, signals)
+    except BaseException:
+        if signals.received is None:
+            raise
+    if signals.received is not None:
+        return _fail(_stopped(words, signals.received), 128 + signals.received)
+    return code
+
+
+def _run(words: list[str], signals: CommandSignals) -> int:
+    try:
+        code = _dispatch(words)
         sys.stdout.flush()
         return code
-    except EndedElsewhere as error:
+    except BaseException as error:
+        if signals.received is not None:
+            raise
+        return _explain(error)
+
+
+def _explain(error: BaseException) -> int:
+    """Say in one line what went wrong; returns the exit code.
+
+    Raises:
+        BaseException: the error itself, where it may be our own fault.
+    """
+    if isinstance(error, EndedElsewhere):
         return error.exit_code
-    except VidnasError as error:
+    if isinstance(error, VidnasError):
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         return _fail("interrupted", 130)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         _discard_broken_output()
         return 141
-    except Exception as error:
-        line = _environment_failure(error)
-        if line is None:
-            raise
-        _discard_broken_output()
-        return _fail(line, 1)
+    line = _environment_failure(error)
+    if line is None:
+        raise error
+    _discard_broken_output()
+    return _fail(line, 1)
+
+
+def _stopped(words: Sequence[str], signum: int) -> str:
+    """What a stopped command says: by what, and how to go on."""
+    what = "interrupted" if signum == signal.SIGINT else f"stopped by {signal.Signals(signum).name}"
+    verb = " ".join(words[: 2 if words[:1] == ["data"] else 1])
+    if verb in _RESUMED_BY_OPTION and "--resume" not in words:
+        return f"{what}; the same command with --resume goes on"
+    if verb in _RESUMED_BY_OPTION + _RESUMED_BY_THEMSELVES:
+        return f"{what}; the same command goes on"
+    return what
+
+
+def _print_whatever_the_encoding() -> None:
+    """Let a terminal or a file without the characters of a name have their codes, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _calm_idle_threads() -> None:
@@ -122,6 +177,9 @@ def _fail(message: str, code: int) -> int:
 def _environment_failure(error: BaseException) -> str | None:
     """One line for a full disk or a file that cannot be opened; None for what may be our own fault."""
     for cause in _chain(error):
+        if isinstance(cause, OSError | RuntimeError) and any(word in str(cause) for word in _SHARED_MEMORY):
+            reason = (str(cause).splitlines() or [""])[0][:120]
+            return f"no shared memory ({reason}); give it more (docker run --shm-size=2g), or use --workers 0"
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         # A library may tell the same failure in an exception of its own.
         if full or "No space left on device" in str(cause):

@@ -1,6 +1,6 @@
 """`vidnas pareto RUN`: the front of accuracy against cost that a trained supernet holds."""
 
-from vidnas.cli.finished import METRICS, finished_parser, open_finished
+from vidnas.cli.finished import METRICS, finished_parser, finished_search
 from vidnas.cli.parsing import positive
 
 
@@ -14,8 +14,8 @@ def run(argv: list[str]) -> int:
 
     from vidnas.pipeline.pareto import front_table, pareto_front, write_front
 
-    finished = open_finished(options)
-    points = pareto_front(finished, options.metric, options.n, options.evaluations, print)
-    print(front_table(finished, points, options.metric))
-    print(f"picture: {write_front(finished, points, options.metric)}")
+    with finished_search(options) as finished:
+        points = pareto_front(finished, options.metric, options.n, options.evaluations, print)
+        print(front_table(finished, points, options.metric))
+        print(f"picture: {write_front(finished, points, options.metric)}")
     return 0

@@ -1,7 +1,7 @@
 """`vidnas rank RUN`: does the supernet's order agree with stand-alone training?"""
 
 from vidnas.arch.cost import parse_amount
-from vidnas.cli.finished import finished_parser, open_finished
+from vidnas.cli.finished import finished_parser, finished_search
 from vidnas.cli.parsing import natural, positive
 from vidnas.errors import VidnasError
 
@@ -26,9 +26,9 @@ def run(argv: list[str]) -> int:
     if ends is not None and (len(ends) != 2 or ends[0] >= ends[1]):
         raise VidnasError(f"--range {options.range}: give the least and the largest cost, as 0.5G,2G")
     settings = RankSettings(options.n, options.epochs, (ends[0], ends[1]) if ends else None, options.seed)
-    finished = open_finished(options)
-    results = rank_networks(finished, settings, print)
-    write_ranking(finished, results, settings)
+    with finished_search(options) as finished:
+        results = rank_networks(finished, settings, print)
+        write_ranking(finished, results, settings)
     print(describe(agreement(results)))
     print(f"picture: {options.run / 'rank.svg'}")
     return 0

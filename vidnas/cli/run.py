@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError
-from vidnas.cli.search_options import FIRST, prepare, remember, search_parser, settle_or_resume
+from vidnas.cli.search_options import FIRST, Prepared, prepared, remember, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
-    parser = run_parser(whole=not asks_for_first(argv))
-    ready = prepare(parser, argv)
+    with prepared(run_parser(whole=not asks_for_first(argv)), argv) as ready:
+        return _run(ready, argv)
 
+
+def _run(ready: Prepared, argv: list[str]) -> int:
     from vidnas.data.augment import Views
     from vidnas.engine.processes import is_first_process
     from vidnas.pipeline.page import write_page

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import make_config_parser
-from vidnas.cli.search_options import prepare, remember, search_parser, settle_or_resume
+from vidnas.cli.search_options import prepared, remember, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -15,20 +15,22 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Search; returns the exit code."""
-    ready = prepare(_parser(whole=not asks_for_first(argv)), argv)
+    with prepared(_parser(whole=not asks_for_first(argv)), argv) as ready:
+        from vidnas.engine.processes import say
+        from vidnas.pipeline.baselines import search_with_baselines
 
-    from vidnas.engine.processes import say
-    from vidnas.pipeline.baselines import search_with_baselines
-
-    training = _training(ready.options.train)
-    out = Path(ready.options.out)
-    settled = settle_or_resume(ready, None)
-    if settled is None:
-        return 0
-    remember(ready, training, views="1x1", search=".")
-    search_with_baselines(ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume)
-    words = ["--arch", str(out / "searched.json"), *_data_words(ready.options), "--out", str(out / "trained")]
-    say(f"next: vidnas train {shlex.join(words)}")
+        training = _training(ready.options.train)
+        out = Path(ready.options.out)
+        settled = settle_or_resume(ready, None)
+        if settled is None:
+            return 0
+        remember(ready, training, views="1x1", search=".")
+        search_with_baselines(
+            ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume
+        )
+        data_words = _data_words(ready.options)
+    arch, trained = (shlex.quote(str(out / name)) for name in ("searched.json", "trained"))
+    say(f"next: vidnas train --arch {arch} {shlex.join(data_words)} --out {trained}")
     return 0
 
 

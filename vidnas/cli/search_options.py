@@ -1,6 +1,7 @@
 """What `vidnas search` and `vidnas run` share: options, and the way from them to settled settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -121,8 +122,12 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
     return parser
 
 
-def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
-    """Parse, meet the other processes, read the lists and choose the space; prints what was chosen."""
+@contextmanager
+def prepared(parser: "ConfigParser", argv: Sequence[str]) -> "Iterator[Prepared]":
+    """Parse, meet the other processes, read the lists and choose the space; prints what was chosen.
+
+    The run folder is kept from other commands until the end, unless this is a dry run.
+    """
     with told_by_the_first():
         options = parser.read(argv)
         targets = _targets(options)
@@ -130,20 +135,20 @@ def prepare(parser: "ConfigParser", argv: Sequence[str]) -> Prepared:
     from vidnas.engine.processes import together
     from vidnas.pipeline.search import prepare_process
 
-    return together(_prepare, options, targets, prepare_process(options.search))
+    with ExitStack() as held:
+        yield together(_prepare, options, targets, prepare_process(options.search), held)
 
 
-def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") -> Prepared:
+def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", held: ExitStack) -> Prepared:
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.groups import group_notice
     from vidnas.engine.processes import say
     from vidnas.pipeline.lists import SEARCH_PARTS, load_lists
+    from vidnas.pipeline.out import check_out
     from vidnas.pipeline.plan import SpaceChoice, plan_search
     from vidnas.pipeline.search import SearchData
 
-    settled = Path(options.out) / "settled.json"
-    if settled.exists() and not (options.resume or options.dry_run):
-        raise VidnasError(f"{options.out}: holds a run already; add --resume to go on with it, or choose another --out")
+    _refuse_another_run(options)
     data_config = DataConfig(
         path=Path(options.data),
         test_path=Path(options.test) if options.test else None,
@@ -154,6 +159,9 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") ->
     lists = load_lists(data_config, search.seed, parts=SEARCH_PARTS)
     for notice in lists.notices:
         say(f"note: {notice}")
+    check_out(Path(options.out), data_config.path, (lists.train, lists.test))
+    if "ms" in targets and options.latency_table is None:  # which is measured into the run folder
+        _hold(options, held)
     choice = SpaceChoice(options.space, options.clip, options.sampling, options.stride, options.fps)
     plan = plan_search(lists.train, targets, choice, search.seed, _latency(options, targets))
     say(plan.explanation)
@@ -161,8 +169,28 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig") ->
     say(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
     if told := group_notice(plan.parts):
         say(f"note: {told}")
+    if not options.dry_run:
+        _hold(options, held)
     data = SearchData(plan, data_config, search)
-    return Prepared(options, lists, plan, data_config, data, search, settled)
+    return Prepared(options, lists, plan, data_config, data, search, _settled(options))
+
+
+def _settled(options: Any) -> Path:
+    """The first file of a run."""
+    return Path(options.out) / "settled.json"
+
+
+def _refuse_another_run(options: Any) -> None:
+    if _settled(options).exists() and not (options.resume or options.dry_run):
+        raise VidnasError(f"{options.out}: holds a run already; add --resume to go on with it, or choose another --out")
+
+
+def _hold(options: Any, held: ExitStack) -> None:
+    """Keep the run folder, before anything is written there."""
+    from vidnas.engine.run_folder import RunFolder
+
+    held.enter_context(RunFolder(Path(options.out)).lock())
+    _refuse_another_run(options)  # one may have come and gone meanwhile
 
 
 def _targets(options: Any) -> dict[str, float]:
@@ -191,8 +219,6 @@ def _latency(options: Any, targets: Mapping[str, float]) -> "MeasuredLatency | N
         return None
     from vidnas.pipeline.latency import MeasuredLatency
 
-    if options.latency_table is None:
-        Path(options.out).mkdir(parents=True, exist_ok=True)
     path = Path(options.latency_table or Path(options.out) / "latency.json")
     if process_count() > 1 and not path.exists():
         raise VidnasError(

@@ -24,6 +24,7 @@ def run(argv: list[str]) -> int:
     from vidnas.engine.run_folder import RunFolder
     from vidnas.engine.runtime import set_threads, tune_allocator
     from vidnas.engine.test import test
+    from vidnas.pipeline.out import check_out
 
     tune_allocator()
     set_threads(options.threads)
@@ -44,24 +45,26 @@ def run(argv: list[str]) -> int:
     for notice in notices:
         say(f"note: {notice}")
     say(f"{len(videos)} videos, {network_cost(info.spec, clip)} per clip, {views} views")
-    result = test(
-        network,
-        videos,
-        data,
-        views,
-        clip=clip,
-        batch_size=options.batch_size,
-        precision=options.precision,
-        device=options.device,
-        devices=options.devices,
-        notify=say,
-    )
-    if is_first_process():
-        default = RunFolder(checkpoint).test if checkpoint.is_dir() else Path("test")
-        out = options.out or default
-        result.save(out)
-        print(result.describe())
-        print(f"results: {out}")
+    trained = RunFolder(checkpoint)
+    out = options.out or (trained.test if checkpoint.is_dir() else Path("test"))
+    check_out(out, data.path, [videos])
+    with (trained if out == trained.test else RunFolder(out)).lock():
+        result = test(
+            network,
+            videos,
+            data,
+            views,
+            clip=clip,
+            batch_size=options.batch_size,
+            precision=options.precision,
+            device=options.device,
+            devices=options.devices,
+            notify=say,
+        )
+        if is_first_process():
+            result.save(out)
+            print(result.describe())
+            print(f"results: {out}")
     return 0
 
 

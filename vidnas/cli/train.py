@@ -28,9 +28,11 @@ def run(argv: list[str]) -> int:
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.formats import load_dataset
     from vidnas.engine.processes import is_first_process, say
+    from vidnas.engine.run_folder import RunFolder
     from vidnas.engine.test import test
     from vidnas.engine.train import train
     from vidnas.pipeline.lists import load_lists
+    from vidnas.pipeline.out import check_out
 
     views = Views.parse(options.views)
     without_test = options.test == "none"
@@ -52,25 +54,28 @@ def run(argv: list[str]) -> int:
         videos, tested, notices = lists.train, lists.test, lists.notices
     for notice in notices:
         say(f"note: {notice}")
+    out = Path(options.out)
+    check_out(out, data.path, [videos] if tested is None else [videos, tested])
     network = _network(options, len(videos.classes), say)
-    result = train(network, videos, options.train, data, Path(options.out), resume=options.resume, notify=say)
-    if tested is None:
-        return 0
-    outcome = test(
-        result.network,
-        tested,
-        data,
-        views,
-        batch_size=options.train.batch_size,
-        precision=options.train.precision,
-        device=options.train.device,
-        devices=options.train.devices,
-        notify=say,
-    )
-    if is_first_process():
-        outcome.save(result.folder.test)
-        print(outcome.describe())
-        print(f"results: {result.folder.test}")
+    with RunFolder(out).lock():
+        result = train(network, videos, options.train, data, out, resume=options.resume, notify=say)
+        if tested is None:
+            return 0
+        outcome = test(
+            result.network,
+            tested,
+            data,
+            views,
+            batch_size=options.train.batch_size,
+            precision=options.train.precision,
+            device=options.train.device,
+            devices=options.train.devices,
+            notify=say,
+        )
+        if is_first_process():
+            outcome.save(result.folder.test)
+            print(outcome.describe())
+            print(f"results: {result.folder.test}")
     return 0
 
 

@@ -6,6 +6,7 @@ anew. A build works in a second folder that is renamed when complete, under a lo
 wait for the first one, and what a killed build left behind is removed by the next.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -14,10 +15,12 @@ import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from filelock import FileLock
@@ -36,9 +39,15 @@ class _TooLarge(Exception):
     """The frames do not fit; the argument says why."""
 
 
-def default_cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/vidnas`, or `~/.cache/vidnas`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vidnas"
+def default_cache_dir() -> Path | None:
+    """`$XDG_CACHE_HOME/vidnas`, or `~/.cache/vidnas`; None for a user without a home."""
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if named.is_absolute():  # the rule says to ignore others
+        return named / "vidnas"
+    try:
+        return Path.home() / ".cache" / "vidnas"
+    except RuntimeError:
+        return None
 
 
 def open_reader(
@@ -56,21 +65,27 @@ def open_reader(
         paths: the videos, in any order, repeats allowed.
         short_side: largest short side in pixels; larger frames are scaled down to it.
         budget_mib: memory that the frames may take; 0 for no cache.
-        cache_dir: folder of caches; `default_cache_dir()` if None.
+        cache_dir: folder of caches; `default_cache_dir()` if None, and no cache where that cannot be written.
         workers: decoding threads of the build; one per core if None.
         progress: show a bar while building (on a terminal).
 
     Raises:
-        VidnasError: the cache folder cannot be written.
+        VidnasError: the cache folder that was named cannot be written.
     """
     wanted = [_stamp(path) for path in sorted(set(paths))]
     if budget_mib <= 0 or not wanted:
         return FileReader(short_side)
+    parent = cache_dir or default_cache_dir()
+    if parent is None:
+        _tell("no frame cache, since there is no home folder for it; videos are decoded as needed, or name a cache_dir")
+        return FileReader(short_side)
     # A cache is found by what was asked for; the sizes and ages in the manifest say whether it still holds.
-    key = json.dumps([VERSION, short_side, [path for path, _, _ in wanted]])
-    folder = (cache_dir or default_cache_dir()) / hashlib.sha256(key.encode()).hexdigest()[:16]
+    key = json.dumps(
+        [VERSION, [field.name for field in fields(VideoInfo)], short_side, [path for path, _, _ in wanted]]
+    )
+    folder = parent / hashlib.sha256(key.encode()).hexdigest()[:16]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             cache = _load(folder, wanted)
             if cache is None:
@@ -80,12 +95,29 @@ def open_reader(
         _LOG.info("no frame cache: %s; videos are decoded as needed", reason)
         return FileReader(short_side)
     except OSError as error:
-        raise VidnasError(
-            f"{folder.parent}: cannot write the frame cache ({error.strerror or error}): free some space, name another "
-            "--cache-dir, or do without by --memory-budget-mib 0"
-        ) from error
+        cache = _load(folder, wanted)  # made when it still could be written
+        if cache is None and cache_dir is not None:
+            raise VidnasError(
+                f"{parent}: cannot write the frame cache ({error.strerror or error}): free some space, name another "
+                "--cache-dir, or do without by --memory-budget-mib 0"
+            ) from error
+        if cache is None:
+            cause = (error.strerror or str(error)).lower()
+            _tell(f"no frame cache in {parent} ({cause}); videos are decoded as needed, or name another --cache-dir")
     # A file that changes while the cache is built makes it stale at once.
     return FileReader(short_side) if cache is None else cache
+
+
+@functools.cache
+def _tell(line: str) -> None:
+    """Say it once, from one process of a run."""
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+        _LOG.warning("note: %s", line)
+
+
+# The frames of caches in use, by what tells one file from another.
+_FileMark = tuple[int, int, int]
+_MAPPED: "WeakValueDictionary[_FileMark, np.ndarray]" = WeakValueDictionary()
 
 
 class FrameCache:
@@ -93,9 +125,10 @@ class FrameCache:
 
     def __init__(self, folder: Path, videos: list[dict[str, Any]]) -> None:
         self._file = folder / "frames.bin"
+        self._mark = _mark(self._file.stat())
         self._videos = {Path(video["path"]): video for video in videos}
         self._times = np.load(folder / "times.npy", allow_pickle=False)
-        self._map: np.ndarray | None = None
+        self._map: np.ndarray | None = _mapped(self._file, self._mark)
         self.broken = {path: str(video["broken"]) for path, video in self._videos.items() if "broken" in video}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -117,9 +150,34 @@ class FrameCache:
         # The rule of decode.read_frames: the last frame that starts at or before the time, else the first.
         places = np.searchsorted(starts, np.asarray(times_sec) + slack_sec, side="right") - 1
         if self._map is None:
-            self._map = np.memmap(self._file, np.uint8, mode="r")
+            self._map = _mapped(self._file, self._mark)
         frames = self._map[video["offset"] : video["offset"] + count * height * width * 3]
         return np.asarray(frames.reshape(count, height, width, 3)[np.maximum(places, 0)])
+
+
+def _mapped(file: Path, mark: _FileMark) -> np.ndarray:
+    """The file's bytes, mapped once per process for as long as somebody reads them.
+
+    Raises:
+        VidnasError: the file is not the one of the mark any more.
+    """
+    frames = _MAPPED.get(mark)
+    if frames is None:
+        try:
+            with file.open("rb") as opened:
+                same = _mark(os.fstat(opened.fileno())) == mark
+                # Nothing can be mapped of an empty file.
+                frames = np.memmap(opened, np.uint8, "r") if mark[1] else np.empty(0, np.uint8)
+        except FileNotFoundError:
+            same = False
+        if frames is None or not same:
+            raise VidnasError(f"{file}: was removed or replaced while it was in use; give the same command again")
+        _MAPPED[mark] = frames
+    return frames
+
+
+def _mark(status: os.stat_result) -> _FileMark:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
@@ -134,7 +192,7 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 def _load(folder: Path, wanted: Sequence[tuple[str, int, int]]) -> FrameCache | None:
     """The cache in a folder, or None if there is none that holds exactly these files."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         stamps = [(video["path"], video["size"], video["mtime_ns"]) for video in manifest["videos"]]
         if stamps != list(wanted) or (folder / "frames.bin").stat().st_size != manifest["bytes"]:
             return None
@@ -166,7 +224,7 @@ def _build(
         videos: list[dict[str, Any]] = []
         times: list[np.ndarray] = []
         offset = first = 0
-        with (temporary / "frames.bin").open("wb") as out, ThreadPoolExecutor(workers) as pool:
+        with (temporary / "frames.bin").open("wb") as out, _threads(workers) as pool:
             decoded = _in_order(pool, paths, short_side, ahead=2 * workers)
             bar = tqdm(decoded, "decoding once", len(paths), unit="video", disable=None if progress else True)
             for (path, size, mtime_ns), (facts, frames, starts) in zip(wanted, bar, strict=True):
@@ -179,7 +237,7 @@ def _build(
                     raise _TooLarge(f"the frames take more than {budget // MIB} MiB")
                 out.write(frames.reshape(-1).data)
         np.save(temporary / "times.npy", np.concatenate(times))
-        (temporary / "manifest.json").write_text(json.dumps({"bytes": offset, "videos": videos}))
+        (temporary / "manifest.json").write_text(json.dumps({"bytes": offset, "videos": videos}), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except BaseException:
@@ -190,14 +248,21 @@ def _build(
 def _check_size(paths: Sequence[Path], short_side: int, budget: int, free: int, workers: int) -> None:
     """Add up what the headers promise and stop at the first file that is too much."""
     total = 0
-    pool = ThreadPoolExecutor(workers)
-    try:
+    with _threads(workers) as pool:
         for size in pool.map(lambda path: _expected_bytes(path, short_side), paths):
             total += size
             if total > budget:
                 raise _TooLarge(f"the frames take more than {budget // MIB} MiB")
             if total > free:
                 raise _TooLarge(f"the frames take more than the {free // MIB} MiB free on the disk")
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that begin nothing more once the work is done, or an error or a signal has ended it."""
+    pool = ThreadPoolExecutor(number)
+    try:
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 

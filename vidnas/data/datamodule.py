@@ -5,13 +5,9 @@ There is no LightningDataModule: the Trainer is given loaders over `StepBatches`
 """
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 from torch.utils.data import DataLoader, Sampler
@@ -21,6 +17,7 @@ from vidnas.data.augment import JITTER, Flip, Views, short_sides
 from vidnas.data.cache import open_reader
 from vidnas.data.dataset import Batch, Example, TrainClips, ViewClips, collate
 from vidnas.data.formats import VideoList
+from vidnas.data.processes import stand_alone, starting_processes
 from vidnas.data.reader import Reader
 from vidnas.data.sampler import Item
 from vidnas.errors import VidnasError
@@ -117,7 +114,7 @@ class ClipLoader(DataLoader[Example]):
     """A DataLoader whose batches come with a look at the quarantine, in the main process."""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        with _deaf_to_signals() if self.num_workers else nullcontext():
+        with starting_processes() if self.num_workers else nullcontext():
             batches = super().__iter__()
         for batch in batches:
             # Raised in a worker it would arrive as a traceback inside another exception.
@@ -144,6 +141,7 @@ def make_loader(
     """
     context = None
     if workers:
+        dataset.quarantine.share()
         methods = multiprocessing.get_all_start_methods()
         context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         # The server imports this once; workers then start in milliseconds.
@@ -160,29 +158,5 @@ def make_loader(
     )
 
 
-@contextmanager
-def _deaf_to_signals() -> Iterator[None]:
-    """Let processes that start meanwhile never hear of Ctrl-C and SIGTERM, which often go to a whole process group.
-
-    The main process still needs their batches to come to the end of its step, and ends them itself.
-    """
-    # The mask is inherited by the fork server and its workers. The tracker unblocks signals when it starts.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _stand_alone(_: int) -> None:
-    """Set up a worker process: what is meant for the group does not reach it, and it ends with the main process."""
-    os.setpgid(0, 0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the main process's means to end it
-    # torch watches the worker's parent, which is the fork server; that one lives as long as its workers do.
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-
-
-def _end_with(process: multiprocessing.process.BaseProcess) -> None:
-    process.join()
-    os._exit(1)
+    stand_alone()

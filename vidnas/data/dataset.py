@@ -73,12 +73,15 @@ def _shared(batch: Batch) -> Batch | VidnasError:
         for tensor in batch:
             tensor.share_memory_()
     except RuntimeError as error:
-        size = sum(tensor.nbytes for tensor in batch) / 2**20
-        return VidnasError(
-            f"no shared memory left for a batch of {size:.0f} MiB ({str(error).splitlines()[0]}); give it more (docker "
-            "run --shm-size=2g), or use --workers 0"
-        )
+        return _no_shared_memory("a batch", sum(tensor.nbytes for tensor in batch), error)
     return batch
+
+
+def _no_shared_memory(what: str, size: int, error: RuntimeError) -> VidnasError:
+    return VidnasError(
+        f"no shared memory left for {what} of {size / 2**20:.0f} MiB ({str(error).splitlines()[0]}); give it more "
+        "(docker run --shm-size=2g), or use --workers 0"
+    )
 
 
 class Quarantine:
@@ -98,11 +101,21 @@ class Quarantine:
         self.allowed = None if max_broken is None else int(max_broken * len(videos)) or int(max_broken > 0)
         self._paths = [sample.path for sample in videos.samples]
         self._reader = reader
-        # Shared memory: worker processes write into the same flags.
-        self._flags = torch.tensor([path in reader.broken for path in self._paths], dtype=torch.bool).share_memory_()
+        self._flags = torch.tensor([path in reader.broken for path in self._paths], dtype=torch.bool)
 
     def __len__(self) -> int:
         return int(self._flags.sum())
+
+    def share(self) -> None:
+        """Let worker processes that start from now on write into the same flags.
+
+        Raises:
+            VidnasError: there is no shared memory.
+        """
+        try:
+            self._flags.share_memory_()
+        except RuntimeError as error:
+            raise _no_shared_memory("a list of videos", self._flags.nbytes, error) from error
 
     def add(self, index: int) -> None:
         """Set the video at this place of the list aside."""

@@ -1,14 +1,17 @@
-"""Work on many files in parallel processes, some of which may not survive their file."""
+"""Processes beside the main one: how they start, how they end with it, and work on files that may kill them."""
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
+
+from vidnas.errors import VidnasError
+from vidnas.interrupt import StopSignals
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -24,7 +27,8 @@ def run_apart(
 ) -> list[Result]:
     """Results of `work` in the order of the jobs, from processes whose death is a result too.
 
-    What `work` raises ends everything.
+    What `work` raises ends everything. Jobs and results go through pipes, so no shared memory is needed, and it is
+    known which job a process died of.
 
     Args:
         work: a function at the top level of its module.
@@ -32,86 +36,139 @@ def run_apart(
         workers: processes.
         dead: the result of a job that takes its process down.
         done: called here with the place and the result of each job as it ends.
+
+    Raises:
+        VidnasError: processes do not start here.
     """
-    pool = _Pool(work, jobs, done)
-    ahead = 2 * workers
-    waiting = list(range(len(jobs)))
-    while waiting:
-        pool.run(waiting, workers)
-        waiting = [i for i in waiting if i not in pool.found]
-        # If a process died, one of the first still waiting did it; each of them now gets a process of its own.
-        for i in waiting[:ahead]:
-            pool.run([i], 1)
-            if i not in pool.found:
-                pool.keep(i, dead)
-        waiting = waiting[ahead:]
-    return [pool.found[i] for i in range(len(jobs))]
+    found: dict[int, Result] = {}
+    waiting = list(range(len(jobs)))[::-1]
+    crew: dict[Connection, _Worker[Job, Result]] = {}
+    try:
+        while len(found) < len(jobs):
+            # As many as there is work for, also in place of dead ones.
+            while len(crew) < min(workers, len(jobs) - len(found)):
+                worker = _Worker(work)
+                crew[worker.connection] = worker
+            for connection in wait(list(crew)):
+                worker = crew[connection]  # type: ignore[index]
+                place = worker.place
+                try:
+                    result = worker.result()
+                except EOFError:
+                    del crew[worker.connection]
+                    worker.end()
+                    if place is None:
+                        raise VidnasError("worker processes do not start here, or were ended") from None
+                    result = dead
+                if place is not None:
+                    found[place] = result
+                    done(place, result)
+                worker.place = waiting.pop() if waiting and worker.connection in crew else None
+                if worker.place is not None:
+                    worker.connection.send(jobs[worker.place])
+    finally:
+        for worker in crew.values():
+            worker.end()
+    return [found[i] for i in range(len(jobs))]
 
 
-class _Pool(Generic[Job, Result]):
-    """Results so far, by place."""
+class _Worker(Generic[Job, Result]):
+    """A process that does one job after another.
 
-    def __init__(
-        self, work: Callable[[Job], Result], jobs: Sequence[Job], done: Callable[[int, Result], object]
-    ) -> None:
-        self.work = work
-        self.jobs = jobs
-        self.done = done
-        self.found: dict[int, Result] = {}
+    Attributes:
+        connection: takes jobs; gives None when the process is ready, then their outcomes.
+        place: of the job that it does.
+    """
 
-    def keep(self, place: int, result: Result) -> None:
-        """Take a result down."""
-        self.found[place] = result
-        self.done(place, result)
+    def __init__(self, work: Callable[[Job], Result]) -> None:
+        self.place: int | None = None
+        self.connection, other = get_context("spawn").Pipe()
+        self._process = get_context("spawn").Process(target=_serve, args=(other, work), daemon=True)
+        with starting_processes():
+            self._process.start()
+        other.close()
 
-    def run(self, places: Sequence[int], workers: int) -> None:
-        """Do these jobs, or those that end before a process dies."""
-        running: dict[Future[Result], int] = {}
-        todo = iter(places)
-        pool = ProcessPoolExecutor(min(workers, len(places)), get_context("spawn"), initializer=_die_quietly)
+    def result(self) -> Result:
+        """Of the job at `place`; of no meaning before the first one.
+
+        Raises:
+            EOFError: the process has died.
+            Exception: what the work raised.
+        """
         try:
-            # A pool that cannot even do this says nothing about the files.
-            _submit(pool, os.getpid).result()
-        except BrokenProcessPool as error:
-            raise RuntimeError("worker processes do not start") from error
-        try:
-            while True:
-                for place in islice(todo, 2 * workers - len(running)):
-                    running[_submit(pool, self.work, self.jobs[place])] = place
-                if not running:
-                    return
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    self.keep(running.pop(future), future.result())
-        except BrokenProcessPool:
-            return
-        finally:
-            pool.shutdown(cancel_futures=True)
+            outcome, failure = self.connection.recv()
+        except ConnectionError as error:
+            raise EOFError from error
+        if failure is not None:
+            raise failure
+        result: Result = outcome
+        return result
+
+    def end(self) -> None:
+        """At once, whatever it does."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
 
 
-def _submit(pool: ProcessPoolExecutor, work: Callable[..., Result], *arguments: Any) -> "Future[Result]":
-    """Submit with Ctrl-C held back, so that a process started by it is not hit before `_die_quietly`."""
-    with _interrupts_held():
-        return pool.submit(work, *arguments)
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    stand_alone()
+    outcome: tuple[Any, Exception | None] = (None, None)
+    try:
+        while True:
+            connection.send(outcome)
+            job = connection.recv()
+            try:
+                outcome = (work(job), None)
+            except Exception as error:
+                outcome = (None, error)
+    except (EOFError, OSError):
+        pass  # the main process is gone
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def starting_processes() -> Iterator[None]:
+    """Let processes that start meanwhile never hear of Ctrl-C and SIGTERM, which often go to a whole process group.
+
+    The main process may still need their work to come to the end of its step, and ends them itself. Signals to the
+    main process wait until the start is done: cut in the middle, the new process would break with a traceback.
+
+    Raises:
+        VidnasError: the system has no means for them.
+    """
+    with StopSignals():
+        # The mask is inherited by whatever starts. The tracker unblocks signals when it starts.
+        resource_tracker.ensure_running()
+        before = _mask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            yield
+        except OSError as error:
+            raise VidnasError(
+                f"worker processes cannot start ({(error.strerror or str(error)).lower()}): they need memory, shared "
+                "memory (/dev/shm) included; give more of it (docker run --shm-size=2g), or use --workers 0"
+            ) from error
+        finally:
+            _mask(signal.SIG_SETMASK, before)
 
 
-def _die_quietly() -> None:
-    """Leave a worker without a traceback on Ctrl-C, which the terminal sends to all processes."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+def stand_alone() -> None:
+    """Set up a worker process: what is meant for the group does not reach it, and it ends with the main process."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _mask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the main process's means to end it
+    # Some watch their parent, which may be a fork server; that one lives as long as its workers do.
+    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+
+
+def _mask(how: int, signals: set[Any]) -> set[Any]:
+    """Change the signals that are blocked; returns those that were."""
+    return signal.pthread_sigmask(how, signals) if hasattr(signal, "pthread_sigmask") else set()
+
+
+def _end_with(process: BaseProcess) -> None:
+    process.join()
+    os._exit(1)
 
 
 def cores() -> int:

@@ -12,11 +12,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from vidnas.engine.classifier import Classifier
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.curves import Curves
-from vidnas.engine.interrupt import StopSignals
 from vidnas.engine.processes import copy_from_first, told_once
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import State, save_state
 from vidnas.errors import VidnasError
+from vidnas.interrupt import StopSignals
 from vidnas.nn.build import VideoNetwork
 
 # Lines about progress in a whole run, at most about twice this.
@@ -59,6 +59,7 @@ class RunKeeper(lightning.Callback):
         saved: steps finished in the newest saved state.
         last: the newest figures.
         final: the state after the last step, on every process.
+        signals: while `trainer.fit` runs, to be entered around it.
     """
 
     def __init__(
@@ -107,8 +108,8 @@ class RunKeeper(lightning.Callback):
             if scaler is not None:
                 scaler.load_state_dict(self.resumed["scaler"])
         self.curves = Curves(self.folder.metrics, self.folder.tensorboard, self.done, writes=trainer.is_global_zero)
-        # After Lightning's own handlers, which would stop in the middle of things; its teardown puts all back.
-        self.signals.install()
+        # From Lightning's own handlers, which would stop in the middle of things.
+        self.signals.retake()
         self.clock.start()
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
@@ -144,10 +145,6 @@ class RunKeeper(lightning.Callback):
         if self.curves is not None:
             self.curves.tensorboard.finalize("success")
         trainer.strategy.barrier()
-
-    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
-        """Give the signals back, also after an error."""
-        self.signals.restore()
 
     def _log(self, trainer: lightning.Trainer, module: Classifier) -> None:
         sums = trainer.strategy.reduce(module.sums.clone(), reduce_op="sum")

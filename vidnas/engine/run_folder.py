@@ -71,14 +71,22 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes out of the folder; a killed process lets go of it.
+        """Keep other commands out of the folder; a killed one lets go of it.
+
+        A command may hold it several times over. Of several processes of one run the first one holds it.
 
         Raises:
             VidnasError: another process is in it, or the folder cannot be made.
         """
+        from vidnas.engine.processes import is_first_process  # which loads what predicting has no need of
+
+        if not is_first_process():
+            yield
+            return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / ".lock", timeout=0)
+            # One object per file, which counts how often it is held.
+            lock = FileLock(self.root.resolve() / ".lock", timeout=0, is_singleton=True)
             lock.acquire()
         except Timeout as error:
             raise VidnasError(f"{self.root}: another process is writing this run; wait for it or end it") from error

@@ -1,11 +1,11 @@
 """Scores of videos from scores of their views."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vidnas.data.dataset import UNREADABLE, Batch
 from vidnas.nn.build import VideoNetwork
@@ -40,13 +40,9 @@ class ViewScores:
         self._sums[:, -1].index_add_(0, indices, (~readable).double().cpu())
         self._views.index_add_(0, indices, torch.ones(len(indices), dtype=torch.float64))
 
-    def gather(self, device: torch.device) -> None:
-        """Add up the processes' shares, where there are several."""
-        if dist.is_available() and dist.is_initialized():
-            for share in (self._sums, self._views):
-                total = share.to(device)
-                dist.all_reduce(total)
-                share.copy_(total)
+    def gather(self, add_up: Callable[[Tensor], Tensor]) -> None:
+        """Add up the processes' shares (`vidnas.engine.processes.add_up`)."""
+        self._sums, self._views = add_up(self._sums), add_up(self._views)
 
     def unreadable(self) -> NDArray[np.int64]:
         """Places of the videos of which a view could not be read."""

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from vidnas.data.dataset import UNREADABLE, Batch
 from vidnas.engine.inactive import step_where_used
-from vidnas.engine.interrupt import Interrupted, StopSignals
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.processes import (
     add_up,
@@ -42,6 +41,7 @@ from vidnas.engine.supernet_steps import (
 )
 from vidnas.engine.warm_start import warm_start
 from vidnas.errors import VidnasError
+from vidnas.interrupt import Interrupted, StopSignals
 from vidnas.search.alpha import AlphaSearch, AlphaStep
 from vidnas.search.archive import Entry, entries
 from vidnas.search.budget import Budget
@@ -211,7 +211,7 @@ def run_search(
     """
     schedule = search.schedule
     lines = together(_go_on, search, folder, fingerprint, notify) if resume else {"archive": 0, "curves": 0}
-    with together(SearchJournal, folder, lines, writes=is_first_process()) as journal, StopSignals() as stop:
+    with together(SearchJournal, folder, lines, writes=is_first_process()) as journal:
 
         def save() -> None:
             search.check_alike()
@@ -221,7 +221,7 @@ def run_search(
             warm_start(search.alpha, search.supernet.space, alpha_batches(0), search.config, search.fabric)
         weights = iter(weights_batches(search.step))
         alphas = iter(alpha_batches(schedule.alpha_steps_before(search.step)))
-        with _progress(search) as bar:
+        with _progress(search) as bar, StopSignals() as stop:
             while search.step < schedule.total:
                 line: dict[str, Any] = {"step": search.step, "epoch": search.step / schedule.steps_per_epoch}
                 line["loss"] = search.weights_step(together(next, weights))
@@ -241,13 +241,12 @@ def run_search(
                 bar.update()
                 bar.set_postfix_str(_postfix(line, search), refresh=False)
                 # A signal to one process stops all of them, at the same step.
-                if signum := int(largest(stop.received or 0)):
+                signum = int(largest(stop.received or 0))
+                if signum or search.step % search.config.checkpoint_every_steps == 0 or search.step == schedule.total:
                     save()
+                if signum:
                     done = f"stopped at step {search.step} of {schedule.total}"
                     raise told_once(Interrupted(f"{done}; the state is saved, --resume goes on", signum))
-                if search.step % search.config.checkpoint_every_steps == 0 and search.step < schedule.total:
-                    save()
-        save()
 
 
 def _go_on(

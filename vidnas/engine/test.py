@@ -6,26 +6,23 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
-import lightning
 import numpy as np
-from lightning.pytorch.callbacks import TQDMProgressBar
+from tqdm import tqdm
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
 from vidnas.data.augment import Views
 from vidnas.data.clips import describe_views
 from vidnas.data.datamodule import DataConfig
-from vidnas.data.dataset import Batch
 from vidnas.data.formats import VideoList
 from vidnas.engine.coverage import median_duration
 from vidnas.engine.loaders import ViewLoaders
-from vidnas.engine.processes import say_nothing
+from vidnas.engine.processes import add_up, is_first_process, say_nothing
 from vidnas.engine.results import TestResult
 from vidnas.engine.runtime import choose_device
-from vidnas.engine.scoring import ViewScores
-from vidnas.engine.trainer import make_trainer, quiet_lightning
+from vidnas.engine.scoring import ViewScores, score_views
+from vidnas.engine.trainer import make_fabric
 from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork
 
@@ -47,7 +44,7 @@ def test(
     """Score every video as the average of its views' softmax (X3D sec. 4.1: K-Center and K-LeftCenterRight).
 
     Args:
-        network: trained; its mode is put back at the end.
+        network: trained; its mode and device are put back at the end.
         videos: the list; its classes are those of the network, in the same order (`with_classes`).
         data: where frames come from, and the training scales that the test scale belongs to.
         views: clips in time x crops, as 10x3.
@@ -72,15 +69,16 @@ def test(
     target = choose_device(device)
     loaders = ViewLoaders(videos, data, clip, views, batch_size, pin_memory=target.type == "cuda")
     notify(describe_views(clip, views.temporal, median_duration(videos, loaders.clips.reader)))
-    scorer = Scorer(network, loaders, ViewScores(len(videos), len(videos.classes), batch_size))
-    progress = progress and sys.stdout.isatty()
-    callbacks = [TQDMProgressBar()] if progress else []
-    with quiet_lightning():
-        trainer = make_trainer(target, precision, devices=devices, callbacks=callbacks, enable_progress_bar=progress)
-        trainer.test(scorer, verbose=False)
-    # Not in a hook, which Lightning leaves out where a process has no batch.
-    scorer.scores.gather(trainer.strategy.root_device)
-    places = scorer.scores.readable()
+    fabric = make_fabric(target, precision, devices=devices)
+    batches = loaders.loader(fabric.global_rank, fabric.world_size)
+    scores = ViewScores(len(videos), len(videos.classes), batch_size)
+    shows_bar = progress and is_first_process() and sys.stdout.isatty()
+    home = next(network.parameters()).device
+    network.to(fabric.device)
+    score_views(network, tqdm(batches, "testing", unit="batch", leave=False, disable=not shows_bar), scores, precision)
+    network.to(home)
+    scores.gather(add_up)
+    places = scores.readable()
     if not len(places):
         raise VidnasError(f"{videos.root}: not one of the {len(videos)} videos can be read; see `vidnas data check`")
     seen = clip.model_copy(update={"size": loaders.clips.transform.crop})
@@ -88,32 +86,13 @@ def test(
         classes=videos.classes,
         paths=tuple(videos.relative(videos.samples[i]) for i in places),
         labels=np.array(videos.labels)[places],
-        scores=scorer.scores.mean(),
-        broken=_broken(loaders, scorer.scores.unreadable()),
+        scores=scores.mean(),
+        broken=_broken(loaders, scores.unreadable()),
         views=str(views),
         clip=str(seen),
         macs_per_view=network_cost(network.spec, seen, "all").macs,
         wall_sec=time.perf_counter() - start,
     )
-
-
-class Scorer(lightning.LightningModule):
-    """Gathers scores under Lightning's Trainer."""
-
-    def __init__(self, network: VideoNetwork, loaders: ViewLoaders, scores: ViewScores) -> None:
-        super().__init__()
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # of a list of few batches
-        self.network = network
-        self.loaders = loaders
-        self.scores = scores
-
-    def test_dataloader(self) -> Any:
-        """This process's share of the views."""
-        return self.loaders.loader(self.trainer.global_rank, self.trainer.world_size)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch of views."""
-        self.scores.add(self.network, batch)
 
 
 def with_classes(videos: VideoList, classes: Sequence[str]) -> VideoList:

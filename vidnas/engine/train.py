@@ -4,7 +4,6 @@ import math
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from vidnas.engine import runtime
 from vidnas.engine.classifier import Classifier
 from vidnas.engine.config import TrainConfig, fixed_settings
 from vidnas.engine.coverage import median_duration
-from vidnas.engine.interrupt import Interrupted
 from vidnas.engine.keeper import Pace, RunKeeper
 from vidnas.engine.loaders import TrainLoaders
 from vidnas.engine.processes import first_alone, is_first_process, launched, say_nothing, told_once
@@ -33,6 +31,7 @@ from vidnas.engine.state import State, check_identity, load_state, previous_path
 from vidnas.engine.trainer import make_trainer, quiet_lightning
 from vidnas.engine.validation import Validation
 from vidnas.errors import VidnasError
+from vidnas.interrupt import Interrupted
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.depthwise import describe_backend
 from vidnas.nn.weights import load_model, save_model
@@ -104,7 +103,7 @@ def train(
     identity = _identity(spec, train_part, config, data)
     if resume and folder.is_finished:
         return _finished_before(folder, identity, say)
-    with folder.lock() if is_first_process() else nullcontext():
+    with folder.lock():
         resumed = load_state(folder.state, say) if resume else None
         if resumed is not None:
             check_identity(resumed["identity"], identity, folder.state)
@@ -192,20 +191,29 @@ def _fit(
             gradient_clip_val=config.grad_clip,
         )
         try:
-            trainer.fit(module)
-        except RuntimeError:
-            # A signal to all processes also ends the workers that make clips, at any point of a step.
+            with keeper.signals:
+                trainer.fit(module)
+                if keeper.signals.received is not None:
+                    raise _interrupted(keeper)
+        except (RuntimeError, SystemExit) as error:
+            # A signal to all processes also ends the workers that make clips, at any point of a step; one that comes
+            # before the first step ends Lightning's preparations in a way of its own.
             if keeper.signals.received is None:
                 raise
+            raise _interrupted(keeper) from error
     network.activation_checkpointing = False
-    if keeper.saved < pace.num_steps:
-        raise told_once(
-            Interrupted(
-                f"stopped; {keeper.saved} of {pace.num_steps} steps are saved in {keeper.folder.state}: the same "
-                "command with --resume goes on",
-                keeper.signals.received or signal.SIGTERM,
-            )
+    if keeper.saved < pace.num_steps:  # a signal to another process
+        raise _interrupted(keeper)
+
+
+def _interrupted(keeper: RunKeeper) -> VidnasError:
+    return told_once(
+        Interrupted(
+            f"stopped; {keeper.saved} of {keeper.pace.num_steps} steps are saved in {keeper.folder.state}: the same "
+            "command with --resume goes on",
+            keeper.signals.received or signal.SIGTERM,
         )
+    )
 
 
 def _finish(

@@ -31,8 +31,7 @@ def make_trainer(
     Raises:
         VidnasError: fp16 without a GPU.
     """
-    if precision == "fp16" and device.type == "cpu":
-        raise VidnasError("train.precision: fp16 needs a GPU; use bf16 or fp32 on a CPU")
+    check_precision(device, precision)
     local, nodes = launched(devices)
     several = local * nodes > 1
     return lightning.Trainer(
@@ -51,19 +50,26 @@ def make_trainer(
     )
 
 
-def make_fabric(device: torch.device, precision: str) -> Fabric:
-    """This process on its device; under torchrun the processes meet here, more than once if need be.
+def make_fabric(device: torch.device, precision: str, *, devices: int = 1) -> Fabric:
+    """This process on its device; several processes meet here, more than once if need be.
+
+    Under torchrun their number is torchrun's, else `devices`.
 
     Raises:
-        VidnasError: more processes than GPUs.
+        VidnasError: more processes than GPUs, fp16 without a GPU.
     """
-    local, nodes = launched()
+    check_precision(device, precision)
+    local, nodes = launched(devices)
     if local * nodes == 1:
-        return Fabric(accelerator=device.type, devices=1, precision=_PRECISION[precision])
+        return Fabric(
+            accelerator=device.type,
+            devices=1 if device.index is None else [device.index],
+            precision=_PRECISION[precision],
+        )
     if device.type == "cuda" and torch.cuda.device_count() < local:
         raise VidnasError(
-            f"torchrun starts {local} processes here, where there are {torch.cuda.device_count()} GPUs; lower "
-            "--nproc-per-node, or compute on the CPU (search.device: cpu)"
+            f"{local} processes start here, where there are {torch.cuda.device_count()} GPUs; lower --nproc-per-node "
+            "or --devices, or compute on the CPU (--device cpu)"
         )
     fabric = Fabric(
         accelerator=device.type, devices=local, num_nodes=nodes, strategy="ddp", precision=_PRECISION[precision]
@@ -71,6 +77,16 @@ def make_fabric(device: torch.device, precision: str) -> Fabric:
     with quiet_lightning():
         fabric.launch()
     return fabric
+
+
+def check_precision(device: torch.device, precision: str) -> None:
+    """Refuse fp16 without a GPU.
+
+    Raises:
+        VidnasError: says what to use.
+    """
+    if precision == "fp16" and device.type == "cpu":
+        raise VidnasError("train.precision: fp16 needs a GPU; use bf16 or fp32 on a CPU")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from vidnas.data.datamodule import ClipLoader, DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.loaders import ViewLoaders
+from vidnas.engine.processes import add_up
 from vidnas.engine.scoring import ViewScores, score_views
 from vidnas.nn.build import VideoNetwork
 
@@ -36,7 +37,7 @@ class Validation:
             self._loader = self.loaders.loader(trainer.global_rank, trainer.world_size)
         scores = ViewScores(len(self.videos), len(self.videos.classes), self.clips_at_once)
         score_views(network, self._loader, scores, self.config.precision)
-        scores.gather(trainer.strategy.root_device)
+        scores.gather(add_up)
         labels = np.array(self.videos.labels)[scores.readable()]
         return figures(scores.mean(), labels)
 

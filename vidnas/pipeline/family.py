@@ -87,12 +87,12 @@ def derive_family(
         reachable(Budget(costs, target))
     root = finished.root / "derived"
     members = []
-    with RunFolder(root).lock():
+    with RunFolder(finished.root).lock():
         scorer: FixedBatches | None = None
         for label, target in {target_label(metric, target): target for target in targets}.items():
             folder = root / label
             if not (folder / "result.json").exists():
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 scorer = scorer or finished.scorer()
                 _find(finished, costs, target, scorer, evaluations, folder)
             member = _member(finished, folder)

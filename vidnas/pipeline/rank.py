@@ -92,8 +92,7 @@ def rank_networks(finished: FinishedSearch, settings: RankSettings, notify: Noti
     candidates = found_otherwise(choices, finished.search.alpha.distribution, finished.search.alpha.budgets)
     judged = {one.derived.choice: one for one in judge_on_holdout(finished.search, candidates, finished.data)}
     results = []
-    root = finished.root / "rank"
-    with RunFolder(root).lock():
+    with RunFolder(finished.root).lock():
         for place, choice in enumerate(choices, start=1):
             results.append(_ranked(finished, judged[choice], training, videos, holdout))
             notify(f"{place}/{len(choices)}  {describe_network(results[-1], finished)}")

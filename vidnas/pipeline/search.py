@@ -1,7 +1,7 @@
 """Search: from a plan to a derived architecture, in one folder that can be killed and resumed."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -193,10 +193,7 @@ def search_videos(
     """
     config = config.for_processes(process_count())
     with ExitStack() as held:
-        if is_first_process():
-            together(held.enter_context, RunFolder(root).lock())
-        else:
-            together(held.enter_context, nullcontext())
+        together(held.enter_context, RunFolder(root).lock())
         return _search_locked(plan, data_config, data, config, SearchFolder(root), resume, first_alone(notify))
 
 

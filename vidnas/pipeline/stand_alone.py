@@ -10,11 +10,11 @@ from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.engine.config import TrainConfig, fixed_settings
 from vidnas.engine.files import read_json
-from vidnas.engine.interrupt import Interrupted
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.test import test
 from vidnas.engine.train import train
 from vidnas.errors import VidnasError
+from vidnas.interrupt import Interrupted
 from vidnas.nn.build import VideoNetwork
 
 
