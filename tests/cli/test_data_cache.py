@@ -52,7 +52,7 @@ def test_the_copy_is_reported_and_used(data: Path, tmp_path: Path, capsys: pytes
         (["-o", "OUT", "--format", "jpeg", "--gop", "3"], 1, "--gop: is a setting of h264, not of jpeg"),
         (["-o", "OUT", "--format", "h264", "--quality", "3"], 1, "--quality: is a setting of jpeg, not of h264"),
         (["-o", "OUT", "--format", "h264", "--short-side", "33"], 1, "even"),
-        (["-o", "OUT", "--format", "jpeg", "--workers", "0"], 1, "above 0"),
+        (["-o", "OUT", "--format", "jpeg", "--workers", "0"], 2, "--workers 0: give a whole number above 0"),
         (["-o", "OUT", "--format", "jpeg", "--quality", "x"], 2, "--quality x: give a whole number"),
         (["-o", "DATA", "--format", "jpeg"], 1, "lies in the data set"),
         (["-o", "DATA/small", "--format", "jpeg"], 1, "lies in the data set"),

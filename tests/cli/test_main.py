@@ -211,7 +211,7 @@ def config_parser():
         (["--optim.clip-norm", "a"], "arch: y\n", "vidnas train --optim.clip-norm a: give a number or null"),
         (["--views", "3", "M"], "arch: y\n", "does not know what to do with 'M'; an amount has no blank in it, as 50M"),
         (["--arch", "x", "--config"], "views: 3\n", "vidnas train --config: name a recipe"),
-        (["--config", "smal"], "views: 3\n", "--config smal: no such file, and no recipe of that name; did you mean small"),
+        (["--config", "smal"], "views: 3\n", "smal: no such file, and no recipe of that name; did you mean small?"),
         (["--config", "zz"], "views: 3\n", "the package brings autox3d_kinetics, autox3d_search, demo, small, x3d"),
         (["--config", "."], "views: 3\n", "--config .: is a folder, and no recipe"),
         (["--config", "none.yaml", "--arch", "x"], "views: 3\n", "vidnas train --config none.yaml: no such file"),

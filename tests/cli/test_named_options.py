@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "Makefile"]
 TWO_WORDS = {"data": ("check", "cache", "generate"), "space": ("info", "sample", "validate", "template")}
 COMMANDS = [words for verb in VERBS for words in ([(verb, action) for action in TWO_WORDS.get(verb, ())] or [(verb,)])]
-# Of torchrun, docker, the door itself, and (in documents) of a benchmark.
-FOREIGN = {"--nproc-per-node", "--shm-size", "--version", "--dtype", "--notest"}
+# Of torchrun, docker, convmv, the door itself, and (in documents) of a benchmark.
+FOREIGN = {"--nproc-per-node", "--shm-size", "--notest", "--version", "--dtype"}
 OPTION = re.compile(
     r"(?<![\w-])--[a-z][\w.-]*[a-z\d](?![\w.-]*{)|(?<![\w./])(?:train|search|clips|data|space)\.[a-z_]+\b(?![.(])"
 )
@@ -72,14 +72,15 @@ def named_in(text: str) -> Iterator[str]:
 
 
 def test_options_in_messages_exist(parsers) -> None:
-    """In a module of a verb: of that verb, or of one that the message names; elsewhere, and keys: of any verb."""
+    """In a module of a verb: of that verb, or of one that the module names; elsewhere, and keys: of any verb."""
     wrong = []
     for file in sorted((ROOT / "vidnas").rglob("*.py")):
+        source = file.read_text()
         own = [words for words in COMMANDS if file.parent.name == "cli" and file.stem in words]
-        for line, text in literals(ast.parse(file.read_text())):
+        for line, text in literals(ast.parse(source)):
             for option in named_in(text):
                 strict = own and option.startswith("--")
-                candidates = [*own, *commands_in(text)] if strict else list(parsers)
+                candidates = [*own, *commands_in(source)] if strict else list(parsers)
                 known = [words for words in candidates if words in parsers and knows(parsers[words], option)]
                 if not known and file.name not in ("config_parser.py", "parsing.py"):
                     wrong.append(f"{file.relative_to(ROOT)}, line {line}: {option}")

@@ -1,6 +1,5 @@
 """`vidnas data`: `check` says which videos are of no use, `cache` copies them small, `generate` makes a data set."""
 
-import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from statistics import median
 
 from vidnas.cli.cache import cache
 from vidnas.cli.generate import generate
-from vidnas.cli.parsing import UsageError, make_parser, suggestion
+from vidnas.cli.parsing import UsageError, make_parser, positive, suggestion
 from vidnas.data.check import Report, check, shared, shared_looks
 from vidnas.data.formats import VideoList, load_dataset, save_list
 from vidnas.data.groups import group_notice
@@ -22,8 +21,8 @@ def run(argv: list[str]) -> int:
     actions = {"check": _check, "cache": cache, "generate": generate}
     if not argv or argv[0] in ("-h", "--help", "--help-all"):
         print(
-            "usage: vidnas data check DIR|CSV ...\n       vidnas data cache DIR|CSV -o OUT ...\n"
-            "       vidnas data generate DIR ...\n\n"
+            "usage: vidnas data check FOLDER|CSV ...\n       vidnas data cache FOLDER|CSV -o OUT ...\n"
+            "       vidnas data generate FOLDER ...\n\n"
             "`vidnas data check --help` tells more."
         )
         return 0
@@ -41,7 +40,9 @@ def _check(argv: list[str]) -> int:
         "like test videos, and the videos per class. "
         "Exits with 1 if there is any such file and no --fix.",
     )
-    parser.add_argument("data", metavar="DIR|CSV", help="class folders, train and test lists or folders, or one list")
+    parser.add_argument(
+        "data", metavar="FOLDER|CSV", help="class folders, train and test lists or folders, or one list"
+    )
     parser.add_argument(
         "--fix",
         metavar="OUT",
@@ -49,9 +50,9 @@ def _check(argv: list[str]) -> int:
         help="write lists without these files: OUT.csv, or train.csv and test.csv into the folder OUT; it must be the "
         "folder of the videos or one above, and lists that are there already are kept as .bak",
     )
-    parser.add_argument("--workers", metavar="N", type=_positive, help="processes (default: one per core)")
-    parser.add_argument("--min-frames", metavar="N", type=_positive, default=2, help="fewer are too short (default: 2)")
-    parser.add_argument("--group-regex", metavar="RE", help="its first match group on a path is the video's group")
+    parser.add_argument("--workers", type=positive, help="processes (default one per core)")
+    parser.add_argument("--min-frames", type=positive, default=2, help="fewer are too short (default: 2)")
+    parser.add_argument("--group-regex", metavar="REGEX", help="its first match group on a path is the video's group")
     parser.add_argument("--follow-links", action="store_true", help="also follow links that lead out of the folder")
     options = parser.parse_args(argv)
 
@@ -170,9 +171,3 @@ def _write(videos: VideoList, target: Path) -> None:
     for name, count in zip(videos.classes, videos.counts, strict=True):
         if not count:
             print(f"note: class {name!r} has no video left")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

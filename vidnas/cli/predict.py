@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vidnas.cli.checkpoint import CHECKPOINT, load_checkpoint, trained_in, trained_jitter
 from vidnas.cli.parsing import make_parser, positive
-from vidnas.cli.video_files import find_videos, printable
+from vidnas.cli.video_files import find_videos
+from vidnas.data.video_list import printable
 from vidnas.errors import VidnasError
 
 

@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidnas.data.formats import SUFFIXES
+from vidnas.data.entries import FOLDER, is_video_name, kind_of, visible
+from vidnas.data.video_list import printable
 from vidnas.errors import VidnasError
 
 
@@ -16,7 +17,7 @@ class Found:
 
     Attributes:
         files: sorted by path.
-        others: files of a folder that are hidden or no videos.
+        others: entries of a folder that are hidden or no videos.
     """
 
     files: tuple[Path, ...]
@@ -24,45 +25,35 @@ class Found:
 
 
 def find_videos(word: str) -> Found:
-    """The videos of a file or folder; folders are gone through to any depth, links to folders once.
+    """The videos of a file or folder; folders are gone through to any depth, those behind links once.
 
     Raises:
         VidnasError: an address on a network, or a folder without a video.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", word):
         mend = "give its path" if word.startswith("file:") else "download it first, then give the file"
-        raise VidnasError(f"{word}: an address, and vidnas reads files; {mend}")
+        raise VidnasError(f"{printable(word)}: an address, and vidnas reads files; {mend}")
     path = Path(word)
-    if not path.is_dir():
+    if kind_of(path) != FOLDER:
         return Found((path,))
-    every = tuple(_files(path, set()))
-    videos = [file for file in every if _is_video(file.relative_to(path))]
+    entries = tuple(_entries(path, set()))
+    videos = sorted(entry for entry in entries if entry is not None and is_video_name(entry))
+    others = len(entries) - len(videos)
     if not videos:
-        raise VidnasError(f"{path}: no video in this folder ({len(every)} other files)")
-    return Found(tuple(sorted(videos)), len(every) - len(videos))
+        raise VidnasError(f"{printable(path)}: no video in this folder ({others} other files)")
+    return Found(tuple(videos), others)
 
 
-def printable(text: str | Path) -> str:
-    """A name that any UTF-8 output takes; bytes of it that are not UTF-8 as `\\xe9`."""
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
-
-
-def _files(folder: Path, seen: set[str]) -> Iterator[Path]:
+def _entries(folder: Path, seen: set[str]) -> Iterator[Path | None]:
+    """What lies below a folder but folders; None for each entry that is hidden."""
     real = os.path.realpath(folder)
     if real in seen:
         return
     seen.add(real)
-    try:
-        entries: Sequence[Path] = sorted(folder.iterdir())
-    except OSError as error:
-        raise VidnasError(f"{folder}: cannot be read ({(error.strerror or str(error)).lower()})") from error
-    for entry in entries:
-        if entry.is_dir():
-            yield from _files(entry, seen)
-        elif entry.is_file():
+    shown = visible(folder)
+    yield from [None] * (len(os.listdir(folder)) - len(shown))
+    for entry in shown:
+        if kind_of(entry) == FOLDER:
+            yield from _entries(entry, seen)
+        else:
             yield entry
-
-
-def _is_video(path: Path) -> bool:
-    hidden = any(part.startswith((".", "__MACOSX", "@eaDir")) for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
