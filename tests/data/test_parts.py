@@ -27,7 +27,15 @@ def test_spellings(part: str | None, names: str) -> None:
 
 @pytest.mark.parametrize(
     "pair",
-    ["Train Test", "training testing", "TRAIN TEST", "train_set test_set", "train val", "Training Validation", "val test"],
+    [
+        "Train Test",
+        "training testing",
+        "TRAIN TEST",
+        "train_set test_set",
+        "train val",
+        "Training Validation",
+        "val test",
+    ],
 )
 def test_folders_in_any_spelling(tmp_path: Path, pair: str) -> None:
     train, test = pair.split()
