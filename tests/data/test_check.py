@@ -198,7 +198,7 @@ def test_names_that_look_like_groups_are_told(tmp_path: Path, capsys: pytest.Cap
         (["DATA", "--workers", "0"], 2, "above 0"),
         (["DATA", "--min-frames", "many"], 2, "above 0"),
         (["DATA", "--worker", "1"], 2, "did you mean --workers?"),
-        ([], 2, "needs DIR|CSV"),
+        ([], 2, "needs FOLDER|CSV"),
     ],
 )
 def test_bad_commands_fail_before_anything_is_decoded(

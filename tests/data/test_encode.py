@@ -90,8 +90,8 @@ def test_frames_and_times_are_those_of_the_source(
     write_small(source, target, FORMS[form])
     info, small = probe(source), probe(target)
     short = min(48, info.width, info.height)
-    frames, starts = read_all(source, short_side=short)
-    written, times = read_all(target)
+    frames, starts, _ = read_all(source, short_side=short)
+    written, times, _ = read_all(target)
     np.testing.assert_allclose(times, starts, rtol=1e-12)
     height, width = frames.shape[1:3]
     if form == "h264":
@@ -169,14 +169,14 @@ def test_tiny_pictures(tmp_path: Path, size: tuple[int, int]) -> None:
     source, target = tmp_path / "source.gif", tmp_path / "small"
     pictures = [Image.new("RGB", size[::-1], (level, level, level)) for level in (40, 120, 200)]
     pictures[0].save(source, save_all=True, append_images=pictures[1:], duration=100)
-    frames, starts = read_all(source)
+    frames, starts, _ = read_all(source)
     for form in FORMS.values():
         if form.format == "h264" and min(size) == 1:
             with pytest.raises(BrokenVideo, match=rf"encoded \({size[1]} x {size[0]} pixels; H.264 needs 2 x 2"):
                 write_small(source, target, form)
             continue
         write_small(source, target, form)
-        written, times = read_all(target)
+        written, times, _ = read_all(target)
         np.testing.assert_allclose(times, starts)
         height, width = written.shape[1:3]
         assert (height, width) == (size if form.format == "jpeg" else (size[0] // 2 * 2, size[1] // 2 * 2))

@@ -331,7 +331,7 @@ def test_joined_recordings_are_written_whole_and_what_ends_early_is_named(
     assert "times start over" in notices.pop("videos/train/grow_0000.mp4")
     assert notices.pop("videos/train/grow_0001.mp4") == "ends early: 30 of 50 frames are there"
     assert not notices
-    written, times = read_all(tmp_path / f"out/videos/train/grow_0000.mp4{form.suffix}")
+    written, times, _ = read_all(tmp_path / f"out/videos/train/grow_0000.mp4{form.suffix}")
     assert [round(float(frame.mean()) / 40) for frame in written] == [1] * 25 + [5] * 25
     np.testing.assert_allclose(times, np.arange(50) / 25)
     assert len(read_all(tmp_path / f"out/videos/train/grow_0001.mp4{form.suffix}")[0]) == 30

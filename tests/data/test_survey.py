@@ -139,7 +139,7 @@ def test_a_lead_that_cannot_be_decoded_is_no_part_of_the_film(tmp_path: Path, su
         for packet in encoded(stream, [(0, 255, 0)] * 12 + halves(50))[1:]:
             container.mux(packet)
     info = probe(path)
-    frames, times = read_all(path)
+    frames, times, _ = read_all(path)
     assert len(frames) == info.frames == 50
     assert info.duration_sec == pytest.approx(times[-1] + 0.04, abs=0.005)
     assert seen(path) == "RRRRBBBB"
@@ -185,7 +185,7 @@ def test_recordings_joined_end_to_end_are_seen_one_after_another(tmp_path: Path,
     assert info.duration_sec == pytest.approx(2)
     assert "start over" in str(info.notice)
     assert seen(path) == "RRRRBBBB"
-    _, times = read_all(path)
+    _, times, _ = read_all(path)
     np.testing.assert_allclose(times, np.arange(50) / 25)
 
 
@@ -292,7 +292,7 @@ def test_pictures_marked_as_key_frames_that_are_none_are_not_started_from(tmp_pa
                 packet.is_keyframe = True
                 container.mux(packet)
         container.mux(stream.encode(None))
-    frames, times = read_all(path)
+    frames, times, _ = read_all(path)
     for k in range(0, 300, 23):
         np.testing.assert_array_equal(read_frames(path, [times[k] + 0.01])[0], frames[k])
 
@@ -323,7 +323,7 @@ def test_frames_of_several_edits_are_those_that_decoding_in_order_gives(
         tick = round(Fraction(1, 25) / stream.time_base)
     # Milliseconds, and frames of the medium, which starts at the third; the second list goes back.
     edit_list(path, [(length, frame * tick) for length, frame in edits])
-    frames, times = read_all(path)
+    frames, times, _ = read_all(path)
     assert len(frames) > 40
     info = probe(path)
     for k in range(len(frames)):

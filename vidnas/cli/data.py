@@ -109,6 +109,9 @@ def _summary(title: str, report: Report) -> list[str]:
         f"fewer than {report.min_frames} frames",
         [f"{_name(report, i)}: {report.findings[i].frames}" for i in report.too_short],
     )
+    lines += _block(
+        "read as far as they go", [f"{_name(report, i)}: {report.findings[i].notice}" for i in report.noted]
+    )
     lines += _block("duplicates", [_same(report, places) for places in report.duplicates])
     if report.alike:
         i, j = report.alike[0]

@@ -3,14 +3,17 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidnas.cli.checkpoint import CHECKPOINT, load_checkpoint, trained_in, trained_jitter
 from vidnas.cli.parsing import make_parser, positive
 from vidnas.cli.video_files import find_videos
 from vidnas.data.video_list import printable
 from vidnas.errors import VidnasError
+
+if TYPE_CHECKING:
+    from vidnas.deploy.predict import Prediction
 
 
 def run(argv: list[str]) -> int:
@@ -45,21 +48,26 @@ def run(argv: list[str]) -> int:
             print(f"note: {printable(word)}: {found.others} files passed over: hidden or no videos", file=sys.stderr)
         for path in found.files:
             try:
-                top = predictor.predict(path, options.top).top
+                prediction = predictor.predict(path, options.top)
             except VidnasError as error:
                 failed += 1
                 _tell_failure(str(path), error, as_json=options.json)
             else:
-                _tell(str(path), top, as_json=options.json)
+                _tell(prediction, as_json=options.json)
     return 1 if failed else 0
 
 
-def _tell(path: str, top: Sequence[tuple[str, float]], *, as_json: bool) -> None:
+def _tell(prediction: "Prediction", *, as_json: bool) -> None:
+    path = str(prediction.path)
+    if prediction.notice is not None:
+        print(f"note: {printable(path)}: {prediction.notice}", file=sys.stderr)
     if as_json:
+        top = [{"class": name, "score": round(score, 6)} for name, score in prediction.top]
         # A name that is not UTF-8 keeps its bytes: os.fsencode gives them back.
-        print(json.dumps({"path": path, "top": [{"class": name, "score": round(score, 6)} for name, score in top]}))
+        notice = {} if prediction.notice is None else {"notice": prediction.notice}
+        print(json.dumps({"path": path, "top": top, **notice}))
     else:
-        print(f"{printable(path)}: " + ", ".join(f"{name} {score:.1%}" for name, score in top))
+        print(f"{printable(path)}: " + ", ".join(f"{name} {score:.1%}" for name, score in prediction.top))
 
 
 def _tell_failure(path: str, error: VidnasError, *, as_json: bool) -> None:

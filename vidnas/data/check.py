@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vidnas.data.decode import BrokenVideo, count_frames
+from vidnas.data.decode import BrokenVideo, probe, read_through
 from vidnas.data.looks import Look, alike, look
 from vidnas.data.processes import cores, run_apart
 from vidnas.data.video_list import VideoList
@@ -24,12 +24,14 @@ class Finding:
         digest: hash of the file's bytes; None where it cannot be read.
         cause: why the file cannot be used; None where it can.
         look: what it looks like; None for a file that cannot be used.
+        notice: what the user should know of a file that can be used: it ends early, its times jump.
     """
 
     frames: int
     digest: str | None
     cause: str | None = None
     look: Look | None = None
+    notice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Report:
     def unreadable(self) -> tuple[int, ...]:
         """Places of files that cannot be used."""
         return tuple(i for i, finding in enumerate(self.findings) if finding.cause is not None)
+
+    @cached_property
+    def noted(self) -> tuple[int, ...]:
+        """Places of usable files that the user should know something of."""
+        return tuple(i for i, finding in enumerate(self.findings) if finding.notice is not None)
 
     @cached_property
     def too_short(self) -> tuple[int, ...]:
@@ -127,6 +134,8 @@ def examine(path: Path) -> Finding:
     except OSError:
         digest = None
     try:
-        return Finding(count_frames(path), digest, look=look(path))
+        info = probe(path)
+        frames, notice = read_through(info)
+        return Finding(frames, digest, look=look(info), notice=notice)
     except BrokenVideo as error:
         return Finding(0, digest, error.cause)

@@ -11,7 +11,7 @@ ignored.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -22,6 +22,15 @@ from vidnas.data.probe import VideoInfo, display_matrix, is_turned, probe
 from vidnas.data.stream import LostFrame, Video
 
 __all__ = ["BrokenVideo", "VideoInfo", "count_frames", "probe", "read_all", "read_frames"]
+
+
+class Film(NamedTuple):
+    """A whole video: frames (N, H, W, 3) uint8, their start times (N,) float64 in seconds from the first, and what the
+    user should know of it (None where all is well)."""
+
+    frames: np.ndarray
+    starts_sec: np.ndarray
+    notice: str | None
 
 
 def read_frames(
@@ -43,48 +52,44 @@ def read_frames(
     Raises:
         BrokenVideo: the file cannot be used, or decoding failed before the last frame needed.
     """
+    return read_frames_and_damage(video, times_sec, short_side=short_side)[0]
+
+
+def read_frames_and_damage(
+    video: str | Path | VideoInfo, times_sec: Sequence[float], *, short_side: int | None = None
+) -> tuple[np.ndarray, str | None]:
+    """As `read_frames`, with what was met at the end of the film that could not be decoded; None for nothing."""
     if not len(times_sec) or not np.isfinite(times_sec).all():
         raise ValueError(f"times_sec must hold finite numbers, at least one; got {times_sec}")
     info = _known(video)
     if info.seekable:
         try:
             with info.open() as opened:
-                return _pick(opened, times_sec, short_side, jump=not opened.reorder)
+                return _pick(opened, times_sec, short_side, jump=not opened.reorder), opened.damage
         except (LostFrame, BrokenVideo):
             # A jump may land badly in a damaged or oddly made file. From the start it is slower and always right,
             # and an error then comes with the number of frames that were good.
             pass
     with info.open() as opened:
-        return _pick(opened, times_sec, short_side, jump=False)
+        return _pick(opened, times_sec, short_side, jump=False), opened.damage
 
 
-def read_all(
-    video: str | Path | VideoInfo, *, short_side: int | None = None, max_frames: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """All frames, or the first `max_frames`, with their start times.
-
-    Args:
-        video: as in `read_frames`.
-        short_side: as in `read_frames`.
-        max_frames: None reads to the end.
-
-    Returns:
-        (N, H, W, 3) uint8 and (N,) float64 seconds from the first frame.
+def read_all(video: str | Path | VideoInfo, *, short_side: int | None = None) -> Film:
+    """All frames with their start times; arguments as of `read_frames`.
 
     Raises:
         BrokenVideo: the file cannot be used, or decoding failed on the way.
     """
-    with _known(video).open() as opened:
+    info = _known(video)
+    with info.open() as opened:
         start, first = opened.first()
         convert = Converter(first, short_side)
         frames, ticks = [convert(first)], [start]
-        while max_frames is None or len(frames) < max_frames:
-            following = opened.next()
-            if following is None:
-                break
+        while (following := opened.next()) is not None:
             ticks.append(following[0])
             frames.append(convert(following[1]))
-        return np.stack(frames), (np.array(ticks) - start) * opened.tick_sec
+        starts_sec = (np.array(ticks) - start) * opened.tick_sec
+        return Film(np.stack(frames), starts_sec, notices(info, opened))
 
 
 def count_frames(video: str | Path | VideoInfo) -> int:

@@ -3,8 +3,9 @@
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,13 +71,23 @@ def index_videos(
     known = {} if kept is None else _load(kept)
     unknown = [stamp for stamp in stamps if stamp not in known]
     if unknown:
-        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        with worker_threads(workers or os.cpu_count() or 1) as pool:
             facts = pool.map(lambda stamp: facts_of(Path(stamp.path)), unknown)
             bar = tqdm(facts, "looking at videos", len(unknown), unit="video", disable=None if progress else True)
             known |= dict(zip(unknown, bar, strict=True))
         if kept is not None:
             _save(kept, {stamp: known[stamp] for stamp in stamps})
     return index_of({stamp: known[stamp] for stamp in stamps})
+
+
+@contextmanager
+def worker_threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that begin nothing more once the work is done, or an error or a signal has ended it."""
+    pool = ThreadPoolExecutor(number)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def facts_of(path: Path) -> dict[str, Any]:
@@ -109,7 +120,7 @@ def describe_notices(notices: Mapping[Path, str]) -> str:
     """One line: the first videos with what the user should know of them, and how many more there are."""
     named = "; ".join(f"{path}: {notice}" for path, notice in list(notices.items())[:_NAMED])
     more = f"; and {len(notices) - _NAMED} more (`vidnas data check` lists them)" if len(notices) > _NAMED else ""
-    return f"note: {named}{more}"
+    return f"{named}{more}"
 
 
 def _load(file: Path) -> dict[FileStamp, dict[str, Any]]:

@@ -10,12 +10,11 @@ than a hint.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from vidnas.data.decode import probe, read_frames
+from vidnas.data.decode import VideoInfo, read_frames
 
 ALIKE = 0.9
 _FRAMES, _SIDE = 8, 16
@@ -42,15 +41,14 @@ class Look:
     duration_sec: float
 
 
-def look(path: Path) -> Look:
+def look(info: VideoInfo) -> Look:
     """Decode and shrink the pictures of a video.
 
     Raises:
         BrokenVideo: the file cannot be used.
     """
-    info = probe(path)
     times = (np.arange(_FRAMES) + 0.5) / _FRAMES * info.duration_sec
-    pictures = read_frames(path, times.tolist(), short_side=min(_DECODED_SIDE, info.width, info.height))
+    pictures = read_frames(info, times.tolist(), short_side=min(_DECODED_SIDE, info.width, info.height))
     size = (_SIDE, _SIDE)
     small = [Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX) for picture in pictures]
     return Look(b"".join(image.tobytes() for image in small), info.duration_sec)

@@ -90,7 +90,7 @@ def holding(videos: VideoList) -> Holding:
     if not infos:
         raise VidnasError(f"{videos.root}: none of the videos can be opened; see `vidnas data check`")
     return Holding(
-        frames=_low([info.frames or round(info.duration_sec * info.fps) for info in infos]),
+        frames=_low([info.frames for info in infos]),
         short_side=int(median(min(info.width, info.height) for info in infos)),
         duration_sec=float(median(info.duration_sec for info in infos)),
     )
