@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
-    with prepared(run_parser(), argv) as ready:
+    with prepared(run_parser(), argv, search="search") as ready:
         return _run(ready, argv)
 
 

@@ -19,7 +19,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "--train", type=dict | None, default=None, help="Of a recipe: for `vidnas derive` and `vidnas rank`."
     )
-    with prepared(parser, argv) as ready:
+    with prepared(parser, argv, search=".") as ready:
         training = _training(ready.options.train)
         out = Path(ready.options.out)
         settled = settle_or_resume(ready, None)
