@@ -91,7 +91,7 @@ def save(path: Path, command: str, record: Mapping[str, Any], *, threads_in_reco
     if threads_in_record:
         del used["threads"]
     full = {"command": command, "date": date.today().isoformat(), "versions": used, **record}
-    path.write_text(json.dumps(full, indent=2) + "\n")
+    path.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
     print(f"results: {path}")
 
 
@@ -102,7 +102,7 @@ def kept(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         part.write_text(json.dumps(compute()))
         part.rename(path)
         print(path.name, flush=True)
-    record: dict[str, Any] = json.loads(path.read_text())
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
 
 

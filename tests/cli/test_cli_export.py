@@ -85,7 +85,7 @@ def test_other_formats_land_beside_the_model(tmp_path: Path, capfd: pytest.Captu
         assert printed.err == ""
         path = tmp_path / f"model{FORMATS[name].suffix}"
         assert printed.out.startswith(f"{path}: ")
-        assert json.loads(Path(f"{path}.json").read_text())["classes"] == list(CLASSES)
+        assert json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))["classes"] == list(CLASSES)
         code = printed.out.splitlines()[4].removeprefix("use: ")
         got = eval(code, {"onnxruntime": onnxruntime, "openvino": openvino, "clips": clips.numpy()})
         assert got == pytest.approx(wanted, rel=1e-4, abs=1e-5)  # float32 in another order

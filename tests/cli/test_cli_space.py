@@ -103,7 +103,7 @@ def test_templates_are_spaces(capsys, tmp_path, name):
 def test_validate(capsys, tmp_path):
     assert output(capsys, "validate", EXAMPLE) == f"{EXAMPLE}: OK, 60,750 architectures, 9 decisions\n"
     file = tmp_path / "broken.yaml"
-    file.write_text(Path(EXAMPLE).read_text().replace("to: 64", "to: 62"))
+    file.write_text(Path(EXAMPLE).read_text(encoding="utf-8").replace("to: 64", "to: 62"))
     assert main(["space", "validate", str(file)]) == 1
     assert capsys.readouterr().err == (
         f"vidnas: error: {file}, line 19: streams.0.groups.1.channels.to: not reached from 32 in steps of 8; "

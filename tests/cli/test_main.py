@@ -119,7 +119,7 @@ def test_full_disk_names_the_path_and_the_mend(tmp_path):
 
 @needs_full_device
 def test_full_disk_behind_stdout():
-    with FULL.open("w") as full:
+    with FULL.open("w", encoding="utf-8") as full:
         result = vidnas("info", "x3d_xxl", stdout=full)
     assert result.returncode == 1
     assert result.stderr == (

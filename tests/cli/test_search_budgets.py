@@ -119,7 +119,7 @@ def test_what_cannot_be_is_one_line(
     given = ["--target-ms", repr(low("ms", table)), "--latency_table", str(table)]
     right = LatencyTable.load(table)
     for field, value in (("device", "openvino"), ("machine", "Another 9000"), ("threads", 77)):
-        table.write_text(right.model_copy(update={field: value}).to_json())
+        table.write_text(right.model_copy(update={field: value}).to_json(), encoding="utf-8")
         line = fails(capsys, searching(videos, out, *given))
         assert f"{table}: this latency table is of {field} {value}, here it is " in line
     assert "give milliseconds above 0" in fails(capsys, searching(videos, out, "--target-ms", "-1"), code=2)

@@ -262,7 +262,7 @@ def test_reads_little_of_a_long_file(tmp_path: Path, suffix: str) -> None:
     encode(path, Kind(suffix, frames=240, fps=6, options={"g": "12", "qp": "0"}))
 
     def bytes_read() -> int:
-        return int(Path("/proc/self/io").read_text().split()[1])
+        return int(Path("/proc/self/io").read_text(encoding="utf-8").split()[1])
 
     info = probe(path)
     before = bytes_read()

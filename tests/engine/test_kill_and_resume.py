@@ -70,7 +70,7 @@ class Command:
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 

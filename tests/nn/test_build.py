@@ -341,7 +341,7 @@ def test_create_model_from_a_name_a_file_and_a_spec(tmp_path: object) -> None:
     assert vidnas.create_model is create_model
     spec = small("x3d_xs")
     file = f"{tmp_path}/spec.json"
-    with open(file, "w") as out:
+    with open(file, "w", encoding="utf-8") as out:
         out.write(spec.to_json())
     for source in (file, spec):
         network = create_model(source, num_classes=5)

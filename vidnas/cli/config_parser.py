@@ -149,7 +149,7 @@ def _line_of(key: str, path: Path) -> int | None:
     """The line (from 1) on which a dotted key stands in a YAML file; None where it does not."""
     parts = key.split(".")
     try:
-        lines = lines_of(path.read_text(), parts)
+        lines = lines_of(path.read_text(encoding="utf-8"), parts)
     except (OSError, UnicodeDecodeError):
         return None
     return lines[-1] if len(lines) == len(parts) else None

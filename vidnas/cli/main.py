@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from vidnas.cli.parsing import UsageError, suggestion
 from vidnas.errors import EndedElsewhere, VidnasError
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Without `argv` it is the program's own, and ends with it."""
     words = list(sys.argv[1:] if argv is None else argv)
     _print_whatever_the_encoding()
+    _do_without_home()
     _calm_idle_threads()
     signals = CommandSignals(to_the_end=argv is None)
     try:
@@ -110,6 +112,29 @@ def _print_whatever_the_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _do_without_home() -> None:
+    """Give libraries that insist on a home folder one, and a place for their caches where nothing can be written there.
+
+    A user without a home has / in most containers.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path("/")
+        os.environ["HOME"] = str(home)
+    if os.access(home, os.W_OK):
+        return
+    import atexit
+    import shutil
+    import tempfile
+
+    # It comes to be when something is written.
+    folder = Path(tempfile.gettempdir(), f"vidnas-{os.urandom(8).hex()}")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in ("MPLCONFIGDIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
+        os.environ.setdefault(name, str(folder / name.lower()))
 
 
 def _calm_idle_threads() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
-    with prepared(run_parser(whole=not asks_for_first(argv)), argv) as ready:
+    with prepared(run_parser(whole=not asks_for_first(argv)), argv, search="search") as ready:
         return _run(ready, argv)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Search; returns the exit code."""
-    with prepared(_parser(whole=not asks_for_first(argv)), argv) as ready:
+    with prepared(_parser(whole=not asks_for_first(argv)), argv, search=".") as ready:
         from vidnas.engine.processes import say
         from vidnas.pipeline.baselines import search_with_baselines
 

@@ -123,20 +123,26 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
 
 
 @contextmanager
-def prepared(parser: "ConfigParser", argv: Sequence[str]) -> "Iterator[Prepared]":
+def prepared(parser: "ConfigParser", argv: Sequence[str], search: str) -> "Iterator[Prepared]":
     """Parse, meet the other processes, read the lists and choose the space; prints what was chosen.
 
-    The run folder is kept from other commands until the end, unless this is a dry run.
+    The run folder is kept from other commands until the end, unless this is a dry run; `search` is the search's folder
+    in it.
     """
     with told_by_the_first():
         options = parser.read(argv)
         targets = _targets(options)
 
     from vidnas.engine.processes import together
-    from vidnas.pipeline.search import prepare_process
+    from vidnas.pipeline.search import prepare_process, with_threads_begun
 
+    with told_by_the_first():
+        config, threads = options.search, None
+        if options.resume:
+            config, threads = with_threads_begun(config, Path(options.out) / search)
+    config = prepare_process(config, threads)
     with ExitStack() as held:
-        yield together(_prepare, options, targets, prepare_process(options.search), held)
+        yield together(_prepare, options, targets, config, held)
 
 
 def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", held: ExitStack) -> Prepared:

@@ -71,7 +71,7 @@ def _sample(argv: list[str]) -> int:
         written = ""
         if options.out:
             path = options.out / f"{i}_{spec.content_hash}.json"
-            path.write_text(spec.to_json())
+            path.write_text(spec.to_json(), encoding="utf-8")
             written = f"  {path}"
         print(f"{spec.name}  {network_cost(spec)}{written}")
     return 0

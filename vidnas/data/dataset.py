@@ -73,14 +73,14 @@ def _shared(batch: Batch) -> Batch | VidnasError:
         for tensor in batch:
             tensor.share_memory_()
     except RuntimeError as error:
-        return _no_shared_memory("a batch", sum(tensor.nbytes for tensor in batch), error)
+        return _no_shared_memory(f"a batch of {sum(tensor.nbytes for tensor in batch) / 2**20:.0f} MiB", error)
     return batch
 
 
-def _no_shared_memory(what: str, size: int, error: RuntimeError) -> VidnasError:
+def _no_shared_memory(what: str, error: RuntimeError) -> VidnasError:
     return VidnasError(
-        f"no shared memory left for {what} of {size / 2**20:.0f} MiB ({str(error).splitlines()[0]}); give it more "
-        "(docker run --shm-size=2g), or use --workers 0"
+        f"no shared memory left for {what} ({str(error).splitlines()[0]}); give it more (docker run --shm-size=2g), or "
+        "use --workers 0"
     )
 
 
@@ -115,7 +115,7 @@ class Quarantine:
         try:
             self._flags.share_memory_()
         except RuntimeError as error:
-            raise _no_shared_memory("a list of videos", self._flags.nbytes, error) from error
+            raise _no_shared_memory("worker processes", error) from error
 
     def add(self, index: int) -> None:
         """Set the video at this place of the list aside."""

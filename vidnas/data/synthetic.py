@@ -266,7 +266,7 @@ def write_dataset(
                 file = f"videos/{split}/{name}_{place:04d}.mp4"
                 write_video(root / file, render(scene), fps, gop=gop)
                 rows.append((file, name, f"{split}_{place:04d}"))
-    (root / "classes.txt").write_text("".join(f"{name}\n" for name in names))
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     for split, rows in lists.items():
-        with (root / f"{split}.csv").open("w", newline="") as stream:
+        with (root / f"{split}.csv").open("w", newline="", encoding="utf-8") as stream:
             csv.writer(stream, lineterminator="\n").writerows([("path", "label", "group"), *rows])

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from vidnas.errors import VidnasError
 
 Optimizer = Literal["sgd", "adamw"]
-# Settings that do not change the numbers, so a resumed run may.
+# Settings that do not change the numbers, so a resumed run may; threads are held by `RunFolder.threads_to_resume`.
 _FREE_ON_RESUME = ("checkpoint_every_steps", "log_every_steps", "device", "threads")
 
 
@@ -50,7 +50,7 @@ class TrainConfig:
         seed: of everything random.
         device: auto, cpu or cuda.
         devices: processes (GPUs) on this machine; under torchrun its own number counts.
-        threads: CPU threads of a process; null is torch's choice.
+        threads: CPU threads of a process; null is torch's choice, and in a resumed run what it began with.
         checkpoint_every_steps: steps between saved states.
         log_every_steps: steps between lines of metrics.
     """

@@ -26,14 +26,14 @@ class Curves:
             tensorboard.parent, name=tensorboard.name, version="", purge_step=start_step + 1
         )
         if writes and metrics.exists():
-            kept = [line for line in metrics.read_text().splitlines() if _step(line) <= start_step]
+            kept = [line for line in metrics.read_text(encoding="utf-8").splitlines() if _step(line) <= start_step]
             replace_file(metrics, "".join(f"{line}\n" for line in kept).encode())
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add one line for the step just finished (steps count from 1 here)."""
         if not self._writes:
             return
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         self.tensorboard.log_metrics(values, step)
 

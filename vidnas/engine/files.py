@@ -50,7 +50,7 @@ def read_json(path: Path) -> Any:
         VidnasError: missing, unreadable, or not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise VidnasError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from error
     except ValueError as error:

@@ -69,6 +69,28 @@ class RunFolder:
         """Whether the network has been trained to the end."""
         return self.weights.exists() and self.model_info.exists()
 
+    def threads_begun(self, part: str) -> int | None:
+        """CPU threads that a run began with, or None where none did; `part` of its settings is `train` or `search`."""
+        if not self.run_record.exists():
+            return None
+        record = read_json(self.run_record)
+        number: int = record["settings"][part]["threads"] or record["versions"]["threads"]
+        return number
+
+    def threads_to_resume(self, given: int | None, part: str) -> int | None:
+        """The CPU threads that a run goes on with: others would change its last digits.
+
+        Raises:
+            VidnasError: others are asked for.
+        """
+        begun = self.threads_begun(part)
+        if given is not None and begun is not None and given != begun:
+            raise VidnasError(
+                f"{self.root}: began with {part}.threads {begun}, and {given} would change its last digits; leave "
+                f"{part}.threads out, or start in another folder"
+            )
+        return given or begun
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other commands out of the folder; a killed one lets go of it.

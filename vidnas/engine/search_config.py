@@ -61,7 +61,7 @@ class SearchConfig:
         precision: fp32, or bf16 (mixed).
         seed: of everything random.
         device: auto, cpu or cuda.
-        threads: CPU threads; null is torch's choice.
+        threads: CPU threads; null is torch's choice, and in a resumed search what it began with.
         checkpoint_every_steps: steps between saved states.
     """
 

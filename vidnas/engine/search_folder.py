@@ -76,7 +76,7 @@ class SearchJournal:
             self._archive = opened.enter_context(Archive(folder.archive, lines=lines["archive"]))
             folder.curves.touch()
             self._curves_lines = cut(folder.curves, lines["curves"])
-            self._curves = opened.enter_context(folder.curves.open("a", buffering=1))
+            self._curves = opened.enter_context(folder.curves.open("a", buffering=1, encoding="utf-8"))
             self._opened = opened.pop_all()
 
     def add(self, line: Mapping[str, Any], entries: Iterable[Entry]) -> None:

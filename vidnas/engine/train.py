@@ -1,5 +1,6 @@
 """Train a network on a list of videos: a plain function, safe to kill and to call again."""
 
+import gc
 import math
 import signal
 import sys
@@ -102,16 +103,18 @@ def train(
     train_part, held_out = _divide(videos, config)
     identity = _identity(spec, train_part, config, data)
     if resume and folder.is_finished:
+        runtime.set_threads(config.threads or folder.threads_begun("train"))
         return _finished_before(folder, identity, say)
     with folder.lock():
         resumed = load_state(folder.state, say) if resume else None
         if resumed is not None:
             check_identity(resumed["identity"], identity, folder.state)
             say(f"going on after step {resumed['step']}")
+        threads = config.threads if resumed is None else folder.threads_to_resume(config.threads, "train")
+        runtime.tune_allocator()
+        runtime.set_threads(threads)
         if is_first_process():
             folder.open({"train": asdict(config), "data": _builtins(asdict(data))}, resume=resume)
-        runtime.tune_allocator()
-        runtime.set_threads(config.threads)
         runtime.use_repeatable_kernels()
         device = runtime.choose_device(config.device)
         loaders = TrainLoaders(train_part, data, spec.clip, config, pin_memory=device.type == "cuda")
@@ -202,6 +205,9 @@ def _fit(
                 raise
             raise _interrupted(keeper) from error
     network.activation_checkpointing = False
+    del module, trainer
+    # A trainer is full of cycles, which would keep its frames and its optimiser for as long as Python likes.
+    gc.collect()
     if keeper.saved < pace.num_steps:  # a signal to another process
         raise _interrupted(keeper)
 

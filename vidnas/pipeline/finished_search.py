@@ -10,6 +10,7 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.files import read_json
 from vidnas.engine.fixed_batches import FixedBatches
+from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.search_folder import SearchFolder
 from vidnas.engine.state import check_fingerprint
@@ -123,7 +124,7 @@ def open_search(
     # Several processes would each start the whole command again.
     training = replace(job.training, device=device, devices=1, threads=threads or job.training.threads)
     job = replace(job, data=_moved(job.data, data_path, test_path), training=training)
-    prepare_process(config)
+    prepare_process(config, config.threads or RunFolder(folder.root).threads_begun("search"))
     space = Space.load(folder.space)
     lists = _lists(job, config, root)
     plan = _plan(space, lists, config, record, folder)

@@ -121,7 +121,7 @@ def _network(label: str, kind: Kind, trained: Trained) -> NetworkResult:
 
 
 def _curves(path: Path) -> SearchCurves:
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     moving = [line for line in lines if "entropy" in line]
     every = max(1, len(lines) // _MAX_POINTS)
     points = tuple(

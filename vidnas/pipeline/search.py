@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +138,26 @@ class SearchData:
         return start_at
 
 
-def prepare_process(config: SearchConfig) -> SearchConfig:
+def with_threads_begun(config: SearchConfig, root: Path) -> tuple[SearchConfig, int | None]:
+    """The settings of a search that is resumed, and the CPU threads that it began with; None where none did.
+
+    Raises:
+        VidnasError: others are asked for.
+    """
+    folder = RunFolder(root)
+    threads = folder.threads_to_resume(config.threads, "search")
+    # The fingerprint holds what was asked for at the start, be it nothing.
+    if folder.run_record.exists():
+        config = replace(config, threads=read_json(folder.run_record)["settings"]["search"]["threads"])
+    return config, threads
+
+
+def prepare_process(config: SearchConfig, threads: int | None = None) -> SearchConfig:
     """Allocator, threads and repeatable kernels, before the first tensor; under torchrun, meet the other processes.
+
+    Args:
+        config: settings.
+        threads: of the CPU, where these are not those of the settings.
 
     Returns:
         The settings, with the number of shards settled.
@@ -148,7 +166,7 @@ def prepare_process(config: SearchConfig) -> SearchConfig:
         VidnasError: batches, shards and processes that do not divide; more processes than GPUs.
     """
     tune_allocator()
-    set_threads(config.threads)
+    set_threads(threads or config.threads)
     use_repeatable_kernels()
     make_fabric(choose_device(config.device), config.precision)
     return together(config.for_processes, process_count())
