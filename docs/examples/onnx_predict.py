@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, help="per video; default: as the JSON says")
     parser.add_argument("--top", type=int, default=5)
     options = parser.parse_args()
-    facts = json.loads(Path(f"{options.model}.json").read_text())
+    facts = json.loads(Path(f"{options.model}.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(options.model, providers=["CPUExecutionProvider"])
     for video in options.videos:
         scores = predict(session, facts, video, options.clips)

@@ -96,7 +96,7 @@ def test_three_crops_are_larger_and_described(model: Path, tmp_path: Path, capfd
     out = tmp_path / "a.pt2"
     assert main(["export", str(model), "--format", "torch", "-o", str(out), "--views", "4x3"]) == 0
     assert "input: clips float32 (1, 3, 2, 36, 36), made from a video as" in capfd.readouterr().out
-    steps = json.loads(Path(f"{out}.json").read_text())["preprocessing"]
+    steps = json.loads(Path(f"{out}.json").read_text(encoding="utf-8"))["preprocessing"]
     assert (steps["sampling"]["clips"], steps["crop"]["size"], steps["resize"]["short_side"]) == (4, 36, 36)
 
 

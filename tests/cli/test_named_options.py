@@ -105,7 +105,7 @@ def literals(tree: ast.AST) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_options_in_documents_exist(document: Path, parsers) -> None:
     wrong = []
-    text = document.read_text()
+    text = document.read_text(encoding="utf-8")
     if document.name == "Makefile":
         text = "\n".join(line for line in text.replace("\\\n", " ").splitlines() if "/vidnas " in line)
     for command, options in _command_lines(text):
