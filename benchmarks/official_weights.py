@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec, ClipSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.nn.build import VideoNetwork
 from vidnas.nn.official_keys import PYTORCHVIDEO, to_theirs
 from vidnas.nn.weights import LoadReport, build_with_weights

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.formats import VideoList, load_dataset
-from vidnas.errors import VidnasError
 
 
 def make(root: Path, *files: str, **texts: str) -> Path:

@@ -14,8 +14,8 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.distributed import TCPStore
 
+from vidnas.base.errors import EndedElsewhere, VidnasError
 from vidnas.cli.main import main
-from vidnas.errors import EndedElsewhere, VidnasError
 
 TIMEOUT_SEC = 120
 

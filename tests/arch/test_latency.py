@@ -9,7 +9,7 @@ from latency_examples import planted_table, small_space
 from vidnas.arch.latency import Curve, LatencyTable, Point
 from vidnas.arch.spec import Kernel
 from vidnas.arch.sub_layers import Layer, SubLayer
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 EXPAND = Layer(kind="expand", side=14)
 GATED = Layer(kind="depthwise", side=14, kernel=Kernel(t=3, s=3), gates=True)

@@ -13,7 +13,7 @@ from random_specs import random_spec
 
 from vidnas.arch.registry import get_spec, list_models
 from vidnas.arch.spec import ArchSpec, ClipSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 Place = tuple[str | int, ...]
 

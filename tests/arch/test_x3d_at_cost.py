@@ -8,7 +8,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ClipSpec, HeadSpec
 from vidnas.arch.zoo.x3d import x3d_at_cost
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from vidnas.arch.registry import get_spec, list_models, resolve
 from vidnas.arch.rounding import round_depth, round_width
 from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
 from vidnas.arch.zoo.x3d import x3d
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 
 def as_printed(value: float, printed: str) -> str:

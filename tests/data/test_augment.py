@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.augment import MEAN, STD, TrainTransform, Views, ViewTransform, flip_map, normalise, short_sides
-from vidnas.errors import VidnasError
 
 
 def ramp(height: int, width: int, frames: int = 2) -> np.ndarray:

@@ -13,11 +13,11 @@ import av
 import numpy as np
 import pytest
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.cache import FrameCache, open_reader
 from vidnas.data.decode import BrokenVideo, probe, read_all
 from vidnas.data.reader import FileReader
 from vidnas.data.synthetic import write_video
-from vidnas.errors import VidnasError
 
 
 def write_uneven(path: Path, seed: int = 0) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from lists_of_files import make, refused, rows
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.formats import KnownClasses, load_dataset, load_list
-from vidnas.errors import VidnasError
 
 NAMES = KnownClasses(("x", "y", "z"), "the network")
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import VidnasError
 from vidnas.data import clips
 from vidnas.data.augment import TrainTransform, Views, ViewTransform, short_sides
 from vidnas.data.cache import FrameCache
@@ -16,7 +17,6 @@ from vidnas.data.dataset import UNREADABLE, Batch, TrainClips, ViewClips, collat
 from vidnas.data.formats import VideoList, load_dataset
 from vidnas.data.reader import FileReader
 from vidnas.data.sampler import SequentialBatches, StepBatches
-from vidnas.errors import VidnasError
 
 CLIP = ClipSpec(frames=4, size=24, stride=2, fps=24)
 SIDES = short_sides(24)
@@ -104,7 +104,7 @@ from vidnas.data.dataset import TrainClips
 from vidnas.data.formats import load_dataset
 from vidnas.data.reader import FileReader
 from vidnas.data.sampler import StepBatches
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 if __name__ == "__main__":
     videos = load_dataset(Path(sys.argv[1])).train
     clips = TrainClips(videos, FileReader(32), ClipSpec(frames=4, size=24, stride=2, fps=24), seed=0)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vidnas.base.errors import VidnasError
 from vidnas.data import decode
 from vidnas.data.decode import BrokenVideo, count_frames, probe, read_all, read_frames
 from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.stream import open_video
 from vidnas.data.synthetic import texture, write_video
-from vidnas.errors import VidnasError
 
 FORMS = {"jpeg": SmallForm("jpeg", 48), "h264": SmallForm("h264", 48)}
 # Mean difference of a channel of 0 to 255: chroma at half the resolution, quantisation, two conversions between RGB

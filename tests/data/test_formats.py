@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lists_of_files import make, refused, rows
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.formats import DataLists, Sample, VideoList, load_dataset, load_list, save_list
-from vidnas.errors import VidnasError
 
 
 def test_class_folders(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.sampler import SequentialBatches, StepBatches
-from vidnas.errors import VidnasError
 
 SIZES = {"num_samples": st.integers(1, 50), "batch_size": st.integers(1, 20), "seed": st.integers(0, 9)}
 

@@ -18,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import VidnasError
 from vidnas.data import small_copy
 from vidnas.data.augment import Views
 from vidnas.data.dataset import ViewClips
@@ -29,7 +30,6 @@ from vidnas.data.reader import FileReader
 from vidnas.data.rows import write_text
 from vidnas.data.small_copy import CopyReport, make_copy
 from vidnas.data.synthetic import write_dataset, write_video
-from vidnas.errors import VidnasError
 
 JPEG, H264 = SmallForm("jpeg", 32), SmallForm("h264", 32)
 

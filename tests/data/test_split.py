@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.formats import Sample, VideoList
 from vidnas.data.split import check_disjoint, check_enough, split
-from vidnas.errors import VidnasError
 
 THREE = {"weights": 0.5, "alpha": 0.3, "holdout": 0.2}
 

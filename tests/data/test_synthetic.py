@@ -5,6 +5,7 @@ import av
 import numpy as np
 import pytest
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.synthetic import (
     CLASSES,
     MOTIONS,
@@ -16,7 +17,6 @@ from vidnas.data.synthetic import (
     write_dataset,
     write_video,
 )
-from vidnas.errors import VidnasError
 
 
 def scene(name: str, number: int, frames: int = 24, size: tuple[int, int] = (48, 48)):

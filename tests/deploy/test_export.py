@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
+from vidnas.base.errors import VidnasError
 from vidnas.deploy.export import TOLERANCE, export
 from vidnas.deploy.formats import FORMATS, Format
-from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.weights import ModelInfo
 

@@ -10,12 +10,12 @@ from latency_examples import planted_ms, small_space
 from vidnas.arch.latency import Device, LatencyTable
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer, network_sub_layers, number_of_blocks
+from vidnas.base.errors import VidnasError
 from vidnas.deploy.measure import measure_table
 from vidnas.deploy.openvino_stopwatch import OpenVinoStopwatch
 from vidnas.deploy.stopwatch import Call, Stopwatch, in_turns, parts, undisturbed
 from vidnas.deploy.sub_layers import make_sub_layer
 from vidnas.deploy.torch_stopwatch import TorchStopwatch
-from vidnas.errors import VidnasError
 from vidnas.search.latency_costs import latency_costs, reached_shapes, spread_choices
 from vidnas.search.space import Space
 from vidnas.search.spaces.scaled import tiny_space

@@ -3,13 +3,13 @@
 import pytest
 from tiny_training import lively_network, tiny_data, tiny_spec
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.augment import Views
 from vidnas.data.decode import BrokenVideo
 from vidnas.data.formats import load_dataset
 from vidnas.deploy.predict import Predictor
 from vidnas.engine import test as testing
 from vidnas.engine.train import fresh_network
-from vidnas.errors import VidnasError
 
 
 @pytest.mark.parametrize("views", [Views(1, 1), Views(3, 3)])

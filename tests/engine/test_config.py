@@ -6,13 +6,13 @@ import pytest
 import yaml
 
 import vidnas
+from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import make_config_parser
 from vidnas.cli.run import run_parser
 from vidnas.cli.train import train_parser
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.search_config import SearchConfig
-from vidnas.errors import VidnasError
 
 RECIPES = sorted((Path(vidnas.__file__).parent / "recipes").glob("*.yaml"))
 

@@ -8,12 +8,12 @@ import torch
 from tiny_training import lively_network, tiny_data, tiny_spec
 
 from vidnas.arch.cost import network_cost
+from vidnas.base.errors import VidnasError
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import view_clips, view_reader
 from vidnas.data.formats import VideoList, load_dataset
 from vidnas.engine import test as testing
 from vidnas.engine.train import fresh_network
-from vidnas.errors import VidnasError
 
 
 @pytest.fixture(scope="module")

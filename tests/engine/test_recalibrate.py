@@ -5,8 +5,8 @@ import torch
 from tiny_training import tiny_spec
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vidnas.base.errors import VidnasError
 from vidnas.engine.recalibrate import recalibrate_norms
-from vidnas.errors import VidnasError
 from vidnas.nn.build import build
 
 

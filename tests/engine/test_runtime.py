@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
+from vidnas.base.errors import VidnasError
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.runtime import choose_device, peak_memory_mib, restart_peak_memory, set_threads, versions
-from vidnas.errors import VidnasError
 
 # Page faults while a 64 MiB tensor (16384 pages) is made and dropped five times, once the heap has a hole of that size.
 COUNT_FAULTS = """

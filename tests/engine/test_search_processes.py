@@ -15,11 +15,11 @@ from tiny_search import CONFIG, Batches, go, start
 from torch import nn
 from torch.nn import functional as F
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.dataset import Batch
 from vidnas.engine.processes import add_up_gradients, process_rank, same_everywhere
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.trainer import make_fabric
-from vidnas.errors import VidnasError
 from vidnas.search.archive import read
 from vidnas.search.parsec import omega
 from vidnas.search.space import Choice

@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
+from vidnas.base.errors import VidnasError
 from vidnas.engine.state import check_identity, load_state, previous_path, save_state
-from vidnas.errors import VidnasError
 
 STATE = {
     "step": 3,
@@ -98,7 +98,9 @@ def test_a_full_disk_keeps_the_older_state(tmp_path):
     run = subprocess.run([sys.executable, "-c", SAVE_ON_A_FULL_DISK, str(path)], capture_output=True, text=True)
     assert run.returncode != 0
     last_line = run.stderr.strip().splitlines()[-1]
-    assert last_line.startswith(f"vidnas.errors.VidnasError: {path}: cannot be written (file too large); nothing saved")
+    assert last_line.startswith(
+        f"vidnas.base.errors.VidnasError: {path}: cannot be written (file too large); nothing saved"
+    )
     assert load_state(path, pytest.fail) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny_search import CONFIG, Batches, go, space, start
 
+from vidnas.base.errors import VidnasError
+from vidnas.base.interrupt import Interrupted
 from vidnas.engine.supernet_search import SupernetSearch
 from vidnas.engine.trainer import make_fabric
 from vidnas.engine.warm_start import warm_start
-from vidnas.errors import VidnasError
-from vidnas.interrupt import Interrupted
 from vidnas.search.archive import read
 
 

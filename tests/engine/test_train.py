@@ -11,6 +11,7 @@ from tiny_training import tiny_config, tiny_data, tiny_spec
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.formats import load_dataset
 from vidnas.engine.classifier import Classifier
 from vidnas.engine.keeper import Pace, RunKeeper
@@ -18,7 +19,6 @@ from vidnas.engine.loaders import Parts, TrainLoaders
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.train import fresh_network, train
 from vidnas.engine.trainer import make_trainer, quiet_lightning
-from vidnas.errors import VidnasError
 from vidnas.nn.weights import load_model
 
 

@@ -12,7 +12,7 @@ import vidnas
 from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.registry import get_spec, list_models
 from vidnas.arch.spec import ArchSpec, ClipSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import MBConv3D, SqueezeExcite, conv3d
 from vidnas.nn.build import VideoNetwork, build

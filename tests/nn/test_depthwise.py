@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.nn import native
 from vidnas.nn.depthwise import backends, depthwise_conv3d
 from vidnas.nn.depthwise.shapes import output_shape

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec, ClipSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.create import create_model
 from vidnas.nn.official_keys import to_ours, to_pytorchvideo, to_slowfast

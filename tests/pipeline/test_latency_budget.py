@@ -14,8 +14,8 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.latency import Device
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
+from vidnas.base.errors import VidnasError
 from vidnas.deploy.stopwatch import Call
-from vidnas.errors import VidnasError
 from vidnas.pipeline.bench import bench
 from vidnas.pipeline.latency import latency_budget_costs, machine_name, macs_within
 from vidnas.search.costs import CostTable

@@ -6,9 +6,9 @@ import pytest
 
 from vidnas.arch.cost import network_cost, parse_amount
 from vidnas.arch.registry import get_spec
+from vidnas.base.errors import VidnasError
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.synthetic import write_dataset
-from vidnas.errors import VidnasError
 from vidnas.pipeline.lists import SEARCH_PARTS, holding, load_lists, search_parts
 from vidnas.pipeline.plan import SpaceChoice, plan_search, x3d_baseline
 from vidnas.search.costs import CostTable

@@ -14,7 +14,7 @@ from report_example import CLASSES, SEARCHED, X3D, report
 
 from vidnas.arch.picture import clean
 from vidnas.arch.registry import get_spec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.report.data import AccuracyPoint, DataSummary, PairedComparison, RunReport, SearchCurves
 from vidnas.report.page import page, write_report
 from vidnas.report.verdict import SPREAD, verdict

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.archive import Archive, Entry, cut, read
 
 ENTRIES = [Entry(step, (step, 1, 0), -10.5 - step, 16, 2.0e9 + step, count=2, weight=0.25) for step in range(5)]
@@ -92,7 +92,7 @@ def test_a_full_disk_is_one_line_and_resumes(tmp_path: Path) -> None:
     script = f"""
 import resource
 from pathlib import Path
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.archive import Archive, Entry
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {resource.RLIM_INFINITY}))
 with Archive(Path({str(path)!r})) as archive:

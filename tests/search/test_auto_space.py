@@ -7,7 +7,7 @@ import pytest
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
 from vidnas.arch.zoo.x3d import x3d
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
 from vidnas.search.spaces.auto import LADDER, auto_clip, auto_space, nearest_rung
 from vidnas.search.spaces.autox3d import autox3d_space

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.baselines import (
     Evaluated,
     EvolutionSettings,

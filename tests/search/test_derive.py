@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive, most_probable_choices, most_probable_under

@@ -11,7 +11,7 @@ from test_costs import odd_space
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
 from vidnas.arch.sub_layers import SubLayer, network_sub_layers, number_of_blocks
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.budget import Budget
 from vidnas.search.derive import derive
 from vidnas.search.distribution import Distribution

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from random_spaces import random_space
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
 from vidnas.search.sampling import draws_within, sample_choices
 from vidnas.search.space import Choice, Space

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ClipSpec, GloReSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.attention_options import glore_spec
 from vidnas.search.space import Choice, Space, Variable
 from vidnas.search.spaces.autox3d import ROWS, autox3d_space

@@ -6,7 +6,7 @@ import pytest
 
 from vidnas.arch.registry import get_spec, resolve
 from vidnas.arch.spec import ArchSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.space import Space
 from vidnas.search.spaces.registry import resolve_space
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.alpha import AlphaSearch, AlphaSettings, alpha_lr_by_rule
 from vidnas.search.baselines import random_search
 from vidnas.search.budget import Budget

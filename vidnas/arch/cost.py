@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.spec import ArchSpec, ClipSpec, StreamSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 HeadPositions = Literal["one", "all"]
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}

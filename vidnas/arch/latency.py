@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from vidnas.arch.document import Document, Frozen
 from vidnas.arch.plan import BlockPlan, GloRePlan
 from vidnas.arch.spec import ArchSpec, ClipSpec, Positive
 from vidnas.arch.sub_layers import Kind, Layer, SubLayer, network_sub_layers, number_of_blocks, unit_sub_layers
-from vidnas.errors import VidnasError
+from vidnas.base.document import Document, Frozen
+from vidnas.base.errors import VidnasError
 
 Device = Literal["cpu", "cuda", "openvino"]
 # Measured neighbours that correct the fit of a curve.

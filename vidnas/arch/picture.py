@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 # Widths of characters in units of the font size, between Arial's and DejaVu Sans'.

@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-from vidnas.arch.document import FILE_SUFFIXES
 from vidnas.arch.spec import ArchSpec
 from vidnas.arch.zoo import autox3d, x3d
-from vidnas.errors import VidnasError
+from vidnas.base.document import FILE_SUFFIXES
+from vidnas.base.errors import VidnasError
 
 _ZOO: dict[str, Callable[[], ArchSpec]] = {
     builder.__name__: builder

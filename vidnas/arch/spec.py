@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vidnas.arch.document import Document, Frozen
-from vidnas.arch.mistakes import FieldError
-from vidnas.errors import VidnasError
+from vidnas.base.document import Document, Frozen
+from vidnas.base.errors import VidnasError
+from vidnas.base.mistakes import FieldError
 
 Positive = Annotated[int, Field(ge=1)]
 

@@ -7,9 +7,9 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 from vidnas.arch.cost import final_size
-from vidnas.arch.document import Frozen
 from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
 from vidnas.arch.spec import ArchSpec, Kernel, Positive
+from vidnas.base.document import Frozen
 
 Kind = Literal["stem", "expand", "depthwise", "project", "shortcut", "attention", "conv5", "head"]
 

@@ -3,11 +3,11 @@
 from argparse import Namespace
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import make_parser, positive
 from vidnas.data.encode import SmallForm
 from vidnas.data.formats import load_dataset
 from vidnas.data.small_copy import CopyReport, make_copy
-from vidnas.errors import VidnasError
 
 _OF_FORMAT = {"quality": "jpeg", "crf": "h264", "gop": "h264"}
 _NAMED = 10

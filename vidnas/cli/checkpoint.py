@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 if TYPE_CHECKING:
     from vidnas.nn.build import VideoNetwork

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from vidnas.arch.yaml_text import lines_of
+from vidnas.base.yaml_text import lines_of
 from vidnas.cli.help import HelpAll, choices, help_text, spelt, type_of, type_words
 from vidnas.cli.parsing import (
     UsageError,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from vidnas.base.errors import VidnasError
 from vidnas.cli.cache import cache
 from vidnas.cli.generate import generate
 from vidnas.cli.parsing import UsageError, make_parser, positive, suggestion
@@ -13,7 +14,6 @@ from vidnas.data.formats import VideoList, load_dataset, save_list
 from vidnas.data.groups import group_notice
 from vidnas.data.parts import find_part
 from vidnas.data.split import hold_out
-from vidnas.errors import VidnasError
 
 
 def run(argv: list[str]) -> int:

@@ -1,9 +1,9 @@
 """`vidnas derive RUN --targets 0.5G,1G,2G`: a family of networks from one search."""
 
 from vidnas.arch.cost import parse_amount
+from vidnas.base.errors import VidnasError
 from vidnas.cli.finished import METRICS, finished_parser, finished_search
 from vidnas.cli.parsing import positive
-from vidnas.errors import VidnasError
 
 
 def run(argv: list[str]) -> int:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import make_parser, natural, positive
-from vidnas.errors import VidnasError
 
 
 def generate(argv: list[str]) -> int:

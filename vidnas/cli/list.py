@@ -5,8 +5,8 @@ from fnmatch import fnmatchcase
 
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.arch.registry import get_spec, list_models
+from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import make_parser
-from vidnas.errors import VidnasError
 
 
 def run(argv: list[str]) -> int:

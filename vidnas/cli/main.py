@@ -15,9 +15,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from vidnas.base.errors import EndedElsewhere, VidnasError
+from vidnas.base.interrupt import CommandSignals
 from vidnas.cli.parsing import UsageError, suggestion
-from vidnas.errors import EndedElsewhere, VidnasError
-from vidnas.interrupt import CommandSignals
 
 VERBS = {
     "list": "names and costs of the built-in networks",

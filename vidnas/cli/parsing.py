@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from vidnas.base.errors import EndedElsewhere, VidnasError
 from vidnas.cli.help import HelpAll, help_text, spelt, value_word
-from vidnas.errors import EndedElsewhere, VidnasError
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser

@@ -5,8 +5,8 @@ from pathlib import Path
 from vidnas.arch.draw import draw
 from vidnas.arch.picture import to_png, to_svg, write
 from vidnas.arch.registry import resolve
+from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import make_parser
-from vidnas.errors import VidnasError
 
 
 def run(argv: list[str]) -> int:

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidnas.base.errors import VidnasError
 from vidnas.cli.checkpoint import CHECKPOINT, load_checkpoint, trained_in, trained_jitter
 from vidnas.cli.parsing import make_parser, positive
 from vidnas.cli.video_files import find_videos
 from vidnas.data.video_list import printable
-from vidnas.errors import VidnasError
 
 if TYPE_CHECKING:
     from vidnas.deploy.predict import Prediction

@@ -1,9 +1,9 @@
 """`vidnas rank RUN`: does the supernet's order agree with stand-alone training?"""
 
 from vidnas.arch.cost import parse_amount
+from vidnas.base.errors import VidnasError
 from vidnas.cli.finished import finished_parser, finished_search
 from vidnas.cli.parsing import natural, positive
-from vidnas.errors import VidnasError
 
 
 def run(argv: list[str]) -> int:

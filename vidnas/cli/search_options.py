@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.arch.cost import parse_amount
+from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import UsageError, make_config_parser, told_by_the_first
-from vidnas.errors import VidnasError
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser

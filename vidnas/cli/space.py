@@ -8,8 +8,8 @@ from typing import Any
 
 from vidnas.arch.cost import format_macs, network_cost, parse_amount
 from vidnas.arch.registry import list_models, resolve
+from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import Parser, UsageError, make_parser, natural, positive, suggestion
-from vidnas.errors import VidnasError
 from vidnas.search.space import Space
 from vidnas.search.spaces.registry import list_spaces, resolve_space
 from vidnas.search.windows import WINDOW_MODES, channel_coverage, unit

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.entries import FOLDER, is_video_name, kind_of, visible
 from vidnas.data.video_list import printable
-from vidnas.errors import VidnasError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 # One mean and deviation for all channels (X3D's and SlowFast's).
 MEAN, STD = 0.45, 0.225

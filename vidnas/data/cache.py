@@ -24,10 +24,10 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.decode import BrokenVideo, VideoInfo, read_all
 from vidnas.data.index import FileStamp, VideoIndex, as_facts, describe_notices, index_videos, worker_threads
 from vidnas.data.reader import FileReader, Reader, limit, tell
-from vidnas.errors import VidnasError
 
 VERSION = 1
 MIB = 2**20

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.classes import KnownClasses
 from vidnas.data.entries import FOLDER, Walk, check_names, kind_of, visible
 from vidnas.data.manifest import check_finished
 from vidnas.data.video_list import Sample, VideoList
-from vidnas.errors import VidnasError
 
 
 def read_class_folders(folder: Path, known: KnownClasses | None, follow_links: bool) -> VideoList:

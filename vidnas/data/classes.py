@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.rows import Row
-from vidnas.errors import VidnasError
 
 # What pandas and others write where a value is missing.
 _MISSING = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "nat", "#n/a", "#na"})

@@ -9,7 +9,7 @@ import av
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 # Playlists and image patterns would lead to other files, so only containers that hold the video themselves.
 _CONTAINERS = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from torch.utils.data import DataLoader, Sampler
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import VidnasError
 from vidnas.data.augment import JITTER, Flip, Views, short_sides
 from vidnas.data.cache import open_reader
 from vidnas.data.dataset import Batch, Example, TrainClips, ViewClips, collate
@@ -20,7 +21,6 @@ from vidnas.data.formats import VideoList
 from vidnas.data.processes import stand_alone, starting_processes
 from vidnas.data.reader import Reader
 from vidnas.data.sampler import Item
-from vidnas.errors import VidnasError
 
 # Settings of `DataConfig` that are options of their own, not of a group.
 NAMED_ALONE = frozenset({"path", "test_path", "group_regex", "follow_links"})

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import VidnasError
 from vidnas.data.augment import JITTER, Flip, TrainTransform, Views, ViewTransform, flip_map
 from vidnas.data.clips import clip_times, item_rng, test_times
 from vidnas.data.decode import BrokenVideo, count_frames
 from vidnas.data.formats import VideoList
 from vidnas.data.reader import Reader
 from vidnas.data.sampler import Item
-from vidnas.errors import VidnasError
 
 # Files named in an error message; the others are counted.
 _NAMED = 5

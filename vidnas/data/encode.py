@@ -20,11 +20,11 @@ import av
 import numpy as np
 from PIL import Image
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.container import BrokenVideo
 from vidnas.data.decode import Converter, notices, probe
 from vidnas.data.reader import limit
 from vidnas.data.stream import Video
-from vidnas.errors import VidnasError
 
 # What an encoder reports when the fault is the disk's.
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.video_list import printable
-from vidnas.errors import VidnasError
 
 # What counts as a video in a class folder.
 SUFFIXES = frozenset(

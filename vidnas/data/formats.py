@@ -7,6 +7,7 @@ asked for.
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.class_folders import read_class_folders
 from vidnas.data.classes import KnownClasses, classify, is_name, read_classes
 from vidnas.data.entries import FILE, FOLDER, NOTHING, SUFFIXES, check_names, kind_of, leads_out
@@ -15,7 +16,6 @@ from vidnas.data.manifest import check_finished, stale_notice
 from vidnas.data.parts import find_parts
 from vidnas.data.rows import format_rows, read_rows, write_text
 from vidnas.data.video_list import Sample, VideoList
-from vidnas.errors import VidnasError
 
 __all__ = [
     "SUFFIXES",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.video_list import Sample, VideoList
-from vidnas.errors import VidnasError
 
 # What data sets write into file names, the more telling first. The first match group is the video's group.
 _CANDIDATES = (

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.rows import write_text
-from vidnas.errors import VidnasError
 
 MANIFEST = "manifest.jsonl"
 VERSION = 2

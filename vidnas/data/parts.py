@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.entries import FILE, FOLDER, is_video_name, kind_of, visible
-from vidnas.errors import VidnasError
 
 _WORDS = {
     "train": "train|training|trn",

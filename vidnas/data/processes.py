@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
-from vidnas.errors import VidnasError
-from vidnas.interrupt import StopSignals
+from vidnas.base.errors import VidnasError
+from vidnas.base.interrupt import StopSignals
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

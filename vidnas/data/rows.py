@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.entries import FILE, is_video_name, kind_of
 from vidnas.data.header import COLUMNS, Columns, find_columns, plain
-from vidnas.errors import VidnasError
 
 Line = tuple[int, list[str]]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 Item = tuple[int, int]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.container import BrokenVideo
 from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.formats import Sample, VideoList, list_texts
@@ -28,7 +29,6 @@ from vidnas.data.manifest import (
 from vidnas.data.parts import find_part
 from vidnas.data.processes import cores, run_apart
 from vidnas.data.rows import write_text
-from vidnas.errors import VidnasError
 
 _LOCK, _UNFINISHED = ".lock", ".unfinished"
 _LISTS = ("train.csv", "test.csv", "classes.txt")

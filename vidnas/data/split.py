@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.video_list import Sample, VideoList
-from vidnas.errors import VidnasError
 
 # Of a list without a test list.
 TEST_FRACTION = 0.2

@@ -24,7 +24,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]

@@ -20,11 +20,11 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import VidnasError
 from vidnas.data.augment import JITTER, Views, ViewTransform
 from vidnas.deploy.fold import fold_norms
 from vidnas.deploy.formats import FORMATS, INPUT_NAME, FileFormat, Format, Runner
 from vidnas.deploy.preprocessing import describe_postprocessing, describe_preprocessing
-from vidnas.errors import VidnasError
 from vidnas.nn.backends import use_backend
 from vidnas.nn.build import VideoNetwork
 from vidnas.nn.weights import ModelInfo

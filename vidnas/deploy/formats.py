@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 Format = Literal["torch", "onnx", "openvino"]
 Runner = Callable[[Tensor], Tensor]

@@ -8,10 +8,10 @@ import torch
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import VidnasError
 from vidnas.data.augment import JITTER, Views, ViewTransform
 from vidnas.data.clips import test_times
 from vidnas.data.decode import probe, read_frames_and_damage
-from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from vidnas.arch.latency import Device
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
+from vidnas.base.errors import VidnasError
 from vidnas.deploy.stopwatch import NETWORK_CALLS, Call, in_turns, parts, undisturbed
 from vidnas.deploy.sub_layers import Runnable, make_sub_layer
-from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build
 
 # A GPU works behind the program that feeds it: only many calls between two waits have the pace of a network.

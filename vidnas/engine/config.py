@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 Optimizer = Literal["sgd", "adamw"]
 # Settings that do not change the numbers, so a resumed run may; threads are held by `RunFolder.threads_to_resume`.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from vidnas.engine.files import replace_file
+from vidnas.base.files import replace_file
 
 
 class Curves:

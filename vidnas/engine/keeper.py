@@ -9,14 +9,14 @@ from typing import Any
 import lightning
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from vidnas.base.errors import VidnasError
+from vidnas.base.interrupt import StopSignals
 from vidnas.engine.classifier import Classifier
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.curves import Curves
 from vidnas.engine.processes import copy_from_first, told_once
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import State, save_state
-from vidnas.errors import VidnasError
-from vidnas.interrupt import StopSignals
 from vidnas.nn.build import VideoNetwork
 
 # Lines about progress in a whole run, at most about twice this.

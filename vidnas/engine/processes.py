@@ -14,7 +14,7 @@ import torch.distributed as dist
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
-from vidnas.errors import EndedElsewhere, VidnasError
+from vidnas.base.errors import EndedElsewhere, VidnasError
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 
 @torch.no_grad()

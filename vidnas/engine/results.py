@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.arch.cost import format_macs
-from vidnas.engine.files import replace_file, write_json
+from vidnas.base.files import replace_file, write_json
 
 
 @dataclass(frozen=True)

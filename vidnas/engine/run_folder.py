@@ -9,9 +9,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vidnas.engine.files import read_json, write_json
+from vidnas.base.errors import VidnasError
+from vidnas.base.files import read_json, write_json
 from vidnas.engine.runtime import versions
-from vidnas.errors import VidnasError
 
 
 @dataclass(frozen=True)

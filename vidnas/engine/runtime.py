@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 NO_MALLOPT = "VIDNAS_NO_MALLOPT"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

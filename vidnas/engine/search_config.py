@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from vidnas.base.errors import VidnasError
 from vidnas.engine.config import Optimizer, decay_by_rule, lr_by_rule
-from vidnas.errors import VidnasError
 from vidnas.search.alpha import AlphaSettings, alpha_lr_by_rule
 from vidnas.search.objective import CostMode, CostPressure
 from vidnas.search.parsec import TemperatureMode

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vidnas.base.errors import VidnasError
 from vidnas.engine.state import State, save_state
-from vidnas.errors import VidnasError
 from vidnas.search.archive import Archive, Entry, cut
 
 

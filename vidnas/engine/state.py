@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from vidnas.engine.files import replace_file
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
+from vidnas.base.files import replace_file
 
 State = dict[str, Any]
 

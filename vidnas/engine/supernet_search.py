@@ -13,6 +13,8 @@ import torch
 from lightning.fabric import Fabric
 from tqdm import tqdm
 
+from vidnas.base.errors import VidnasError
+from vidnas.base.interrupt import Interrupted, StopSignals
 from vidnas.data.dataset import UNREADABLE, Batch
 from vidnas.engine.inactive import step_where_used
 from vidnas.engine.optim import learning_rate, make_optimizer
@@ -40,8 +42,6 @@ from vidnas.engine.supernet_steps import (
     uniform_backward,
 )
 from vidnas.engine.warm_start import warm_start
-from vidnas.errors import VidnasError
-from vidnas.interrupt import Interrupted, StopSignals
 from vidnas.search.alpha import AlphaSearch, AlphaStep
 from vidnas.search.archive import Entry, entries
 from vidnas.search.budget import Budget

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import VidnasError
 from vidnas.data.augment import Views
 from vidnas.data.clips import describe_views
 from vidnas.data.datamodule import DataConfig
@@ -23,7 +24,6 @@ from vidnas.engine.results import TestResult
 from vidnas.engine.runtime import choose_device
 from vidnas.engine.scoring import ViewScores, score_views
 from vidnas.engine.trainer import make_fabric
-from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork
 
 

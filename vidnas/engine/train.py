@@ -14,6 +14,8 @@ from torch import Tensor
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
+from vidnas.base.errors import VidnasError
+from vidnas.base.interrupt import Interrupted
 from vidnas.data.clips import describe_coverage
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
@@ -31,8 +33,6 @@ from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import State, check_identity, load_state, previous_path
 from vidnas.engine.trainer import make_trainer, quiet_lightning
 from vidnas.engine.validation import Validation
-from vidnas.errors import VidnasError
-from vidnas.interrupt import Interrupted
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.depthwise import describe_backend
 from vidnas.nn.weights import load_model, save_model

@@ -10,8 +10,8 @@ import lightning
 import torch
 from lightning.fabric import Fabric
 
+from vidnas.base.errors import VidnasError
 from vidnas.engine.processes import launched
-from vidnas.errors import VidnasError
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vidnas.arch.registry import resolve
 from vidnas.arch.spec import ArchSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.weights import build_with_weights
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidnas.arch.spec import HeadSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 
 class ClassificationHead(nn.Module):

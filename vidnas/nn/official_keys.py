@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 _OUR_BLOCK = re.compile(r"streams\.0\.groups\.(\d+)\.block(\d+)\.(.+)")
 _LINEAR_HERE = ("se.reduce", "se.expand", "head.fc1")

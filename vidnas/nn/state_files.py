@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 _WEIGHT_ENTRIES = ("model_state", "state_dict", "model")
 

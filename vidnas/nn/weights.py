@@ -13,10 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vidnas.arch.document import Frozen
-from vidnas.arch.mistakes import explain
 from vidnas.arch.spec import ArchSpec, ClipSpec
-from vidnas.errors import VidnasError
+from vidnas.base.document import Frozen
+from vidnas.base.errors import VidnasError
+from vidnas.base.mistakes import explain
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.official_keys import OurState, projection_norm_of, to_ours
 from vidnas.nn.state_files import one_line, read_state_file

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from vidnas.arch.cost import format_amount
+from vidnas.base.files import write_json
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.candidates import found_otherwise
-from vidnas.engine.files import write_json
 from vidnas.engine.fixed_batches import FixedBatches
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.search_config import SearchConfig

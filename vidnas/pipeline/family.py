@@ -7,8 +7,8 @@ from typing import Any
 
 from vidnas.arch.cost import format_amount, network_cost
 from vidnas.arch.spec import ArchSpec
+from vidnas.base.files import read_json, replace_file, write_json
 from vidnas.engine.candidates import found_otherwise, probable_candidates
-from vidnas.engine.files import read_json, replace_file, write_json
 from vidnas.engine.fixed_batches import FixedBatches
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import check_fingerprint

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidnas.arch.spec import ArchSpec
+from vidnas.base.files import read_json
 from vidnas.data.augment import Views
 from vidnas.engine.config import TrainConfig
-from vidnas.engine.files import read_json
 from vidnas.engine.recalibrate import recalibrate_norms
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.test import test

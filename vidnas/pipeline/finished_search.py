@@ -7,15 +7,15 @@ from typing import Any
 
 from vidnas.arch.latency import LatencyTable
 from vidnas.arch.spec import ArchSpec
+from vidnas.base.errors import VidnasError
+from vidnas.base.files import read_json
 from vidnas.data.datamodule import DataConfig
-from vidnas.engine.files import read_json
 from vidnas.engine.fixed_batches import FixedBatches
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.search_folder import SearchFolder
 from vidnas.engine.state import check_fingerprint
 from vidnas.engine.supernet_search import SupernetSearch
-from vidnas.errors import VidnasError
 from vidnas.pipeline.job import Job, check_lists, list_hashes, load_job
 from vidnas.pipeline.lists import Lists, load_lists, search_parts
 from vidnas.pipeline.plan import SearchPlan, analytic, reachable

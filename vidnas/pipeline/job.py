@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vidnas.base.errors import VidnasError
+from vidnas.base.files import read_json, write_json
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.config import TrainConfig
-from vidnas.engine.files import read_json, write_json
-from vidnas.errors import VidnasError
 from vidnas.pipeline.lists import Lists
 
 _PATHS = ("path", "test_path", "cache_dir")

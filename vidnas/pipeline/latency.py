@@ -11,13 +11,13 @@ import torch
 from vidnas.arch.cost import network_cost
 from vidnas.arch.latency import Device, LatencyTable
 from vidnas.arch.spec import ArchSpec
+from vidnas.base.errors import VidnasError
+from vidnas.base.files import replace_file
 from vidnas.deploy.measure import measure_table
 from vidnas.deploy.openvino_stopwatch import OpenVinoStopwatch
 from vidnas.deploy.stopwatch import Stopwatch
 from vidnas.deploy.torch_stopwatch import TorchStopwatch
-from vidnas.engine.files import replace_file
 from vidnas.engine.runtime import cpu_name, tune_allocator
-from vidnas.errors import VidnasError
 from vidnas.nn import native
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs, spread_choices

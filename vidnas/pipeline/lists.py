@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.decode import BrokenVideo, VideoInfo, probe
 from vidnas.data.formats import KnownClasses, VideoList, load_dataset, load_list
 from vidnas.data.groups import group_notice
 from vidnas.data.split import check_disjoint, check_enough, hold_out, split
-from vidnas.errors import VidnasError
 
 # The training list of a search: what trains the weights, what moves alpha, what judges the candidates.
 SEARCH_PARTS: Mapping[str, float] = {"weights": 0.6, "alpha": 0.25, "holdout": 0.15}

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.formats import VideoList
-from vidnas.errors import VidnasError
 
 # With a list of its training videos a data set is read from lists, whatever else its folder holds.
 _LIST = re.compile(r".*tr(ai)?n.*\.csv", re.IGNORECASE)

@@ -9,8 +9,8 @@ from statistics import mean
 import numpy as np
 
 from vidnas.arch.cost import format_amount
+from vidnas.base.files import write_json
 from vidnas.engine.candidates import found_otherwise
-from vidnas.engine.files import write_json
 from vidnas.engine.fixed_batches import FixedBatches
 from vidnas.pipeline.baselines import evolution_settings
 from vidnas.pipeline.finished_search import FinishedSearch, Notify

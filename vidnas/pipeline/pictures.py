@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vidnas.arch.picture import Picture, to_png, to_svg
-from vidnas.engine.files import replace_file
+from vidnas.base.files import replace_file
 
 
 def write_picture(stem: Path, picture: Picture) -> None:

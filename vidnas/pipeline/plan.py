@@ -8,9 +8,9 @@ from typing import Literal, Protocol, get_args
 from vidnas.arch.cost import format_amount
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.zoo.x3d import x3d_at_cost
+from vidnas.base.errors import VidnasError
 from vidnas.data.clips import describe_coverage
 from vidnas.data.formats import VideoList
-from vidnas.errors import VidnasError
 from vidnas.pipeline.lists import Holding, holding, search_parts
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable, Metric

@@ -7,12 +7,12 @@ from itertools import islice
 import numpy as np
 
 from vidnas.arch.cost import format_macs, network_cost
+from vidnas.base.errors import VidnasError
 from vidnas.data.augment import Views
 from vidnas.data.formats import VideoList
 from vidnas.engine.candidates import Judged, found_otherwise
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.run_folder import RunFolder
-from vidnas.errors import VidnasError
 from vidnas.pipeline.finished_search import FinishedSearch, Notify
 from vidnas.pipeline.search import judge_on_holdout
 from vidnas.pipeline.stand_alone import train_and_test

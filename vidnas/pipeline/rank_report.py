@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vidnas.engine.files import write_json
+from vidnas.base.files import write_json
 from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.pictures import write_picture
 from vidnas.pipeline.rank import Ranked, RankSettings, describe_network

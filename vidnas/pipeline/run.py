@@ -7,10 +7,10 @@ from pathlib import Path
 
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.arch.spec import ArchSpec
+from vidnas.base.files import write_json
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.config import TrainConfig
-from vidnas.engine.files import write_json
 from vidnas.engine.processes import first_alone, is_first_process, say
 from vidnas.engine.results import TestResult
 from vidnas.engine.search_config import SearchConfig

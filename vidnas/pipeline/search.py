@@ -10,12 +10,13 @@ from torch import Tensor
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
+from vidnas.base.errors import VidnasError
+from vidnas.base.files import read_json, replace_file, write_json
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_reader, view_clips
 from vidnas.data.dataset import Batch, TrainClips, ViewClips
 from vidnas.data.sampler import SequentialBatches, StepBatches
 from vidnas.engine.candidates import Judged, judge, probable_candidates
-from vidnas.engine.files import read_json, replace_file, write_json
 from vidnas.engine.processes import (
     first_alone,
     is_first_process,
@@ -32,7 +33,6 @@ from vidnas.engine.search_folder import SearchFolder
 from vidnas.engine.state import check_fingerprint, load_state
 from vidnas.engine.supernet_search import Batches, SupernetSearch, run_search
 from vidnas.engine.trainer import make_fabric
-from vidnas.errors import VidnasError
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 from vidnas.search.budget import Budget

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vidnas.base.files import read_json, write_json
 from vidnas.engine.config import TrainConfig
-from vidnas.engine.files import read_json, write_json
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.search_estimate import SearchEstimate, fit_epochs
 from vidnas.pipeline.plan import SearchPlan

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from vidnas.arch.spec import ArchSpec
+from vidnas.base.errors import VidnasError
+from vidnas.base.files import read_json
+from vidnas.base.interrupt import Interrupted
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.engine.config import TrainConfig, fixed_settings
-from vidnas.engine.files import read_json
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.test import test
 from vidnas.engine.train import train
-from vidnas.errors import VidnasError
-from vidnas.interrupt import Interrupted
 from vidnas.nn.build import VideoNetwork
 
 

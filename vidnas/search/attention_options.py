@@ -6,9 +6,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from vidnas.arch.cost import glore_layers
-from vidnas.arch.mistakes import FieldError, first_mistake
 from vidnas.arch.plan import GloRePlan
 from vidnas.arch.spec import GloReSpec
+from vidnas.base.mistakes import FieldError, first_mistake
 
 Attention = Literal["none", "glore"] | GloReSpec
 MAX_NODES = 216

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from vidnas.arch.mistakes import FieldError
+from vidnas.base.mistakes import FieldError
 from vidnas.search.windows import exact
 
 _RANGE = ("from", "to", "step")

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.distribution import Distribution

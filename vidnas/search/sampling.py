@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.arch.cost import format_macs
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
 from vidnas.search.space import Choice
 from vidnas.search.stream_space import GroupChoice

@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from vidnas.arch.document import Document
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, StreamSpec
-from vidnas.errors import VidnasError
+from vidnas.base.document import Document
+from vidnas.base.errors import VidnasError
 from vidnas.search.attention_options import attention_weights
 from vidnas.search.stream_space import KINDS, GroupChoice, Kind, StreamSpace
 

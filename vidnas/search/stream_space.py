@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vidnas.arch.document import Frozen
-from vidnas.arch.mistakes import FieldError
 from vidnas.arch.spec import GloReSpec, GroupSpec, Kernel, Positive, SqueezeExciteSpec, StemSpec
+from vidnas.base.document import Frozen
+from vidnas.base.mistakes import FieldError
 from vidnas.search.attention_options import Attention, as_attention, attention_unit, check_attention, envelope
 from vidnas.search.choice_lists import as_list, as_numbers, check_distinct
 from vidnas.search.connections import hidden_mistake, shortcut_mistake

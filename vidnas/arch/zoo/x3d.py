@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.arch.rounding import round_depth, round_width
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel, StemSpec, StreamSpec
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 BASE_WIDTHS = (12, 24, 48, 96)
 BASE_DEPTHS = (1, 2, 5, 3)

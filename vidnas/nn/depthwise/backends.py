@@ -7,7 +7,7 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.nn.depthwise import cpu, stock, taps, triton_backend
 
 Backend = Literal["auto", "cpu", "torch", "triton", "stock"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.arch.spec import ClipSpec, Kernel
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
 from vidnas.search.space import Space
 from vidnas.search.spaces.autox3d import EXPANSIONS, KERNELS

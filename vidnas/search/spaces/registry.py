@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-from vidnas.arch.document import FILE_SUFFIXES
 from vidnas.arch.spec import ClipSpec
-from vidnas.errors import VidnasError
+from vidnas.base.document import FILE_SUFFIXES
+from vidnas.base.errors import VidnasError
 from vidnas.search.space import Space
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import tiny_space

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 
 def replace_file(path: Path, data: bytes | memoryview, keep_as: Path | None = None) -> None:

@@ -12,7 +12,7 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 _CAUGHT = (signal.SIGINT, signal.SIGTERM)
 # Until an exception that was swallowed is raised again: long enough for whoever swallowed it to be left behind.

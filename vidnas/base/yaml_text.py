@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
 
 FieldPath = Sequence[str | int]
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vidnas.arch.mistakes import first_mistake
-from vidnas.arch.yaml_text import lines_of, parse_json, parse_yaml, to_yaml
-from vidnas.errors import VidnasError
+from vidnas.base.errors import VidnasError
+from vidnas.base.mistakes import first_mistake
+from vidnas.base.yaml_text import lines_of, parse_json, parse_yaml, to_yaml
 
 FILE_SUFFIXES = (".json", ".yaml", ".yml")
 

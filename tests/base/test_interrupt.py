@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from vidnas.interrupt import CommandSignals, Stopped, StopSignals
+from vidnas.base.interrupt import CommandSignals, Stopped, StopSignals
 
 
 def handlers() -> tuple[object, object]:
@@ -112,7 +112,7 @@ def test_another_thread_leaves_signals_alone() -> None:
 def test_a_second_ctrl_c_ends_what_does_not_end() -> None:
     program = """
 import signal
-from vidnas.interrupt import CommandSignals
+from vidnas.base.interrupt import CommandSignals
 with CommandSignals():
     try:
         signal.raise_signal(signal.SIGINT)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from vidnas.arch.yaml_text import FieldPath
+from vidnas.base.yaml_text import FieldPath
 
 # Rules about a value as a whole: there a list is what was asked for.
 _LISTS_EXPECTED = ("value_error", "too_short", "too_long", "tuple_type", "missing")
