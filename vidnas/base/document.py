@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -33,9 +35,10 @@ class Document(Frozen):
 
     @property
     def content_hash(self) -> str:
-        """12 hex digits over everything but the name."""
-        canonical = json.dumps(self.model_dump(mode="json", exclude={"name"}), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        """12 hex digits over everything but the name and fields at their defaults, so that a new field with a default
+        changes no hash."""
+        content = {name: value for name, value in _content(self).items() if name != "name"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
         """Indented JSON; `from_json` gives an equal one back."""
@@ -80,3 +83,27 @@ class Document(Frozen):
             reason = getattr(error, "strerror", None) or "not a text file"
             raise VidnasError(f"{path}: cannot read the {cls.what} ({reason})") from error
         return cls.from_json(text, str(path)) if Path(path).suffix == ".json" else cls.from_yaml(text, str(path))
+
+
+def _content(value: Any) -> Any:
+    """A tree of specs as builtins, without fields at their defaults.
+
+    `kind` stays, as it tells one spec from another with the same fields.
+    """
+    if isinstance(value, BaseModel):
+        given = ((name, getattr(value, name), default) for name, default in _defaults(type(value)))
+        return {name: _content(own) for name, own, default in given if own != default}
+    if isinstance(value, tuple):
+        return [_content(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _content(item) for key, item in value.items()}
+    return value
+
+
+@cache
+def _defaults(spec: type[BaseModel]) -> tuple[tuple[str, Any], ...]:
+    """Names of all fields, with what they may be left out at; an object that nothing equals for the others."""
+    return tuple(
+        (name, object() if name == "kind" or field.is_required() else field.get_default())
+        for name, field in spec.model_fields.items()
+    )
