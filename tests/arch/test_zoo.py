@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vidnas.arch.cost import network_cost
-from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
+from vidnas.arch.plan import BlockPlan, GloRePlan, network_units
 from vidnas.arch.registry import get_spec, list_models, resolve
 from vidnas.arch.rounding import round_depth, round_width
 from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
@@ -207,7 +207,7 @@ def test_attention_placed_by_hand_in_x3d_s(units: dict[int, int], giga_macs: str
 
 def test_widths_and_depths_of_x3d() -> None:
     def shape(name: str) -> list[tuple[int, int, int]]:
-        units = [unit for unit in stream_units(get_spec(name).streams[0]) if isinstance(unit, BlockPlan)]
+        units = [unit for unit in network_units(get_spec(name)) if isinstance(unit, BlockPlan)]
         stages = sorted({unit.group for unit in units})
         last = {unit.group: unit for unit in units}
         return [(sum(u.group == g for u in units), last[g].out_channels, last[g].hidden) for g in stages]
@@ -221,7 +221,7 @@ def test_widths_and_depths_of_x3d() -> None:
 
 def test_blocks_of_autox3d() -> None:
     """The supplement's Table 2: SE runs on through a stage's groups; a unit of attention ends the fourth group."""
-    units = list(stream_units(get_spec("autox3d_s").streams[0]))
+    units = list(network_units(get_spec("autox3d_s")))
     blocks = [unit for unit in units if isinstance(unit, BlockPlan)]
     stage = 0
     for index, block in enumerate(blocks):
@@ -234,9 +234,11 @@ def test_blocks_of_autox3d() -> None:
         (72, 88),
         (144, 192),
     ]
-    assert [unit for unit in units if isinstance(unit, GloRePlan)] == [GloRePlan("groups.3.glore3", 3, 48, 72, 144)]
-    large = stream_units(get_spec("autox3d_l").streams[0])
-    assert [unit.name for unit in large if isinstance(unit, GloRePlan)] == ["groups.3.glore3", "groups.3.glore6"]
+    (glore,) = (unit for unit in units if isinstance(unit, GloRePlan))
+    assert (glore.path, glore.group) == ("streams.0.groups.3.glore3", 3)
+    assert (glore.in_channels, glore.nodes, glore.states) == (48, 72, 144)
+    large = [unit.path for unit in network_units(get_spec("autox3d_l")) if isinstance(unit, GloRePlan)]
+    assert large == ["streams.0.groups.3.glore3", "streams.0.groups.3.glore6"]
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from random_specs import random_spec
 from torch import Tensor, nn
 
 import vidnas
-from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
+from vidnas.arch.plan import BlockPlan, GloRePlan, attention_plan, network_units
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
 from vidnas.base.errors import VidnasError
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import MBConv3D, SqueezeExcite, conv3d
-from vidnas.nn.build import VideoNetwork, build
+from vidnas.nn.build import VideoNetwork, build, make_unit
 from vidnas.nn.create import create_model
 
 SMALL = ClipSpec(frames=4, size=64)
@@ -295,9 +295,8 @@ def reference_glore(x: Tensor, unit: GloRe) -> Tensor:
 
 
 def units_of(seed: int) -> list[tuple[nn.Module, BlockPlan | GloRePlan]]:
-    stream = random_spec(seed).streams[0]
-    plans = list(stream_units(stream))
-    modules: list[nn.Module] = [MBConv3D(plan) if isinstance(plan, BlockPlan) else GloRe(plan) for plan in plans]
+    plans = [unit for unit in network_units(random_spec(seed)) if isinstance(unit, BlockPlan | GloRePlan)]
+    modules = map(make_unit, plans)
     return [(randomised(module, seed).double().eval(), plan) for module, plan in zip(modules, plans, strict=True)]
 
 
@@ -305,8 +304,7 @@ def units_of(seed: int) -> list[tuple[nn.Module, BlockPlan | GloRePlan]]:
 def test_blocks_equal_their_references(seed: int) -> None:
     for module, plan in units_of(seed):
         generator = torch.Generator().manual_seed(seed)
-        channels = plan.in_channels if isinstance(plan, BlockPlan) else plan.channels
-        x = torch.randn((2, channels, 1 + seed % 4, 5, 5), dtype=torch.float64, generator=generator)
+        x = torch.randn((2, plan.in_channels, 1 + seed % 4, 5, 5), dtype=torch.float64, generator=generator)
         if isinstance(plan, BlockPlan):
             assert isinstance(module, MBConv3D)
             expected = reference_block(x, module, plan)
@@ -319,7 +317,7 @@ def test_blocks_equal_their_references(seed: int) -> None:
 
 def test_glore_does_not_depend_on_how_many_positions_there_are() -> None:
     """A clip twice over gives the same answer twice: node features are means."""
-    unit = randomised(GloRe(GloRePlan("glore", 0, 8, 5, 10))).double().eval()
+    unit = randomised(make_unit(attention_plan(GloReSpec(nodes=5, states=10), 8))).double().eval()
     x = torch.randn(1, 8, 2, 3, 3, dtype=torch.float64)
     once, twice = unit(x), unit(torch.cat([x, x], 2))
     torch.testing.assert_close(twice, torch.cat([once, once], 2))

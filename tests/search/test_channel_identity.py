@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidnas.arch.plan import GloRePlan, stream_units
+from vidnas.arch.plan import BlockPlan, GloRePlan, network_units
 from vidnas.search.space import Choice, Space
 from vidnas.search.spaces.auto import auto_space
 from vidnas.search.spaces.autox3d import autox3d_space
@@ -77,11 +77,12 @@ def test_equal_index_is_equal_channels_and_identity_adds_up_the_same(name: str, 
             widths = [group.channels for group in space.group_choices(choice)[0]]
             # All channels of the stem enter.
             flowing = tuple(range(space.streams[0].stem.channels))
-            for plan in stream_units(space.decode(choice).streams[0]):
-                unit = f"streams.0.{plan.name}"
+            for plan in network_units(space.decode(choice)):
+                unit = plan.path
                 if isinstance(plan, GloRePlan):
                     assert columns(state[f"{unit}.state.weight"]) == rows(state[f"{unit}.extend.weight"]) == flowing
                     assert tuple(state[f"{unit}.norm.weight"].long().tolist()) == flowing
+                if not isinstance(plan, BlockPlan):
                     continue
                 inputs, outputs = columns(state[f"{unit}.expand.weight"]), rows(state[f"{unit}.project.weight"])
                 assert inputs == flowing, "what a block reads is what the one before it wrote"

@@ -16,7 +16,7 @@ from test_supernet import random_choice, randomise
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vidnas.arch.cost import final_size
+from vidnas.arch.plan import head_unit
 from vidnas.arch.spec import ClipSpec
 from vidnas.engine.recalibrate import recalibrate_norms
 from vidnas.nn.blocks import MBConv3D
@@ -161,7 +161,7 @@ Comparison = Callable[[Case, VideoNetwork], float]
 @pytest.mark.parametrize("compare", [after_one_batch, with_any_statistics])
 def test_inference_is_what_was_sampled_and_mistakes_are_noticed(case: Case, compare: Comparison) -> None:
     spec = case.supernet.space.decode(case.choice)
-    assert final_size(CLIP.size, spec.streams[0]) == 3
+    assert head_unit(spec).maps[0].side == 3
     assert spec.streams[0].groups[-1].kernel.t > 1
     network = extract(case.supernet, case.choice)
     assert compare(case, copy.deepcopy(network)) < TOLERANCE

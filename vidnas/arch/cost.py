@@ -6,11 +6,11 @@ parameters, `activations` the elements that those layers output.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
-from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
-from vidnas.arch.spec import ArchSpec, ClipSpec, StreamSpec
+from vidnas.arch.plan import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, Unit, head_unit, network_units
+from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.errors import VidnasError
 
 HeadPositions = Literal["one", "all"]
@@ -95,70 +95,32 @@ def network_cost(spec: ArchSpec, clip: ClipSpec | None = None, head: HeadPositio
 
 def layer_costs(spec: ArchSpec, clip: ClipSpec | None = None, head: HeadPositions = "one") -> list[LayerCost]:
     """Cost of each layer, named like the module's path in the built network."""
-    clip = clip or spec.clip
-    layers: list[LayerCost] = []
-    pooled = 0
-    for s, stream in enumerate(spec.streams):
-        layers += _stream_layers(f"streams.{s}.", stream, clip)
-        pooled += stream.conv5
-    positions = 1 if head == "one" else head_positions(spec, clip)
-    layers.append(_linear("head.fc1", pooled, spec.head.hidden, positions))
-    if spec.head.num_classes:
-        layers.append(_linear("head.fc2", spec.head.hidden, spec.head.num_classes, positions, bias=True))
-    return layers
+    *units, _ = network_units(spec, clip)
+    # At the clip of training any pool leaves one position.
+    units.append(head_unit(spec, clip if head == "all" else spec.clip))
+    return [layer for unit in units for layer in unit_layers(unit)]
 
 
-def final_size(size: int, stream: StreamSpec) -> int:
-    """Side of the last feature map for a crop of `size`."""
-    size = -(-size // 2)
-    for group in stream.groups:
-        size = -(-size // group.stride)
-    return size
+def unit_layers(unit: Unit) -> Iterator[LayerCost]:
+    """Cost of each layer of a unit."""
+    return _LAYERS[type(unit)](unit)
 
 
 def head_positions(spec: ArchSpec, clip: ClipSpec) -> int:
     """How many positions the pool leaves for fc1 and fc2 at this clip."""
-    if spec.head.pool == "global":
-        return 1
-    stream = spec.streams[0]
-    spatial = final_size(clip.size, stream) - final_size(spec.clip.size, stream) + 1
-    temporal = clip.frames - spec.clip.frames + 1
-    return max(temporal, 1) * max(spatial, 1) ** 2
+    return head_unit(spec, clip).positions
 
 
-def _stream_layers(prefix: str, stream: StreamSpec, clip: ClipSpec) -> Iterator[LayerCost]:
-    frames = clip.frames
-    size = -(-clip.size // 2)
-    stem, kernel = stream.stem, stream.stem.kernel
-    yield _conv(
-        prefix + "stem.spatial",
-        stem.in_channels * stem.channels * kernel.s**2,
-        stem.channels,
-        frames * size**2,
-    )
-    yield _conv(
-        prefix + "stem.temporal",
-        stem.channels * kernel.t,
-        stem.channels,
-        frames * size**2,
-        norm=stem.channels,
-    )
-    channels = stem.channels
-    for unit in stream_units(stream):
-        if isinstance(unit, BlockPlan):
-            out_size = -(-size // unit.stride)
-            yield from block_layers(prefix, unit, frames * size**2, frames * out_size**2)
-            size, channels = out_size, unit.out_channels
-        else:
-            yield from glore_layers(prefix, unit, frames * size**2)
-    yield _conv(prefix + "conv5", channels * stream.conv5, stream.conv5, frames * size**2, norm=stream.conv5)
+def _stem(stem: StemPlan) -> Iterator[LayerCost]:
+    channels, kernel = stem.out_channels, stem.kernel
+    yield _conv(f"{stem.path}.spatial", stem.in_channels * channels * kernel.s**2, channels, stem.out_positions)
+    yield _conv(f"{stem.path}.temporal", channels * kernel.t, channels, stem.out_positions, norm=channels)
 
 
-def block_layers(prefix: str, block: BlockPlan, before: int, after: int) -> Iterator[LayerCost]:
-    """`before` and `after` are the positions T * H * W on both sides of the block's stride."""
-    name = prefix + block.name
+def _block(block: BlockPlan) -> Iterator[LayerCost]:
+    name, after = block.path, block.out_positions
     hidden, kernel = block.hidden, block.kernel
-    yield _conv(f"{name}.expand", block.in_channels * hidden, hidden, before, norm=hidden)
+    yield _conv(f"{name}.expand", block.in_channels * hidden, hidden, block.positions, norm=hidden)
     middle = hidden * kernel.t * kernel.s**2 * (1 if block.depthwise else hidden)
     yield _conv(f"{name}.middle", middle, hidden, after, norm=hidden)
     if block.se_channels:
@@ -172,9 +134,9 @@ def block_layers(prefix: str, block: BlockPlan, before: int, after: int) -> Iter
         yield _conv(f"{name}.shortcut", weights, block.out_channels, after, norm=norm)
 
 
-def glore_layers(prefix: str, unit: GloRePlan, positions: int) -> Iterator[LayerCost]:
-    name = prefix + unit.name
-    c, n, s = unit.channels, unit.nodes, unit.states
+def _glore(unit: GloRePlan) -> Iterator[LayerCost]:
+    name, positions = unit.path, unit.positions
+    c, n, s = unit.in_channels, unit.nodes, unit.states
     yield _conv(f"{name}.state", c * s, s, positions, bias=s)
     yield _conv(f"{name}.projection", c * n, n, positions, bias=n)
     yield LayerCost(f"{name}.gather", positions * s * n, 0, 0, s * n)
@@ -182,6 +144,27 @@ def glore_layers(prefix: str, unit: GloRePlan, positions: int) -> Iterator[Layer
     yield _conv(f"{name}.over_states", s * s, s, n)
     yield LayerCost(f"{name}.scatter", positions * s * n, 0, 0, positions * s)
     yield _conv(f"{name}.extend", s * c, c, positions, norm=c)
+
+
+def _conv5(unit: Conv5Plan) -> Iterator[LayerCost]:
+    channels = unit.out_channels
+    yield _conv(unit.path, unit.in_channels * channels, channels, unit.out_positions, norm=channels)
+
+
+def _head(unit: HeadPlan) -> Iterator[LayerCost]:
+    hidden, classes, positions = unit.spec.hidden, unit.spec.num_classes, unit.positions
+    yield _linear(f"{unit.path}.fc1", unit.in_channels, hidden, positions)
+    if classes:
+        yield _linear(f"{unit.path}.fc2", hidden, classes, positions, bias=True)
+
+
+_LAYERS: Mapping[type[Unit], Callable[[Any], Iterator[LayerCost]]] = {
+    StemPlan: _stem,
+    BlockPlan: _block,
+    GloRePlan: _glore,
+    Conv5Plan: _conv5,
+    HeadPlan: _head,
+}
 
 
 def _conv(name: str, weights: int, out_channels: int, positions: int, *, norm: int = 0, bias: int = 0) -> LayerCost:

@@ -6,13 +6,14 @@ attention unit. A bracket under each group tells depth, expansion and kernel; lo
 
 import colorsys
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import Any
 
-from vidnas.arch.cost import format_macs, layer_costs, network_cost
+from vidnas.arch.cost import format_macs, network_cost, unit_layers
 from vidnas.arch.picture import Item, Label, Path2D, Picture, Rect, text_width
-from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
+from vidnas.arch.plan import BlockPlan, GloRePlan, StreamUnit, stream_units
 from vidnas.arch.spec import ArchSpec, ClipSpec, Kernel, StreamSpec
 
 INK, MUTED, FAINT = "#1f2430", "#5f6877", "#c3c9d4"
@@ -34,12 +35,12 @@ DARKER = {1: 1.2, 3: 1.0, 5: 0.62, 7: 0.42}  # by the spatial side
 
 @dataclass(frozen=True)
 class Run:
-    """Equal blocks in a row, each with its multiply-adds, then perhaps an attention unit."""
+    """Equal blocks in a row, each with its multiply-adds, then perhaps another unit."""
 
     blocks: tuple[BlockPlan, ...]
     macs: tuple[int, ...]
     expansion: float
-    attention: GloRePlan | None
+    behind: StreamUnit | None
 
 
 @dataclass(frozen=True)
@@ -117,41 +118,40 @@ def _describe_clip(clip: ClipSpec) -> str:
 
 
 def _stages(spec: ArchSpec, index: int) -> list[Stage]:
-    stream, prefix = spec.streams[index], f"streams.{index}."
-    macs: dict[str, int] = {}
-    for layer in layer_costs(spec):
-        unit = ".".join(layer.name.removeprefix(prefix).split(".")[:3])
-        macs[unit] = macs.get(unit, 0) + layer.macs
-    units_of_groups = [list(units) for _, units in groupby(stream_units(stream), key=lambda unit: unit.group)]
+    groups = spec.streams[index].groups
+    inner = (unit for unit in stream_units(spec.streams[index], index, spec.clip) if unit.group is not None)
     stages: list[Stage] = []
-    size = -(-spec.clip.size // 2)
-    for group, units in zip(stream.groups, units_of_groups, strict=True):
-        runs = tuple(_runs(units, macs, group.expansion))
-        cost = sum(macs[unit.name] for unit in units)
+    for group, (_, of_group) in zip(groups, groupby(inner, key=lambda unit: unit.group), strict=True):
+        units = list(of_group)
+        runs = tuple(_runs(units, group.expansion))
+        cost = sum(map(_macs, units))
         if group.stride == 2 or not stages:
-            size = -(-size // group.stride)
-            stages.append(Stage(size, cost, (runs,)))
+            stages.append(Stage(units[-1].out_side, cost, (runs,)))
         else:
-            stages[-1] = Stage(size, stages[-1].macs + cost, (*stages[-1].groups, runs))
+            stages[-1] = replace(stages[-1], macs=stages[-1].macs + cost, groups=(*stages[-1].groups, runs))
     return stages
 
 
-def _runs(units: Sequence[BlockPlan | GloRePlan], macs: dict[str, int], expansion: float) -> Iterator[Run]:
-    """Split a group where attention stands or the shape changes; squeeze-excitation parts no run."""
+def _macs(unit: StreamUnit) -> int:
+    return sum(layer.macs for layer in unit_layers(unit))
+
+
+def _runs(units: Sequence[StreamUnit], expansion: float) -> Iterator[Run]:
+    """Split a group behind any other unit and where the shape changes; squeeze-excitation parts no run."""
     run: list[BlockPlan] = []
 
-    def close(attention: GloRePlan | None = None) -> Run:
-        closed = Run(tuple(run), tuple(macs[block.name] for block in run), expansion, attention)
+    def close(behind: StreamUnit | None = None) -> Run:
+        closed = Run(tuple(run), tuple(map(_macs, run)), expansion, behind)
         run.clear()
         return closed
 
     for unit in units:
-        if isinstance(unit, GloRePlan):
+        if not isinstance(unit, BlockPlan):
             yield close(unit)
-        else:
-            if run and (run[-1].in_channels, run[-1].stride) != (unit.in_channels, unit.stride):
-                yield close()
-            run.append(unit)
+            continue
+        if run and (run[-1].in_channels, run[-1].stride) != (unit.in_channels, unit.stride):
+            yield close()
+        run.append(unit)
     if run:
         yield close()
 
@@ -192,9 +192,8 @@ def _draw_run(row: _Row, run: Run, fold: float, top: float) -> None:
         if block.stride == 2:
             row.items.append(Label(row.x + width / 2, top - 6, "↓2", 11, INK, "middle", bold=True))
         row.x += width + FOLDED_STEP * (times - 1) + 4
-    if run.attention:
-        unit = run.attention
-        hint = f"{unit.name}: GloRe, {unit.nodes} nodes with {unit.states} states"
+    if run.behind:
+        hint = f"{_name(run.behind)}: {_HINTS[type(run.behind)](run.behind)}"
         row.items.append(_star(row.x + 9, top + BLOCK_HEIGHT / 2, 10, hint))
         row.x += 22
 
@@ -214,9 +213,20 @@ def _hint(block: BlockPlan, macs: int, times: int) -> str:
     squeeze = f", squeeze-excitation {block.se_channels}" if block.se_channels else ""
     folded = f" and {times - 1} more like it" if times > 1 else ""
     return (
-        f"{block.name}{folded}: {block.in_channels} → {block.hidden} → {block.out_channels} channels, kernel "
+        f"{_name(block)}{folded}: {block.in_channels} → {block.hidden} → {block.out_channels} channels, kernel "
         f"{kernel_text(block.kernel)}, stride {block.stride}{squeeze}, {format_macs(macs)}"
     )
+
+
+def _name(unit: StreamUnit) -> str:
+    """Its path in its stream."""
+    return unit.path.removeprefix(f"streams.{unit.stream}.")
+
+
+# What is said of the units that are drawn as a star.
+_HINTS: Mapping[type[StreamUnit], Callable[[Any], str]] = {
+    GloRePlan: lambda unit: f"GloRe, {unit.nodes} nodes with {unit.states} states",
+}
 
 
 def _bracket(left: float, right: float, y: float, texts: Sequence[str]) -> Iterator[Item]:

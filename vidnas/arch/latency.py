@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from vidnas.arch.plan import BlockPlan, GloRePlan
+from vidnas.arch.plan import BlockPlan, Unit
 from vidnas.arch.spec import ArchSpec, ClipSpec, Positive
 from vidnas.arch.sub_layers import Kind, Layer, SubLayer, network_sub_layers, number_of_blocks, unit_sub_layers
 from vidnas.base.document import Document, Frozen
@@ -169,9 +169,9 @@ class LatencyTable(Document):
             known = self._known[sub_layer] = self._by_layer[sub_layer.layer].ms(sub_layer.channels)
         return self.scale * known
 
-    def unit_ms(self, unit: BlockPlan | GloRePlan, side: int) -> float:
-        """Milliseconds of a block (with its overhead) or attention unit that a map of this side enters."""
-        total = sum(self.ms(sub_layer) for sub_layer in unit_sub_layers(unit, side))
+    def unit_ms(self, unit: Unit) -> float:
+        """Milliseconds of a unit, of a block with its overhead."""
+        total = sum(map(self.ms, unit_sub_layers(unit)))
         return total + self.overhead_ms if isinstance(unit, BlockPlan) else total
 
     def network_ms(self, spec: ArchSpec) -> float:

@@ -1,84 +1,317 @@
-"""What a spec means unit by unit: the one reading that cost, modules, supernet and pictures share."""
+"""What a spec means unit by unit: the one reading that cost, modules, supernet, latency and pictures share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 from vidnas.arch.rounding import round_width
-from vidnas.arch.spec import GloReSpec, Kernel, StreamSpec
+from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec, GroupSpec, HeadSpec, Kernel, SqueezeExciteSpec, StreamSpec
 
 Shortcut = Literal["identity", "projection", "projection_norm"]
 
 
-@dataclass(frozen=True, slots=True)
-class BlockPlan:
-    """One MBConv block. `se_channels` 0 means no squeeze-excitation; `stride` is spatial."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """A part of a network that is built, counted, timed, sliced and drawn as one.
 
-    name: str
-    group: int
+    Attributes:
+        path: of its module in the network: `streams.0.groups.3.block2`.
+        in_channels: that it reads.
+        out_channels: that it gives.
+    """
+
+    path: str
     in_channels: int
-    hidden: int
     out_channels: int
+
+    @property
+    def key(self) -> str:
+        """Its name in its group: `block2`."""
+        return self.path.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamUnit(Unit):
+    """A unit from map to map.
+
+    Attributes:
+        stream: whose it is.
+        group: of blocks; None for what stands before or behind them.
+        frames: T, which no unit changes.
+        side: of the square map that enters.
+        stride: spatial.
+    """
+
+    stream: int
+    group: int | None
+    frames: int
+    side: int
+    stride: int = 1
+
+    @property
+    def out_side(self) -> int:
+        """Side of the map that leaves."""
+        return _after(self.side, self.stride)
+
+    @property
+    def positions(self) -> int:
+        """T * H * W of the map that enters."""
+        return self.frames * self.side**2
+
+    @property
+    def out_positions(self) -> int:
+        """T * H * W of the map that leaves."""
+        return self.frames * self.out_side**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StemPlan(StreamUnit):
+    """The convolutions that read a clip: 1 x s x s with the stride, then t x 1 x 1."""
+
     kernel: Kernel
-    stride: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPlan(StreamUnit):
+    """One MBConv block; `se_channels` 0 means no squeeze-excitation."""
+
+    hidden: int
+    kernel: Kernel
     se_channels: int
     shortcut: Shortcut
     activation: str
     depthwise: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GloRePlan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GloRePlan(StreamUnit):
     """One global reasoning unit."""
 
-    name: str
-    group: int
-    channels: int
     nodes: int
     states: int
 
 
-def stream_units(stream: StreamSpec) -> Iterator[BlockPlan | GloRePlan]:
-    """The units of a stream in order; `name` is the path inside it: `groups.3.block2`, `groups.3.glore2`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv5Plan(StreamUnit):
+    """The last 1 x 1 x 1 convolution of a stream."""
+
+
+class LastMap(NamedTuple):
+    """Frames and side of the last map of a stream."""
+
+    frames: int
+    side: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadPlan(Unit):
+    """Pool and classifier behind all streams.
+
+    Attributes:
+        spec: what it is.
+        maps: the last map of each stream at the clip that is seen.
+        windows: the same at the clip of training, which a fixed pool has for its window.
+    """
+
+    spec: HeadSpec
+    maps: tuple[LastMap, ...]
+    windows: tuple[LastMap, ...]
+
+    @property
+    def positions(self) -> int:
+        """How many the pool leaves for fc1 and fc2."""
+        if self.spec.pool == "global":
+            return 1
+        return max(
+            max(seen.frames - window.frames + 1, 1) * max(seen.side - window.side + 1, 1) ** 2
+            for seen, window in zip(self.maps, self.windows, strict=True)
+        )
+
+
+class Place(NamedTuple):
+    """Where a group of blocks stands, or what follows the last one.
+
+    Attributes:
+        stream: whose group it is.
+        group: its index.
+        frames: of the map that enters.
+        side: of the map that enters.
+        block: how many blocks of its stage are before it.
+    """
+
+    stream: int
+    group: int
+    frames: int
+    side: int
+    block: int
+
+
+class GroupSize(Protocol):
+    """What of a group says where the next one stands: of a spec's, or of a space's."""
+
+    @property
+    def depth(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+
+
+class BlockStyle(Protocol):
+    """What of a stream the blocks of all its groups share: of a spec's, or of a space's."""
+
+    @property
+    def expansion_of(self) -> Literal["input", "output"]: ...
+    @property
+    def se(self) -> SqueezeExciteSpec | None: ...
+    @property
+    def activation(self) -> str: ...
+    @property
+    def depthwise(self) -> bool: ...
+    @property
+    def projection_norm(self) -> Literal["always", "on_channel_change"]: ...
+
+
+def network_units(spec: ArchSpec, clip: ClipSpec | None = None) -> Iterator[Unit]:
+    """Every unit of a network in order: per stream stem, blocks with attention, conv5; then the head.
+
+    Args:
+        spec: the network.
+        clip: whose maps pass through; default the spec's own.
+    """
+    for s, stream in enumerate(spec.streams):
+        yield from stream_units(stream, s, clip or spec.clip)
+    yield head_unit(spec, clip)
+
+
+def stream_units(stream: StreamSpec, index: int, clip: ClipSpec) -> Iterator[StreamUnit]:
+    """The units of one stream in order."""
     channels = stream.stem.channels
-    index_in_stage = 0
-    for g, group in enumerate(stream.groups):
-        if group.stride == 2:
-            index_in_stage = 0
-        for b in range(1, group.depth + 1):
-            stride = group.stride if b == 1 else 1
-            basis = channels if stream.expansion_of == "input" else group.channels
-            hidden = int(group.expansion * basis)
-            has_se = stream.se is not None and index_in_stage % stream.se.every == 0
-            yield BlockPlan(
-                name=f"groups.{g}.block{b}",
-                group=g,
-                in_channels=channels,
-                hidden=hidden,
-                out_channels=group.channels,
-                kernel=group.kernel,
-                stride=stride,
-                se_channels=round_width(hidden, stream.se.ratio) if stream.se and has_se else 0,
-                shortcut=_shortcut(stream, channels, group.channels, stride),
-                activation=stream.activation,
-                depthwise=stream.depthwise,
-            )
-            if _attention_follows(group.attention, b, group.depth):
-                assert group.attention is not None
-                yield GloRePlan(
-                    f"groups.{g}.glore{b}", g, group.channels, group.attention.nodes, group.attention.states
-                )
-            channels = group.channels
-            index_in_stage += 1
+    *places, last = group_places(stream.groups, index, clip)
+    yield StemPlan(
+        path=f"streams.{index}.stem",
+        stream=index,
+        group=None,
+        frames=clip.frames,
+        side=clip.size,
+        stride=2,
+        in_channels=stream.stem.in_channels,
+        out_channels=channels,
+        kernel=stream.stem.kernel,
+    )
+    for group, place in zip(stream.groups, places, strict=True):
+        yield from group_units(stream, group, place, channels)
+        channels = group.channels
+    yield Conv5Plan(
+        path=f"streams.{index}.conv5",
+        stream=index,
+        group=None,
+        frames=last.frames,
+        side=last.side,
+        in_channels=channels,
+        out_channels=stream.conv5,
+    )
 
 
-def _shortcut(stream: StreamSpec, in_channels: int, out_channels: int, stride: int) -> Shortcut:
+def head_unit(spec: ArchSpec, clip: ClipSpec | None = None) -> HeadPlan:
+    """The head; `clip` as in `network_units`."""
+    maps, windows = (
+        tuple(LastMap(place.frames, place.side) for place in _last_places(spec, seen))
+        for seen in (clip or spec.clip, spec.clip)
+    )
+    return HeadPlan(
+        path="head",
+        in_channels=sum(stream.conv5 for stream in spec.streams),
+        out_channels=spec.head.num_classes or spec.head.hidden,
+        spec=spec.head,
+        maps=maps,
+        windows=windows,
+    )
+
+
+def group_places(groups: Sequence[GroupSize], stream: int, clip: ClipSpec) -> list[Place]:
+    """Where each group of a stream stands, and what follows the last one; a stage starts at each stride of 2."""
+    places = [Place(stream, 0, clip.frames, _after(clip.size, 2), 0)]
+    for g, group in enumerate(groups):
+        before = places[-1]
+        start = 0 if group.stride == 2 else before.block
+        places[-1] = before._replace(block=start)
+        places.append(Place(stream, g + 1, clip.frames, _after(before.side, group.stride), start + group.depth))
+    return places
+
+
+def group_units(style: BlockStyle, group: GroupSpec, place: Place, entering: int) -> Iterator[StreamUnit]:
+    """The blocks of a group and the attention between them.
+
+    Args:
+        style: its stream's.
+        group: the group.
+        place: where it stands.
+        entering: channels that enter.
+    """
+    channels, side = entering, place.side
+    path = f"streams.{place.stream}.groups.{place.group}"
+    for b in range(1, group.depth + 1):
+        stride = group.stride if b == 1 else 1
+        hidden = int(group.expansion * (channels if style.expansion_of == "input" else group.channels))
+        has_se = style.se is not None and (place.block + b - 1) % style.se.every == 0
+        block = BlockPlan(
+            path=f"{path}.block{b}",
+            stream=place.stream,
+            group=place.group,
+            frames=place.frames,
+            side=side,
+            stride=stride,
+            in_channels=channels,
+            out_channels=group.channels,
+            hidden=hidden,
+            kernel=group.kernel,
+            se_channels=round_width(hidden, style.se.ratio) if style.se and has_se else 0,
+            shortcut=_shortcut(style, channels, group.channels, stride),
+            activation=style.activation,
+            depthwise=style.depthwise,
+        )
+        yield block
+        channels, side = block.out_channels, block.out_side
+        attention = group.attention
+        if attention and b in (attention.after or (group.depth,)):
+            unit = f"{path}.{attention.kind}{b}"
+            yield attention_plan(attention, channels, place._replace(side=side), path=unit)
+
+
+_ALONE = Place(stream=0, group=0, frames=1, side=1, block=0)
+
+
+def attention_plan(attention: GloReSpec, channels: int, place: Place = _ALONE, *, path: str = "") -> StreamUnit:
+    """A unit of attention on maps of so many channels; without a place on a single position."""
+    geometry = {
+        "path": path,
+        "stream": place.stream,
+        "group": place.group,
+        "frames": place.frames,
+        "side": place.side,
+        "in_channels": channels,
+        "out_channels": channels,
+    }
+    return _ATTENTION[attention.kind](attention, geometry)
+
+
+def _glore(attention: GloReSpec, geometry: Mapping[str, Any]) -> GloRePlan:
+    return GloRePlan(**geometry, nodes=attention.nodes, states=attention.states)
+
+
+_ATTENTION: Mapping[str, Callable[[GloReSpec, Mapping[str, Any]], StreamUnit]] = {"glore": _glore}
+
+
+def _last_places(spec: ArchSpec, clip: ClipSpec) -> list[Place]:
+    return [group_places(stream.groups, s, clip)[-1] for s, stream in enumerate(spec.streams)]
+
+
+def _shortcut(style: BlockStyle, in_channels: int, out_channels: int, stride: int) -> Shortcut:
     if stride == 1 and in_channels == out_channels:
         return "identity"
-    if stream.projection_norm == "always" or in_channels != out_channels:
+    if style.projection_norm == "always" or in_channels != out_channels:
         return "projection_norm"
     return "projection"
 
 
-def _attention_follows(attention: GloReSpec | None, block: int, depth: int) -> bool:
-    return attention is not None and block in (attention.after or (depth,))
+def _after(side: int, stride: int) -> int:
+    return -(-side // stride)

@@ -3,11 +3,11 @@
 Latency is measured per sub-layer (`vidnas.arch.latency`); a step's time is that of its layer and its channels.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from vidnas.arch.cost import final_size
-from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
+from vidnas.arch.plan import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, Unit, network_units
 from vidnas.arch.spec import ArchSpec, Kernel, Positive
 from vidnas.base.document import Frozen
 
@@ -62,27 +62,12 @@ _layer = cache(Layer)
 
 def network_sub_layers(spec: ArchSpec) -> list[SubLayer]:
     """All sub-layers of a network at its own clip."""
-    found = outer_sub_layers(spec)
-    for stream in spec.streams:
-        side = -(-spec.clip.size // 2)
-        for unit in stream_units(stream):
-            found += unit_sub_layers(unit, side)
-            side = side_after(unit, side)
-    return found
+    return [sub_layer for unit in network_units(spec) for sub_layer in unit_sub_layers(unit)]
 
 
-def outer_sub_layers(spec: ArchSpec) -> list[SubLayer]:
-    """Those outside the groups: stem and conv5 of each stream, and the head."""
-    found = []
-    for stream in spec.streams:
-        stem = stream.stem
-        layer = _layer(kind="stem", side=spec.clip.size, stride=2, kernel=stem.kernel)
-        found.append(SubLayer(layer, (stem.in_channels, stem.channels)))
-        side = final_size(spec.clip.size, stream)
-        found.append(SubLayer(_layer(kind="conv5", side=side), (stream.groups[-1].channels, stream.conv5)))
-    pooled = sum(stream.conv5 for stream in spec.streams)
-    classes = (spec.head.num_classes,) if spec.head.num_classes else ()
-    return [*found, SubLayer(_layer(kind="head", side=side), (pooled, spec.head.hidden, *classes))]
+def unit_sub_layers(unit: Unit) -> list[SubLayer]:
+    """The sub-layers of a unit."""
+    return list(_SUB_LAYERS[type(unit)](unit))
 
 
 def number_of_blocks(spec: ArchSpec) -> int:
@@ -90,18 +75,15 @@ def number_of_blocks(spec: ArchSpec) -> int:
     return sum(group.depth for stream in spec.streams for group in stream.groups)
 
 
-def side_after(unit: BlockPlan | GloRePlan, side: int) -> int:
-    """Side of the map that leaves a unit."""
-    return -(-side // unit.stride) if isinstance(unit, BlockPlan) else side
+def _stem(unit: StemPlan) -> Iterator[SubLayer]:
+    layer = _layer(kind="stem", side=unit.side, stride=unit.stride, kernel=unit.kernel)
+    yield SubLayer(layer, (unit.in_channels, unit.out_channels))
 
 
-def unit_sub_layers(unit: BlockPlan | GloRePlan, side: int) -> list[SubLayer]:
-    """The sub-layers of a unit that a map of this side enters."""
-    if isinstance(unit, GloRePlan):
-        return [SubLayer(_layer(kind="attention", side=side), (unit.channels, unit.nodes, unit.states))]
+def _block(unit: BlockPlan) -> Iterator[SubLayer]:
     middle = _layer(
         kind="depthwise",
-        side=side,
+        side=unit.side,
         stride=unit.stride,
         kernel=unit.kernel,
         activation=unit.activation,
@@ -109,12 +91,32 @@ def unit_sub_layers(unit: BlockPlan | GloRePlan, side: int) -> list[SubLayer]:
         dense=not unit.depthwise,
     )
     squeezed = (unit.se_channels,) if unit.se_channels else ()
-    found = [
-        SubLayer(_layer(kind="expand", side=side), (unit.in_channels, unit.hidden)),
-        SubLayer(middle, (unit.hidden, *squeezed)),
-        SubLayer(_layer(kind="project", side=side_after(unit, side)), (unit.hidden, unit.out_channels)),
-    ]
+    yield SubLayer(_layer(kind="expand", side=unit.side), (unit.in_channels, unit.hidden))
+    yield SubLayer(middle, (unit.hidden, *squeezed))
+    yield SubLayer(_layer(kind="project", side=unit.out_side), (unit.hidden, unit.out_channels))
     if unit.shortcut != "identity":
-        layer = _layer(kind="shortcut", side=side, stride=unit.stride, norm=unit.shortcut == "projection_norm")
-        found.append(SubLayer(layer, (unit.in_channels, unit.out_channels)))
-    return found
+        layer = _layer(kind="shortcut", side=unit.side, stride=unit.stride, norm=unit.shortcut == "projection_norm")
+        yield SubLayer(layer, (unit.in_channels, unit.out_channels))
+
+
+def _glore(unit: GloRePlan) -> Iterator[SubLayer]:
+    yield SubLayer(_layer(kind="attention", side=unit.side), (unit.in_channels, unit.nodes, unit.states))
+
+
+def _conv5(unit: Conv5Plan) -> Iterator[SubLayer]:
+    yield SubLayer(_layer(kind="conv5", side=unit.side), (unit.in_channels, unit.out_channels))
+
+
+def _head(unit: HeadPlan) -> Iterator[SubLayer]:
+    classes = (unit.spec.num_classes,) if unit.spec.num_classes else ()
+    side = max(last.side for last in unit.maps)
+    yield SubLayer(_layer(kind="head", side=side), (unit.in_channels, unit.spec.hidden, *classes))
+
+
+_SUB_LAYERS: Mapping[type[Unit], Callable[[Any], Iterator[SubLayer]]] = {
+    StemPlan: _stem,
+    BlockPlan: _block,
+    GloRePlan: _glore,
+    Conv5Plan: _conv5,
+    HeadPlan: _head,
+}

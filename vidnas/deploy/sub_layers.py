@@ -1,13 +1,14 @@
 """Single sub-layers as modules with inputs, to be timed or converted on their own."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vidnas.arch.plan import BlockPlan, GloRePlan
-from vidnas.arch.spec import HeadSpec, Kernel, StemSpec
-from vidnas.arch.sub_layers import SubLayer
+from vidnas.arch.plan import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, LastMap, StemPlan
+from vidnas.arch.spec import HeadSpec, Kernel
+from vidnas.arch.sub_layers import Kind, SubLayer
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead
@@ -47,48 +48,86 @@ def make_sub_layer(shape: SubLayer, frames: int) -> Runnable:
 def _module(shape: SubLayer, frames: int) -> tuple[nn.Module, list[tuple[int, int]]]:
     """The module, and channels and side of what enters it."""
     layer, channels = shape
-    side, first, last = layer.side, channels[0], channels[-1]
-    if layer.kind == "stem":
-        assert layer.kernel is not None
-        return Stem(StemSpec(in_channels=first, channels=last, kernel=layer.kernel)), [(first, side)]
-    if layer.kind == "attention":
-        _, nodes, states = channels
-        return GloRe(GloRePlan(name="", group=0, channels=first, nodes=nodes, states=states)), [(first, side)]
-    if layer.kind == "conv5":
-        return FinalConv(first, last), [(first, side)]
-    if layer.kind == "head":
-        spec = HeadSpec(hidden=channels[1], num_classes=channels[2] if len(channels) > 2 else 0)
-        return ClassificationHead(spec, first, (frames, side, side)), [(first, side)]
-    if layer.kind == "expand":
-        return BlockStep(_block(shape, in_channels=first, hidden=last), "expanded"), [(first, side)]
-    if layer.kind == "depthwise":
-        return BlockStep(_block(shape, hidden=first, se_channels=last if layer.gates else 0), "filtered"), [
-            (first, side)
-        ]
-    if layer.kind == "project":
-        return BlockStep(_block(shape, hidden=first, out_channels=last), "projected"), [(first, side), (last, side)]
-    return BlockStep(_block(shape, in_channels=first, out_channels=last), "shortened"), [(first, side)]
+    # A project step adds the shortcut to what it gives.
+    entering = channels[:2] if layer.kind == "project" else channels[:1]
+    return _MODULES[layer.kind](shape, frames), [(number, layer.side) for number in entering]
 
 
-def _block(
-    shape: SubLayer, *, in_channels: int = 1, hidden: int = 1, out_channels: int = 1, se_channels: int = 0
-) -> MBConv3D:
-    """A block with this step in it; what the step does not need is as small as can be."""
-    layer = shape.layer
-    plan = BlockPlan(
-        name="",
-        group=0,
-        in_channels=in_channels,
-        hidden=hidden,
-        out_channels=out_channels,
-        kernel=layer.kernel or Kernel(t=1, s=1),
-        stride=layer.stride,
-        se_channels=se_channels,
-        shortcut="projection_norm" if layer.norm else "projection",
-        activation=layer.activation or "relu",
-        depthwise=not layer.dense,
+def _geometry(shape: SubLayer, frames: int) -> dict[str, Any]:
+    """Fields of a stream's unit that stands alone."""
+    layer, channels = shape
+    return {
+        "path": layer.kind,
+        "stream": 0,
+        "group": None,
+        "frames": frames,
+        "side": layer.side,
+        "stride": layer.stride,
+        "in_channels": channels[0],
+        "out_channels": channels[-1],
+    }
+
+
+def _stem(shape: SubLayer, frames: int) -> nn.Module:
+    assert shape.layer.kernel is not None
+    return Stem(StemPlan(**_geometry(shape, frames), kernel=shape.layer.kernel))
+
+
+def _attention(shape: SubLayer, frames: int) -> nn.Module:
+    channels, nodes, states = shape.channels
+    geometry = _geometry(shape, frames) | {"out_channels": channels}
+    return GloRe(GloRePlan(**geometry, nodes=nodes, states=states))
+
+
+def _conv5(shape: SubLayer, frames: int) -> nn.Module:
+    return FinalConv(Conv5Plan(**_geometry(shape, frames)))
+
+
+def _head(shape: SubLayer, frames: int) -> nn.Module:
+    pooled, hidden, *classes = shape.channels
+    spec = HeadSpec(hidden=hidden, num_classes=sum(classes))
+    maps = (LastMap(frames, shape.layer.side),)
+    return ClassificationHead(
+        HeadPlan(path="head", in_channels=pooled, out_channels=shape.channels[-1], spec=spec, maps=maps, windows=maps)
     )
-    return MBConv3D(plan)
+
+
+def _step(step: Step, **channels: int) -> Callable[[SubLayer, int], nn.Module]:
+    """Maker of a block with this step in it.
+
+    Args:
+        step: which.
+        channels: of the block, as places in the sub-layer's; what the step does not need is as small as can be.
+    """
+
+    def make(shape: SubLayer, frames: int) -> nn.Module:
+        layer = shape.layer
+        given = {"in_channels": 1, "out_channels": 1, "hidden": 1} | {
+            name: shape.channels[place] for name, place in channels.items()
+        }
+        plan = BlockPlan(
+            **_geometry(shape, frames) | given,
+            kernel=layer.kernel or Kernel(t=1, s=1),
+            se_channels=shape.channels[-1] if layer.gates else 0,
+            shortcut="projection_norm" if layer.norm else "projection",
+            activation=layer.activation or "relu",
+            depthwise=not layer.dense,
+        )
+        return BlockStep(MBConv3D(plan), step)
+
+    return make
+
+
+_MODULES: Mapping[Kind, Callable[[SubLayer, int], nn.Module]] = {
+    "stem": _stem,
+    "expand": _step("expanded", in_channels=0, hidden=1),
+    "depthwise": _step("filtered", hidden=0),
+    "project": _step("projected", hidden=0, out_channels=1),
+    "shortcut": _step("shortened", in_channels=0, out_channels=1),
+    "attention": _attention,
+    "conv5": _conv5,
+    "head": _head,
+}
 
 
 def _map(channels: int, frames: int, side: int) -> Tensor:

@@ -19,7 +19,7 @@ class GloRe(nn.Module):
 
     def __init__(self, plan: GloRePlan) -> None:
         super().__init__()
-        channels, nodes, states = plan.channels, plan.nodes, plan.states
+        channels, nodes, states = plan.in_channels, plan.nodes, plan.states
         self.state = nn.Linear(channels, states)
         self.projection = nn.Linear(channels, nodes)
         self.over_nodes = nn.Linear(nodes, nodes)

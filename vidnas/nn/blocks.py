@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from vidnas.arch.plan import BlockPlan
-from vidnas.arch.spec import Kernel, StemSpec
+from vidnas.arch.plan import BlockPlan, Conv5Plan, StemPlan
+from vidnas.arch.spec import Kernel
 from vidnas.nn.depthwise import Backend, DepthwiseConv3d
 from vidnas.nn.norm_act import Act, SqueezeExcite, norm_act
 from vidnas.nn.pointwise import PointwiseConv3d
@@ -35,11 +35,11 @@ def conv3d(
 class Stem(nn.Module):
     """1 x s x s with stride 2, depthwise t x 1 x 1, norm, ReLU: (N, 3, T, S, S) -> (N, C, T, S/2, S/2)."""
 
-    def __init__(self, spec: StemSpec) -> None:
+    def __init__(self, plan: StemPlan) -> None:
         super().__init__()
-        channels = spec.channels
-        self.spatial = conv3d(spec.in_channels, channels, Kernel(t=1, s=spec.kernel.s), stride=2)
-        self.temporal = conv3d(channels, channels, Kernel(t=spec.kernel.t, s=1), groups=channels)
+        channels, kernel = plan.out_channels, plan.kernel
+        self.spatial = conv3d(plan.in_channels, channels, Kernel(t=1, s=kernel.s), stride=plan.stride)
+        self.temporal = conv3d(channels, channels, Kernel(t=kernel.t, s=1), groups=channels)
         self.norm = nn.BatchNorm3d(channels)
         self.backend: Backend = "auto"
 
@@ -99,10 +99,10 @@ class MBConv3D(nn.Module):
 class FinalConv(nn.Module):
     """conv5: 1x1x1, norm, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, plan: Conv5Plan) -> None:
         super().__init__()
-        self.conv = conv3d(in_channels, out_channels)
-        self.norm = nn.BatchNorm3d(out_channels)
+        self.conv = conv3d(plan.in_channels, plan.out_channels)
+        self.norm = nn.BatchNorm3d(plan.out_channels)
         self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:

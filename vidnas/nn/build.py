@@ -1,40 +1,60 @@
 """From a spec to the network that computes it."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vidnas.arch.cost import final_size
-from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
-from vidnas.arch.spec import ArchSpec, StreamSpec
+from vidnas.arch.plan import (
+    BlockPlan,
+    Conv5Plan,
+    GloRePlan,
+    HeadPlan,
+    StemPlan,
+    StreamUnit,
+    Unit,
+    head_unit,
+    stream_units,
+)
+from vidnas.arch.spec import ArchSpec
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead
 
-Unit = MBConv3D | GloRe
+MakeUnit = Callable[[Unit], nn.Module]
+
+_MODULES: Mapping[type[Unit], Callable[[Any], nn.Module]] = {
+    StemPlan: Stem,
+    BlockPlan: MBConv3D,
+    GloRePlan: GloRe,
+    Conv5Plan: FinalConv,
+    HeadPlan: ClassificationHead,
+}
 
 
-def make_unit(plan: BlockPlan | GloRePlan) -> Unit:
-    """A block or an attention unit, from its plan."""
-    return MBConv3D(plan) if isinstance(plan, BlockPlan) else GloRe(plan)
+def make_unit(plan: Unit) -> nn.Module:
+    """The module of a unit, from its plan."""
+    return _MODULES[type(plan)](plan)
 
 
 class Stream(nn.Module):
     """Stem, groups of blocks, conv5."""
 
-    def __init__(self, spec: StreamSpec, make_unit: Callable[[BlockPlan | GloRePlan], Unit]) -> None:
+    def __init__(self, plans: Iterable[StreamUnit], make_unit: MakeUnit) -> None:
         super().__init__()
-        units: list[OrderedDict[str, nn.Module]] = [OrderedDict() for _ in spec.groups]
-        for plan in stream_units(spec):
-            units[plan.group][plan.name.rsplit(".", 1)[1]] = make_unit(plan)
-        self.stem = Stem(spec.stem)
-        self.groups = nn.ModuleList(nn.Sequential(group) for group in units)
-        self.conv5 = FinalConv(spec.groups[-1].channels, spec.conv5)
+        stem, *inner, conv5 = plans
+        self.stem = make_unit(stem)
+        self.groups = nn.ModuleList(
+            nn.Sequential(OrderedDict((plan.key, make_unit(plan)) for plan in group))
+            for _, group in groupby(inner, key=lambda plan: plan.group)
+        )
+        self.conv5 = make_unit(conv5)
 
 
 class VideoNetwork(nn.Module):
@@ -42,25 +62,26 @@ class VideoNetwork(nn.Module):
 
     Args:
         spec: what it is built from.
-        make_unit: builds its blocks and attention units.
+        make_unit: builds its units.
 
     Attributes:
         spec: what it was built from.
         activation_checkpointing: recompute each group in the backward pass instead of keeping its activations.
     """
 
-    def __init__(self, spec: ArchSpec, make_unit: Callable[[BlockPlan | GloRePlan], Unit] = make_unit) -> None:
+    def __init__(self, spec: ArchSpec, make_unit: MakeUnit = make_unit) -> None:
         super().__init__()
         self.spec = spec
         self.activation_checkpointing = False
-        self.streams = nn.ModuleList(Stream(stream, make_unit) for stream in spec.streams)
-        side = final_size(spec.clip.size, spec.streams[0])
-        pooled = sum(stream.conv5 for stream in spec.streams)
-        self.head = ClassificationHead(spec.head, pooled, (spec.clip.frames, side, side))
+        self.streams = nn.ModuleList(
+            Stream(stream_units(stream, s, spec.clip), make_unit) for s, stream in enumerate(spec.streams)
+        )
+        self.head = make_unit(head_unit(spec))
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (N, 3, T, S, S) -> logits (N, num_classes)."""
-        return self.head(self.forward_features(x))
+        logits: Tensor = self.head(self.forward_features(x))
+        return logits
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Clips -> the last feature map (N, conv5, T, S/32, S/32), before pooling."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidnas.arch.spec import HeadSpec
+from vidnas.arch.plan import HeadPlan
 from vidnas.base.errors import VidnasError
 
 
@@ -16,16 +16,12 @@ class ClassificationHead(nn.Module):
     A fixed pool has the size of the training clip's last map, so a larger test crop leaves several positions.
     In evaluation their scores are averaged: `logit_mean` averages logits; `softmax_mean` averages probabilities
     and returns their logarithm, so that softmax(output) is that mean. In training logits are averaged.
-
-    Args:
-        spec: the head.
-        in_channels: channels of the last map.
-        pool_size: T, H, W of the last map at the training clip.
     """
 
-    def __init__(self, spec: HeadSpec, in_channels: int, pool_size: tuple[int, int, int]) -> None:
+    def __init__(self, plan: HeadPlan) -> None:
         super().__init__()
-        self.pool_size = pool_size if spec.pool == "fixed" else None
+        spec, in_channels = plan.spec, plan.in_channels
+        self.pool_size = _pool_size(plan) if spec.pool == "fixed" else None
         self.average_probabilities = spec.ensemble == "softmax_mean"
         self.fc1 = nn.Linear(in_channels, spec.hidden, bias=False)
         self.dropout = nn.Dropout(spec.dropout)
@@ -50,3 +46,9 @@ class ClassificationHead(nn.Module):
                 f"{self.pool_size}: use at least the frames and crop that it was built for, or head.pool 'global'"
             )
         return F.avg_pool3d(x, self.pool_size, stride=1).flatten(2).transpose(1, 2)
+
+
+def _pool_size(plan: HeadPlan) -> tuple[int, int, int]:
+    """T, H, W of the last map at the training clip; those of several streams lie side by side, so are of one size."""
+    (window,) = set(plan.windows)
+    return (window.frames, window.side, window.side)

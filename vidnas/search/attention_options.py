@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from vidnas.arch.cost import glore_layers
-from vidnas.arch.plan import GloRePlan
+from vidnas.arch.cost import unit_layers
+from vidnas.arch.plan import attention_plan
 from vidnas.arch.spec import GloReSpec
 from vidnas.base.mistakes import FieldError, first_mistake
 
@@ -53,8 +53,8 @@ def attention_weights(unit: GloReSpec | None, channels: int) -> int:
     """Weights of an option in a group of this width, at all its places."""
     if unit is None:
         return 0
-    layers = glore_layers("", GloRePlan("", 0, channels, unit.nodes, unit.states), positions=1)
-    return max(1, len(unit.after)) * sum(layer.weights for layer in layers)
+    weights = sum(layer.weights for layer in unit_layers(attention_plan(unit, channels)))
+    return max(1, len(unit.after)) * weights
 
 
 def envelope(units: Sequence[GloReSpec | None], depth: int) -> GloReSpec | None:

@@ -5,7 +5,7 @@ table per group serves ten thousand choices in milliseconds, the exact range of 
 budget.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,11 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vidnas.arch.cost import LayerCost, block_layers, glore_layers, layer_costs
-from vidnas.arch.plan import GloRePlan
-from vidnas.arch.spec import ArchSpec
-from vidnas.arch.sub_layers import side_after
-from vidnas.search.reach import Unit, placed_units, with_last_channels
+from vidnas.arch.cost import unit_layers
+from vidnas.arch.plan import Unit, network_units
+from vidnas.search.reach import placed_units, with_last_channels
 from vidnas.search.space import Choice, Space, Variable
 from vidnas.search.stream_space import KINDS, GroupChoice
 
@@ -99,48 +97,21 @@ class CostTable:
         return self.space.choice_of([groups[::-1]]), best(reached).item()
 
 
-def additive_terms(
-    space: Space,
-    unit_cost: Callable[[Unit, int], float],
-    outer_cost: Callable[[ArchSpec], tuple[float, float]],
-    dtype: type[np.number[Any]],
-) -> tuple[Array, ...]:
-    """The terms of a `CostTable`.
-
-    Args:
-        space: the space.
-        unit_cost: of a unit that a map of this side enters.
-        outer_cost: of stem and head together, and of conv5, which alone follows the channels of the last group.
-        dtype: of the terms.
-    """
+def additive_terms(space: Space, unit_cost: Callable[[Unit], float], dtype: type[np.number[Any]]) -> tuple[Array, ...]:
+    """The terms of a `CostTable`, from what each unit costs."""
     stream = space.streams[0]
     terms = []
     for g, group in enumerate(stream.groups):
         lists = (stream.input_channels(g), *(group.choices(kind) for kind in KINDS))
         terms.append(np.zeros([len(choices) for choices in lists], dtype=dtype))
     for placed in placed_units(space):
-        terms[placed.group][placed.cells] += unit_cost(placed.unit, placed.side)
-    outer = [outer_cost(spec) for spec in with_last_channels(space)]
-    terms[0] += outer[0][0]
-    terms[-1] += np.array([conv5 for _, conv5 in outer], dtype=dtype)[:, None]
+        terms[placed.group][placed.cells] += unit_cost(placed.unit)
+    for c, spec in enumerate(with_last_channels(space)):
+        stem, *_, conv5, head = network_units(spec)
+        terms[-1][:, :, :, c] += unit_cost(conv5)
+    terms[0] += unit_cost(stem) + unit_cost(head)
     return tuple(terms)
 
 
 def _analytic_terms(space: Space, metric: Metric) -> tuple[Array, ...]:
-    frames = space.clip.frames
-
-    def unit_cost(unit: Unit, side: int) -> int:
-        if isinstance(unit, GloRePlan):
-            return _total(glore_layers("", unit, frames * side**2), metric)
-        return _total(block_layers("", unit, frames * side**2, frames * side_after(unit, side) ** 2), metric)
-
-    def outer_cost(spec: ArchSpec) -> tuple[int, int]:
-        layers = [layer for layer in layer_costs(spec) if not layer.name.startswith("streams.0.groups.")]
-        conv5 = _total((layer for layer in layers if layer.name == "streams.0.conv5"), metric)
-        return _total(layers, metric) - conv5, conv5
-
-    return additive_terms(space, unit_cost, outer_cost, np.int64)
-
-
-def _total(layers: Iterable[LayerCost], metric: Metric) -> int:
-    return sum(getattr(layer, metric) for layer in layers)
+    return additive_terms(space, lambda unit: sum(getattr(layer, metric) for layer in unit_layers(unit)), np.int64)

@@ -5,12 +5,11 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
-from vidnas.arch.spec import ArchSpec, StemSpec, StreamSpec
+from vidnas.arch.plan import BlockPlan, Place, StreamUnit, group_places, group_units
+from vidnas.arch.spec import ArchSpec
 from vidnas.search.space import Space
 from vidnas.search.stream_space import GroupChoice
 
-Unit = BlockPlan | GloRePlan
 Cells = tuple[int | slice, int | slice, int, int, int]
 _ANY = slice(None)
 
@@ -22,33 +21,25 @@ class Placed(NamedTuple):
         group: which.
         cells: those choices, in an array over (channels of the group before, kernel, expansion, channels, attention).
         unit: the unit.
-        side: of the map that enters it.
     """
 
     group: int
     cells: Cells
-    unit: Unit
-    side: int
+    unit: StreamUnit
 
 
 def placed_units(space: Space) -> Iterator[Placed]:
     """Every unit of every choice of every group."""
     stream = space.streams[0]
-    side = -(-space.clip.size // 2)
-    stage_start = 0
-    for g, group in enumerate(stream.groups):
-        if group.stride == 2:
-            stage_start = g
-        after = -(-side // group.stride)
+    for g, (group, place) in enumerate(zip(stream.groups, group_places(stream.groups, 0, space.clip), strict=False)):
         options = product(range(len(group.expansion)), range(len(group.channels)), range(len(group.attention)))
         for e, c, a in options:
             for p, entering in enumerate(stream.input_channels(g)):
-                first, *others = _units(space, g, stage_start, entering, GroupChoice(0, e, c, a))
-                yield from _placed(space, g, first, (p, _ANY, e, c, a), side)
+                first, *others = _units(space, place, entering, GroupChoice(0, e, c, a))
+                yield from _placed(space, g, first, (p, _ANY, e, c, a))
                 # All but the first block are the same whatever enters the group.
                 for unit in others if p == 0 else ():
-                    yield from _placed(space, g, unit, (_ANY, _ANY, e, c, a), after)
-        side = after
+                    yield from _placed(space, g, unit, (_ANY, _ANY, e, c, a))
 
 
 def with_last_channels(space: Space) -> list[ArchSpec]:
@@ -62,31 +53,16 @@ def with_last_channels(space: Space) -> list[ArchSpec]:
     return specs
 
 
-def _placed(space: Space, g: int, unit: Unit, cells: Cells, side: int) -> Iterator[Placed]:
+def _placed(space: Space, g: int, unit: StreamUnit, cells: Cells) -> Iterator[Placed]:
     """The unit, for a block once per kernel."""
-    if isinstance(unit, GloRePlan):
-        yield Placed(g, cells, unit, side)
+    if not isinstance(unit, BlockPlan):
+        yield Placed(g, cells, unit)
         return
     before, _, *others = cells
     for k, kernel in enumerate(space.streams[0].groups[g].kernel):
-        yield Placed(g, (before, k, *others), replace(unit, kernel=kernel), side)  # type: ignore[arg-type]
+        yield Placed(g, (before, k, *others), replace(unit, kernel=kernel))  # type: ignore[arg-type]
 
 
-def _units(space: Space, g: int, stage_start: int, entering: int, choice: GroupChoice) -> list[Unit]:
-    """The units of a group that `entering` channels reach; squeeze-excitation counts blocks from the stage's start."""
+def _units(space: Space, place: Place, entering: int, choice: GroupChoice) -> list[StreamUnit]:
     stream = space.streams[0]
-    earlier = [
-        stream.groups[i].decode(GroupChoice(0, 0, 0, 0)).model_copy(update={"channels": entering})
-        for i in range(stage_start, g)
-    ]
-    arch = StreamSpec.model_construct(
-        stem=StemSpec.model_construct(channels=entering),
-        groups=(*earlier, stream.groups[g].decode(choice)),
-        expansion_of=stream.expansion_of,
-        se=stream.se,
-        activation=stream.activation,
-        depthwise=stream.depthwise,
-        projection_norm=stream.projection_norm,
-        conv5=stream.conv5,
-    )
-    return [unit for unit in stream_units(arch) if unit.group == len(earlier)]
+    return list(group_units(stream, stream.groups[place.group].decode(choice), place, entering))

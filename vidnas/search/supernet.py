@@ -5,19 +5,28 @@ runs with slices of the supernet's tensors as its parameters. So a sampled netwo
 computation by construction, and `forward(clips, choice)` keeps no state.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vidnas.arch.plan import BlockPlan, GloRePlan, stream_units
+from vidnas.arch.plan import (
+    BlockPlan,
+    Conv5Plan,
+    GloRePlan,
+    StemPlan,
+    StreamUnit,
+    Unit,
+    head_unit,
+    stream_units,
+)
 from vidnas.arch.spec import ArchSpec, Kernel
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import FinalConv, Stem, conv3d
-from vidnas.nn.build import Unit, VideoNetwork, build, initialise, make_unit
+from vidnas.nn.build import VideoNetwork, build, initialise, make_unit
 from vidnas.nn.heads import ClassificationHead
 from vidnas.nn.norm_act import SqueezeExcite
 from vidnas.search.space import Choice, Space
@@ -26,7 +35,17 @@ from vidnas.search.windows import WindowMode, channel_window, hidden_window
 
 KernelSharing = Literal["separate", "cropped"]
 Window = tuple[int, ...]
+# The key of a group's first block, which alone reads other channels than the group gives.
+FIRST = "block1"
 Module = TypeVar("Module", bound=nn.Module)
+
+
+class Windows(NamedTuple):
+    """The channels that a choice uses of a unit: those that enter, the hidden ones of a block, those that leave."""
+
+    inputs: Window
+    hidden: Window
+    outputs: Window
 
 
 class SuperBlock(nn.Module):
@@ -38,10 +57,13 @@ class SuperBlock(nn.Module):
     Deviation: Once-for-All puts a learned linear map between a kernel and its centre; here the taps are the same.
     """
 
-    def __init__(
-        self, largest: BlockPlan, kernels: tuple[Kernel, ...], projects: bool, sharing: KernelSharing = "separate"
-    ) -> None:
+    def __init__(self, largest: BlockPlan, space: StreamSpace, sharing: KernelSharing = "separate") -> None:
         super().__init__()
+        assert largest.group is not None
+        group, entering = space.groups[largest.group], space.input_channels(largest.group)
+        kernels = group.kernel
+        fixed = len(group.channels) == 1 and group.channels == entering
+        projects = largest.key == FIRST and (group.stride == 2 or not fixed)
         hidden, out_channels = largest.hidden, largest.out_channels
         groups = hidden if largest.depthwise else 1
         self.expand = conv3d(largest.in_channels, hidden)
@@ -58,10 +80,9 @@ class SuperBlock(nn.Module):
         self.shortcut = conv3d(largest.in_channels, out_channels) if projects else None
         self.shortcut_norm = nn.BatchNorm3d(out_channels) if projects else None
 
-    def network_state(
-        self, plan: BlockPlan, inputs: Window, hidden: Window, outputs: Window
-    ) -> Iterator[tuple[str, Tensor]]:
+    def network_state(self, plan: BlockPlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
         """The parameters of `MBConv3D(plan)` on these windows."""
+        inputs, hidden, outputs = windows
         yield from _slices("expand", self.expand, hidden, inputs)
         yield from _slices("expand_norm", self.expand_norm, hidden)
         middle = self.middle[str(plan.kernel)] if isinstance(self.middle, nn.ModuleDict) else self.middle
@@ -86,8 +107,9 @@ class SuperBlock(nn.Module):
 class SuperGloRe(GloRe):
     """Parameters of a GloRe unit at its largest; nodes and states are prefixes, channels follow the group."""
 
-    def network_state(self, plan: GloRePlan, channels: Window) -> Iterator[tuple[str, Tensor]]:
-        """The parameters of `GloRe(plan)` on this window of channels."""
+    def network_state(self, plan: GloRePlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
+        """The parameters of `GloRe(plan)` on the window of its group's channels."""
+        channels = windows.outputs
         nodes, states = tuple(range(plan.nodes)), tuple(range(plan.states))
         yield from _slices("state", self.state, states, channels)
         yield from _slices("projection", self.projection, nodes, channels)
@@ -97,68 +119,64 @@ class SuperGloRe(GloRe):
         yield from _slices("norm", self.norm, channels)
 
 
-class _GroupWindows(NamedTuple):
-    """What a choice uses of a group: channels in and out, hidden channels of the first block and of the others."""
+class SuperStem(Stem):
+    """Parameters of a stem, the same in all networks."""
 
-    inputs: Window
-    outputs: Window
-    first_hidden: Window
-    other_hidden: Window
+    def network_state(self, plan: StemPlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
+        """The parameters of `Stem(plan)`: all."""
+        yield from self.named_parameters()
+
+
+class SuperConv5(FinalConv):
+    """Parameters of conv5 for the widest last group."""
+
+    def network_state(self, plan: Conv5Plan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
+        """The parameters of `FinalConv(plan)` on this window of what enters."""
+        yield from _slices("conv", self.conv, None, windows.inputs)
+        yield from _slices("norm", self.norm, None)
+
+
+# What holds each kind of a stream's units at their largest, and slices them (`network_state`).
+_MODULES: Mapping[type[Unit], Callable[[Any, StreamSpace, KernelSharing], nn.Module]] = {
+    StemPlan: lambda largest, space, sharing: SuperStem(largest),
+    BlockPlan: SuperBlock,
+    GloRePlan: lambda largest, space, sharing: SuperGloRe(largest),
+    Conv5Plan: lambda largest, space, sharing: SuperConv5(largest),
+}
 
 
 class SuperStream(nn.Module):
-    """Stem, groups of super blocks, conv5."""
+    """Stem, groups of super units by name, conv5: at the same paths as in a network."""
 
-    def __init__(self, space: StreamSpace, largest: ArchSpec, part: int, sharing: KernelSharing) -> None:
+    def __init__(self, space: StreamSpace, plans: Iterable[StreamUnit], sharing: KernelSharing) -> None:
         super().__init__()
-        self.space = space
-        spec = largest.streams[part]
-        self.stem = Stem(spec.stem)
+        stem, *inner, conv5 = ((plan, _MODULES[type(plan)](plan, space, sharing)) for plan in plans)
+        self.stem = stem[1]
         self.groups = nn.ModuleList(nn.ModuleDict() for _ in space.groups)
-        self.conv5 = FinalConv(spec.groups[-1].channels, spec.conv5)
-        for plan in stream_units(spec):
-            group, name = space.groups[plan.group], plan.name.rsplit(".", 1)[1]
-            if isinstance(plan, GloRePlan):
-                unit: nn.Module = SuperGloRe(plan)
-            else:
-                first = name == "block1"
-                fixed = len(group.channels) == 1 and group.channels == space.input_channels(plan.group)
-                projects = first and (group.stride == 2 or not fixed)
-                unit = SuperBlock(plan, group.kernel, projects, sharing)
-            self.groups[plan.group][name] = unit  # type: ignore[operator]
+        self.conv5 = conv5[1]
+        for plan, unit in inner:
+            self.groups[plan.group][plan.key] = unit  # type: ignore[index, operator]
 
-    def network_state(
-        self, spec: ArchSpec, part: int, choice: tuple[GroupChoice, ...], mode: WindowMode
-    ) -> Iterator[tuple[str, Tensor]]:
-        """The parameters of a network's stream."""
-        windows = [self._windows(g, choice, mode) for g in range(len(choice))]
-        yield from _all("stem", self.stem)
-        for plan in stream_units(spec.streams[part]):
-            window, unit_name = windows[plan.group], plan.name.rsplit(".", 1)[1]
-            unit = self.groups[plan.group][unit_name]  # type: ignore[index]
-            if isinstance(plan, GloRePlan):
-                state = unit.network_state(plan, window.outputs)
-            elif unit_name == "block1":
-                state = unit.network_state(plan, window.inputs, window.first_hidden, window.outputs)
-            else:
-                state = unit.network_state(plan, window.outputs, window.other_hidden, window.outputs)
-            for name, tensor in state:
-                yield f"{plan.name}.{name}", tensor
-        yield from _slices("conv5.conv", self.conv5.conv, None, windows[-1].outputs)
-        yield from _slices("conv5.norm", self.conv5.norm, None)
 
-    def _windows(self, g: int, choice: tuple[GroupChoice, ...], mode: WindowMode) -> _GroupWindows:
-        group, own = self.space.groups[g], choice[g]
-        before, before_index = self.space.input_channels(g), choice[g - 1].channels if g else 0
-        outputs = channel_window(group.channels, own.channels, mode)
-        of_output = hidden_window(group.expansion, own.expansion, group.channels, own.channels, mode)
-        of_input = hidden_window(group.expansion, own.expansion, before, before_index, mode)
-        return _GroupWindows(
-            inputs=channel_window(before, before_index, mode),
-            outputs=outputs,
-            first_hidden=of_input if self.space.expansion_of == "input" else of_output,
-            other_hidden=of_output,
-        )
+def _windows(space: StreamSpace, choice: Sequence[GroupChoice], plan: StreamUnit, mode: WindowMode) -> Windows:
+    """What a choice uses of a unit of its stream."""
+
+    def outputs(g: int) -> Window:
+        return channel_window(space.groups[g].channels, choice[g].channels, mode) if g >= 0 else everything
+
+    everything = tuple(range(space.stem.channels))
+    if plan.group is None:
+        return Windows(outputs(len(choice) - 1), (), ())
+    g, group, own = plan.group, space.groups[plan.group], choice[plan.group]
+    first = plan.key == FIRST
+    basis, index = group.channels, own.channels
+    if first and space.expansion_of == "input":
+        basis, index = space.input_channels(g), choice[g - 1].channels if g else 0
+    return Windows(
+        inputs=outputs(g - 1) if first else outputs(g),
+        hidden=hidden_window(group.expansion, own.expansion, basis, index, mode),
+        outputs=outputs(g),
+    )
 
 
 class Supernet(nn.Module):
@@ -186,11 +204,11 @@ class Supernet(nn.Module):
         self.space = space
         self.windows: WindowMode = windows
         largest = space.envelope()
-        self.streams = nn.ModuleList(SuperStream(stream, largest, p, kernels) for p, stream in enumerate(space.streams))
-        pooled = sum(stream.conv5 for stream in space.streams)
-        with torch.device("meta"):
-            pool_size = VideoNetwork(largest).head.pool_size or (1, 1, 1)
-        self.head = ClassificationHead(space.head, pooled, pool_size)
+        self.streams = nn.ModuleList(
+            SuperStream(own, stream_units(stream, s, space.clip), kernels)
+            for s, (own, stream) in enumerate(zip(space.streams, largest.streams, strict=True))
+        )
+        self.head = ClassificationHead(head_unit(largest))
         initialise(self, zero_init_residual=zero_init_residual)
         for module in self.modules():
             if isinstance(module, SuperBlock) and zero_init_residual:
@@ -205,12 +223,13 @@ class Supernet(nn.Module):
         """The chosen network's parameters by name, as differentiable slices of the supernet's."""
         spec = self.space.decode(choice)
         state: dict[str, Tensor] = {}
-        for p, groups in enumerate(self.space.group_choices(choice)):
-            stream = self.streams[p]
-            assert isinstance(stream, SuperStream)
-            for name, tensor in stream.network_state(spec, p, groups, self.windows):
-                state[f"streams.{p}.{name}"] = tensor
-        state.update(_all("head", self.head))
+        for s, groups in enumerate(self.space.group_choices(choice)):
+            for plan in stream_units(spec.streams[s], s, spec.clip):
+                unit: Any = self.get_submodule(plan.path)
+                windows = _windows(self.space.streams[s], groups, plan, self.windows)
+                for name, tensor in unit.network_state(plan, windows):
+                    state[f"{plan.path}.{name}"] = tensor
+        state.update((f"head.{name}", tensor) for name, tensor in self.head.named_parameters())
         return state
 
 
@@ -235,7 +254,7 @@ def _skeleton(spec: ArchSpec) -> VideoNetwork:
 # Building the modules of a small network takes longer than running them, and networks have most units in common.
 # A plan names its place in the network, so none is in one network twice.
 @lru_cache(maxsize=2048)
-def _unit_skeleton(plan: BlockPlan | GloRePlan) -> Unit:
+def _unit_skeleton(plan: Unit) -> nn.Module:
     return _without_statistics(make_unit(plan))
 
 
@@ -244,11 +263,6 @@ def _without_statistics(module: Module) -> Module:
         if isinstance(norm, nn.BatchNorm3d):
             norm.running_mean = norm.running_var = norm.num_batches_tracked = None
     return module
-
-
-def _all(prefix: str, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in module.named_parameters():
-        yield f"{prefix}.{name}", parameter
 
 
 def _slices(
