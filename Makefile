@@ -6,7 +6,7 @@ RUN_DIR ?= runs
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
 .PHONY: demo family test lint unit utd utd-seeds planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
-    bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
+    bench-factors bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -52,6 +52,10 @@ planted: .venv/package
 
 bench-search: .venv/package
 	$(BIN)/python benchmarks/supernet_cost.py --out benchmarks/results/supernet_cost.json
+
+# Look-up, range, draws and fronts of additive costs; a minute, in CPU seconds.
+bench-factors: .venv/package
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/factor_graphs.py $(OPTIONS) --out benchmarks/results/factor_graphs.json
 
 # make bench-tabular TABLE=FILE, with NAS-Bench-Macro's nas-bench-macro_cifar10.json or another table of that form
 bench-tabular: .venv/package

@@ -133,7 +133,7 @@ def test_a_budget_below_the_space_is_refused_with_both_numbers() -> None:
 
 
 def test_several_limits_without_the_list_of_the_most_probable() -> None:
-    """A uniform distribution on a large space: no listed choice keeps both, reweighted dynamic programming does."""
+    """A uniform distribution on a large space: no listed choice keeps both, reweighted elimination finds one."""
     space = autox3d_space()
     tables = [CostTable.of(space), CostTable.of(space, "params"), CostTable.of(space, "activations")]
     rng = np.random.default_rng(0)

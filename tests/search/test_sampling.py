@@ -31,7 +31,7 @@ def test_draws_are_uniform_among_the_choices_that_fit(seed: int, quantile: float
     target = float(np.quantile(costs.costs(every), quantile))
     fits = fitting(space, costs, target)
     number = 20 * len(fits)
-    drawn = Counter(islice(draws_within(costs, target, seed=1), number))
+    drawn = Counter(islice(draws_within(costs.terms, target, seed=1), number))
     assert set(drawn) <= fits
     # Chi-squared of k degrees exceeds k + 2 sqrt(10 k) + 20 with a probability below exp(-10).
     chi_squared = sum((drawn[choice] - 20) ** 2 / 20 for choice in fits)

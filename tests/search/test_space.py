@@ -67,7 +67,7 @@ def test_decode_puts_every_index_where_it_belongs() -> None:
         groups = space.decode(choice).streams[0].groups
         for variable, index in zip(space.variables, choice, strict=True):
             option = space.options(variable)[index]
-            member = groups[variable.group]
+            member = groups[int(variable.path.split(".")[3])]
             if variable.kind == "attention":
                 assert (member.attention is None) == (option == "none")
             else:
@@ -117,7 +117,8 @@ def test_encode_names_any_other_difference() -> None:
 
 def test_a_single_option_is_no_variable() -> None:
     space = Space.model_validate(changed(kernel=[{"t": 3, "s": 3}], channels=16))
-    assert [v for v in space.variables if v.group == 1] == [Variable(0, 1, "expansion", 3)]
+    of_group = [v for v in space.variables if v.path.startswith("streams.0.groups.1.")]
+    assert of_group == [Variable("streams.0.groups.1.expansion", 3)]
     assert space.size == prod(space.sizes) == tiny_space().size // (6 * 5)
     assert space.decode(space.largest()).streams[0].groups[1].channels == 16
 

@@ -49,11 +49,11 @@ def changed(old: str, new: str) -> str:
 def test_the_text_that_is_spoilt_below_is_right() -> None:
     space = Space.from_yaml(TEXT)
     assert [(str(v), space.option_names(v)) for v in space.variables] == [
-        ("groups.0.kernel", ("t1_s3", "t3_s3")),
-        ("groups.0.expansion", ("1.5", "2.25")),
-        ("groups.0.channels", ("8", "12", "16")),
-        ("groups.1.channels", ("8", "12", "16")),
-        ("groups.1.attention", ("none", "glore 8x16 after 1, 3")),
+        ("streams.0.groups.0.kernel", ("t1_s3", "t3_s3")),
+        ("streams.0.groups.0.expansion", ("1.5", "2.25")),
+        ("streams.0.groups.0.channels", ("8", "12", "16")),
+        ("streams.0.groups.1.channels", ("8", "12", "16")),
+        ("streams.0.groups.1.attention", ("none", "glore 8x16 after 1, 3")),
     ]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vidnas.arch.latency import Device
+from vidnas.arch.plan import network_units
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
 from vidnas.base.errors import VidnasError
@@ -85,6 +86,6 @@ def random_network(spec: ArchSpec) -> VideoNetwork:
 def random_clips(spec: ArchSpec, clip: ClipSpec, batch_size: int) -> Tensor:
     """(N, 3, T, S, S) in channels_last_3d, with as many colours as the network's stem takes."""
     generator = torch.Generator().manual_seed(0)
-    colours = spec.streams[0].stem.in_channels
+    colours = next(network_units(spec)).in_channels
     clips = torch.randn(batch_size, colours, clip.frames, clip.size, clip.size, generator=generator)
     return clips.to(memory_format=torch.channels_last_3d)

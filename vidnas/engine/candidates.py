@@ -37,7 +37,7 @@ def probable_candidates(distribution: Distribution, budgets: Sequence[Budget], n
 
     After a short search the distribution is still wide and its most probable members may cost much less than the
     target; so half of the `number` are the most probable among those that cost 0.9 to 1 of it. The holdout decides.
-    Where none of the first 20,000 fits, the one that dynamic programming finds.
+    Where none of the first 20,000 fits, the one that `derive` finds.
 
     Raises:
         VidnasError: nothing in the space costs so little.

@@ -118,10 +118,10 @@ def build_with_weights(spec: ArchSpec, path: str | Path) -> tuple[VideoNetwork, 
     state, beside = _read(path)
     notes = []
     found = projection_norm_of(state.tensors)
-    if found is not None and found != spec.streams[0].projection_norm:
+    if found is not None and any(stream.projection_norm != found for stream in spec.streams):
         notes.append(f"projection_norm is {found!r}, as in the file ({spec.name} has {_projection_norm(spec)!r})")
-        stream = spec.streams[0].model_copy(update={"projection_norm": found})
-        spec = spec.model_copy(update={"streams": (stream, *spec.streams[1:])})
+        streams = tuple(stream.model_copy(update={"projection_norm": found}) for stream in spec.streams)
+        spec = spec.model_copy(update={"streams": streams})
     network = build(spec)
     return network, _fill(network, state, str(path), beside, tuple(notes))
 
@@ -275,7 +275,7 @@ def _shape(state: Mapping[str, Tensor], name: str) -> str:
 
 
 def _projection_norm(spec: ArchSpec) -> str:
-    return spec.streams[0].projection_norm
+    return ", ".join(dict.fromkeys(stream.projection_norm for stream in spec.streams))
 
 
 def _files(path: str | Path) -> tuple[Path, Path]:

@@ -1,7 +1,7 @@
 """What architectures may cost: one budget or several at once, in any unit that a look-up counts in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,7 +49,5 @@ def between(table: CostTable, low: float, high: float) -> list[Budget]:
     if low <= table.cheapest()[1]:
         return [Budget(table, high)]
     most = table.dearest()[1]
-    left = replace(
-        table, metric=f"unused {table.metric}", terms=(most - table.terms[0], *(-t for t in table.terms[1:]))
-    )
+    left = CostTable(table.space, f"unused {table.metric}", (-1 * table.terms).plus(most))
     return [Budget(table, high), Budget(left, most - low)]

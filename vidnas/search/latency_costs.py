@@ -3,15 +3,11 @@
 import random
 from collections import defaultdict
 from collections.abc import Mapping
-from itertools import chain
-
-import numpy as np
 
 from vidnas.arch.latency import LatencyTable
-from vidnas.arch.plan import network_units
 from vidnas.arch.sub_layers import Layer, SubLayer, unit_sub_layers
-from vidnas.search.costs import CostTable, additive_terms
-from vidnas.search.reach import placed_units, with_last_channels
+from vidnas.search.costs import CostTable, cost_factors
+from vidnas.search.reach import reached_units
 from vidnas.search.space import Choice, Space
 
 
@@ -26,14 +22,13 @@ def latency_costs(space: Space, table: LatencyTable) -> CostTable:
     shapes = reached_shapes(space)
     table.check_covers((SubLayer(layer, channels) for layer in shapes for channels in shapes[layer]), whose)
 
-    return CostTable(space, "ms", additive_terms(space, table.unit_ms, np.float64))
+    return CostTable(space, "ms", cost_factors(space, table.unit_ms))
 
 
 def reached_shapes(space: Space) -> Mapping[Layer, list[tuple[int, ...]]]:
     """The sub-layers of all networks of a space: per layer its channels, in order."""
     found: dict[Layer, set[tuple[int, ...]]] = defaultdict(set)
-    outer = (unit for spec in with_last_channels(space) for unit in network_units(spec))
-    for unit in chain((placed.unit for placed in placed_units(space)), outer):
+    for _, unit in reached_units(space):
         for layer, channels in unit_sub_layers(unit):
             found[layer].add(channels)
     return {layer: sorted(shapes) for layer, shapes in found.items()}

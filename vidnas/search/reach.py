@@ -5,64 +5,62 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from vidnas.arch.plan import BlockPlan, Place, StreamUnit, group_places, group_units
-from vidnas.arch.spec import ArchSpec
-from vidnas.search.space import Space
-from vidnas.search.stream_space import GroupChoice
-
-Cells = tuple[int | slice, int | slice, int, int, int]
-_ANY = slice(None)
+from vidnas.arch.plan import BlockPlan, Place, Unit, group_places, group_units, head_unit, stream_units
+from vidnas.search.space import Space, path_of
+from vidnas.search.stream_space import GroupChoice, StreamSpace
 
 
-class Placed(NamedTuple):
-    """A unit that some choices of a group have.
+class Reached(NamedTuple):
+    """A unit that some networks of a space have.
 
     Attributes:
-        group: which.
-        cells: those choices, in an array over (channels of the group before, kernel, expansion, channels, attention).
+        options: which have it: the option of each decision that it depends on, by path; lists of one option, which are
+            no decisions, may be among them.
         unit: the unit.
     """
 
-    group: int
-    cells: Cells
-    unit: StreamUnit
+    options: dict[str, int]
+    unit: Unit
 
 
-def placed_units(space: Space) -> Iterator[Placed]:
-    """Every unit of every choice of every group."""
-    stream = space.streams[0]
-    for g, (group, place) in enumerate(zip(stream.groups, group_places(stream.groups, 0, space.clip), strict=False)):
-        options = product(range(len(group.expansion)), range(len(group.channels)), range(len(group.attention)))
-        for e, c, a in options:
-            for p, entering in enumerate(stream.input_channels(g)):
-                first, *others = _units(space, place, entering, GroupChoice(0, e, c, a))
-                yield from _placed(space, g, first, (p, _ANY, e, c, a))
-                # All but the first block are the same whatever enters the group.
-                for unit in others if p == 0 else ():
-                    yield from _placed(space, g, unit, (_ANY, _ANY, e, c, a))
-
-
-def with_last_channels(space: Space) -> list[ArchSpec]:
-    """The smallest network with each of the channels that its last group may have: they share all but conv5."""
+def reached_units(space: Space) -> Iterator[Reached]:
+    """Every unit of every network, once per option of the decisions that it depends on."""
     smallest = space.decode(space.smallest())
-    specs = []
-    for channels in space.streams[0].groups[-1].channels:
-        last = smallest.streams[0].groups[-1].model_copy(update={"channels": channels})
-        stream = smallest.streams[0].model_copy(update={"groups": (*smallest.streams[0].groups[:-1], last)})
-        specs.append(smallest.model_copy(update={"streams": (stream,)}))
-    return specs
+    for s, stream in enumerate(space.streams):
+        stem, *_, conv5 = stream_units(smallest.streams[s], s, space.clip)
+        yield Reached({}, stem)
+        for place in group_places(stream.groups, s, space.clip)[:-1]:
+            yield from _blocks(stream, place)
+            yield from _attention(stream, place)
+        for c, channels in enumerate(stream.groups[-1].channels):
+            last = path_of(s, len(stream.groups) - 1, "channels")
+            yield Reached({last: c}, replace(conv5, in_channels=channels))
+    yield Reached({}, head_unit(smallest))
 
 
-def _placed(space: Space, g: int, unit: StreamUnit, cells: Cells) -> Iterator[Placed]:
-    """The unit, for a block once per kernel."""
-    if not isinstance(unit, BlockPlan):
-        yield Placed(g, cells, unit)
-        return
-    before, _, *others = cells
-    for k, kernel in enumerate(space.streams[0].groups[g].kernel):
-        yield Placed(g, (before, k, *others), replace(unit, kernel=kernel))  # type: ignore[arg-type]
+def _blocks(stream: StreamSpace, place: Place) -> Iterator[Reached]:
+    """The blocks of a group; the first one depends on what enters."""
+    s, g, group = place.stream, place.group, stream.groups[place.group]
+    kernel, expansion, channels = (path_of(s, g, kind) for kind in ("kernel", "expansion", "channels"))
+    before = path_of(s, g - 1, "channels")
+    for e, c in product(range(len(group.expansion)), range(len(group.channels))):
+        spec = group.decode(GroupChoice(0, e, c, 0)).model_copy(update={"attention": None})
+        for p, entering in enumerate(stream.input_channels(g)):
+            first, *others = (
+                unit for unit in group_units(stream, spec, place, entering) if isinstance(unit, BlockPlan)
+            )
+            for k, size in enumerate(group.kernel):
+                own = {kernel: k, expansion: e, channels: c}
+                yield Reached(own if g == 0 else {before: p, **own}, replace(first, kernel=size))
+                # The others are the same whatever enters the group.
+                for block in others if p == 0 else ():
+                    yield Reached(own, replace(block, kernel=size))
 
 
-def _units(space: Space, place: Place, entering: int, choice: GroupChoice) -> list[StreamUnit]:
-    stream = space.streams[0]
-    return list(group_units(stream, stream.groups[place.group].decode(choice), place, entering))
+def _attention(stream: StreamSpace, place: Place) -> Iterator[Reached]:
+    s, g, group = place.stream, place.group, stream.groups[place.group]
+    for c, a in product(range(len(group.channels)), range(len(group.attention))):
+        options = {path_of(s, g, "channels"): c, path_of(s, g, "attention"): a}
+        for unit in group_units(stream, group.decode(GroupChoice(0, 0, c, a)), place, stream.input_channels(g)[0]):
+            if not isinstance(unit, BlockPlan):
+                yield Reached(options, unit)

@@ -19,15 +19,23 @@ Choice = tuple[int, ...]
 
 
 class Variable(NamedTuple):
-    """One searched decision: `size` options of `kind` in a group of a stream (`part`)."""
+    """One searched decision: the `size` options of the list at a `path`, as `streams.0.groups.3.kernel`."""
 
-    part: int
-    group: int
-    kind: Kind
+    path: str
     size: int
 
     def __str__(self) -> str:
-        return f"groups.{self.group}.{self.kind}"
+        return self.path
+
+    @property
+    def kind(self) -> str:
+        """What is decided: the last word of the path."""
+        return self.path.rpartition(".")[2]
+
+
+def path_of(stream: int, group: int, kind: Kind) -> str:
+    """The path of a group's list."""
+    return f"streams.{stream}.groups.{group}.{kind}"
 
 
 class Space(Document):
@@ -47,8 +55,8 @@ class Space(Document):
     def variables(self) -> tuple[Variable, ...]:
         """The searched decisions, group by group; a list of one option is none."""
         return tuple(
-            Variable(p, g, kind, len(group.choices(kind)))
-            for p, stream in enumerate(self.streams)
+            Variable(path_of(s, g, kind), len(group.choices(kind)))
+            for s, stream in enumerate(self.streams)
             for g, group in enumerate(stream.groups)
             for kind in KINDS
             if len(group.choices(kind)) > 1
@@ -66,7 +74,15 @@ class Space(Document):
 
     def options(self, variable: Variable) -> tuple[Any, ...]:
         """The candidates that a variable's index counts."""
-        return self.streams[variable.part].groups[variable.group].choices(variable.kind)
+        options: tuple[Any, ...] = self._at(variable.path)
+        return options
+
+    def _at(self, path: str) -> Any:
+        """What stands at a path."""
+        node: Any = self
+        for name in path.split("."):
+            node = node[int(name)] if name.isdigit() else getattr(node, name)
+        return node
 
     def option_names(self, variable: Variable) -> tuple[str, ...]:
         """The candidates as people read them."""
@@ -81,19 +97,26 @@ class Space(Document):
         variables = self.variables
         if len(choice) != len(variables):
             raise VidnasError(f"space {self.name}: a choice has {len(variables)} indices, this one {len(choice)}")
-        indices: dict[tuple[int, int, Kind], int] = {}
         for variable, index in zip(variables, choice, strict=True):
             if not 0 <= index < variable.size:
                 raise VidnasError(f"space {self.name}: {variable} has no option {index} of {variable.size}")
-            indices[variable.part, variable.group, variable.kind] = index
+        picks = {variable.path: index for variable, index in zip(variables, choice, strict=True)}
         return tuple(
-            tuple(GroupChoice(*(indices.get((p, g, kind), 0) for kind in KINDS)) for g in range(len(stream.groups)))
-            for p, stream in enumerate(self.streams)
+            tuple(
+                GroupChoice(*(picks.get(path_of(s, g, kind), 0) for kind in KINDS)) for g in range(len(stream.groups))
+            )
+            for s, stream in enumerate(self.streams)
         )
 
     def choice_of(self, groups: Sequence[Sequence[GroupChoice]]) -> Choice:
         """The index vector of full group choices; the reverse of `group_choices`."""
-        return tuple(getattr(groups[v.part][v.group], v.kind) for v in self.variables)
+        picks = {
+            path_of(s, g, kind): getattr(choice, kind)
+            for s, stream in enumerate(groups)
+            for g, choice in enumerate(stream)
+            for kind in KINDS
+        }
+        return tuple(picks[variable.path] for variable in self.variables)
 
     def decode(self, choice: Choice) -> ArchSpec:
         """The network that a choice stands for; its name follows from its content."""
@@ -168,7 +191,7 @@ class Space(Document):
         if variable.kind == "kernel":
             return lambda i: options[i].t * options[i].s ** 2
         if variable.kind == "attention":
-            group = self.streams[variable.part].groups[variable.group]
+            group = self._at(variable.path.rpartition(".")[0])
             widest = group.channels[-1]
             return lambda i: attention_weights(group.attention_units(widest)[i], widest)
         return lambda i: options[i]
