@@ -12,6 +12,7 @@ from vidnas.cli.parsing import UsageError, make_parser, suggestion
 from vidnas.data.check import Report, check, shared
 from vidnas.data.formats import VideoList, load_dataset, save_list
 from vidnas.errors import VidnasError
+from vidnas.interrupt import StopSignals
 
 
 def run(argv: list[str]) -> int:
@@ -71,7 +72,8 @@ def _check(argv: list[str]) -> int:
     leaking = {i for i, _ in in_both}
     for part, target in targets.items():
         good = [i for i in reports[part].good if part != "train" or i not in leaking]
-        _write(parts[part].subset(good), target)
+        with StopSignals():  # a list is never left moved away and not written
+            _write(parts[part].subset(good), target)
     return 0
 
 
