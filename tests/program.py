@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+
 from vidnas.cli.main import main
 
 TIMEOUT_SEC = 120
@@ -17,13 +19,15 @@ class Program:
     Args:
         argv: its words.
         output: file that takes what it prints.
+        threads: torch's choice on the machine.
     """
 
-    def __init__(self, argv: list[str], output: Path) -> None:
+    def __init__(self, argv: list[str], output: Path, threads: int = 1) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["vidnas.pipeline.run", "vidnas.cli.main", "pytest"])
         self.output = output
-        self.process = context.Process(target=_run, args=(argv, output))
+        output.unlink(missing_ok=True)
+        self.process = context.Process(target=_run, args=(argv, output, threads))
         self.process.start()
 
     def wait(self) -> int | None:
@@ -43,16 +47,17 @@ class Program:
         return self.wait()
 
     def said(self) -> str:
-        """All that it has printed."""
-        return self.output.read_text(encoding="utf-8")
+        """All that it has printed so far."""
+        return self.output.read_text(encoding="utf-8") if self.output.exists() else ""
 
 
-def _run(argv: list[str], output: Path) -> None:
+def _run(argv: list[str], output: Path, threads: int) -> None:
     # Whatever the one who needed the server first had done with them.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.default_int_handler)
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(file, stream)
+    torch.set_num_threads(threads)
     sys.argv = ["vidnas", *argv]
     sys.exit(main())
