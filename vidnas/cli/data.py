@@ -14,6 +14,7 @@ from vidnas.data.groups import group_notice
 from vidnas.data.parts import find_part
 from vidnas.data.split import hold_out
 from vidnas.errors import VidnasError
+from vidnas.interrupt import StopSignals
 
 
 def run(argv: list[str]) -> int:
@@ -82,7 +83,8 @@ def _check(argv: list[str]) -> int:
     leaking = {i for i, _ in (*in_both, *look_alike)}
     for part, target in targets.items():
         good = [i for i in reports[part].good if part != "train" or i not in leaking]
-        _write(parts[part].subset(good), target)
+        with StopSignals():  # a list is never left moved away and not written
+            _write(parts[part].subset(good), target)
     return 0
 
 
