@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -274,3 +275,13 @@ def test_broken_videos_are_set_aside_and_told(videos, synthetic_data, tmp_path):
     many = replace(listed, samples=tuple(replace(sample, path=broken) for sample in samples[:30]) + samples[30:])
     with pytest.raises(VidnasError, match="videos are broken"):
         train(tiny_spec(), many, config, tiny_data(synthetic_data), tmp_path / "run2", notify=said.append)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into /proc")
+def test_no_frames_stay_mapped_after_a_training(videos, synthetic_data, tmp_path):
+    data = tiny_data(synthetic_data, memory_budget_mib=100, cache_dir=tmp_path / "cache")
+    config = tiny_config(steps=2, val_fraction=0.2)
+    for name in "ab":
+        train(tiny_spec(), videos, config, data, tmp_path / name, notify=lambda line: None)
+    assert len(list((tmp_path / "cache").glob("*/frames.bin"))) == 2  # to learn from, and held out
+    assert str(tmp_path / "cache") not in Path("/proc/self/maps").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.interrupt import StopSignals
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 # Widths of characters in units of the font size, between Arial's and DejaVu Sans'.
@@ -131,7 +132,8 @@ def write(path: Path, content: bytes) -> None:
         VidnasError: the folder is missing, the disk full, or the place forbidden.
     """
     try:
-        path.write_bytes(content)
+        with StopSignals():
+            path.write_bytes(content)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise VidnasError(f"{path}: cannot be written ({reason}); make room or choose another place") from error

@@ -30,12 +30,13 @@ def replace_file(path: Path, data: bytes | memoryview, keep_as: Path | None = No
             path.replace(keep_as)
         temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         reason = (error.strerror or str(error)).lower()
         raise VidnasError(
             f"{path}: cannot be written ({reason}); nothing saved before is lost: make room and resume"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

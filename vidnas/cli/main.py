@@ -124,7 +124,8 @@ def _do_without_home() -> None:
     except RuntimeError:
         home = Path("/")
         os.environ["HOME"] = str(home)
-    if os.access(home, os.W_OK):
+    named = [os.environ[name] for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME") if os.environ.get(name)]
+    if all(_can_be_written(Path(folder)) for folder in (home, *named)):
         return
     import atexit
     import shutil
@@ -135,6 +136,12 @@ def _do_without_home() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ("MPLCONFIGDIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
         os.environ.setdefault(name, str(folder / name.lower()))
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether it, or the folder that it could be made in, takes files."""
+    found = next(place for place in (folder, *folder.parents) if place.exists())
+    return found.is_dir() and os.access(found, os.W_OK)
 
 
 def _calm_idle_threads() -> None:

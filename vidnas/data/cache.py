@@ -146,6 +146,10 @@ class FrameCache:
         """Worker processes map the file themselves; a pickled map would be a copy of all frames."""
         return self.__dict__ | {"_map": None}
 
+    def release(self) -> None:
+        """Let go of the frames until some are asked for again."""
+        self._map = None
+
     def info(self, path: Path) -> VideoInfo:
         """See `Reader`."""
         if path in self.broken:

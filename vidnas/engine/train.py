@@ -1,6 +1,5 @@
 """Train a network on a list of videos: a plain function, safe to kill and to call again."""
 
-import gc
 import math
 import signal
 import sys
@@ -136,7 +135,12 @@ def train(
             "group_regex": data.group_regex,
             "jitter": list(data.jitter),
         }
-        return _finish(network, keeper, loaders, device, made_from, say)
+        result = _finish(network, keeper, loaders, device, made_from, say)
+        # A Trainer is a web of cycles, which keeps all of this until Python looks for such.
+        loaders.release()
+        if validate is not None:
+            validate.release()
+        return result
 
 
 def fresh_network(spec: ArchSpec, seed: int, *, zero_init_residual: bool = False) -> VideoNetwork:
@@ -205,9 +209,6 @@ def _fit(
                 raise
             raise _interrupted(keeper) from error
     network.activation_checkpointing = False
-    del module, trainer
-    # A trainer is full of cycles, which would keep its frames and its optimiser for as long as Python likes.
-    gc.collect()
     if keeper.saved < pace.num_steps:  # a signal to another process
         raise _interrupted(keeper)
 
