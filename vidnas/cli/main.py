@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vidnas.base.errors import EndedElsewhere, VidnasError
 from vidnas.base.interrupt import CommandSignals
+from vidnas.base.log import printed
 from vidnas.cli.parsing import UsageError, suggestion
 
 VERBS = {
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signals = CommandSignals(to_the_end=argv is None)
     try:
         # torchrun ends its processes in its own way.
-        with nullcontext() if "LOCAL_RANK" in os.environ else signals:
+        with nullcontext() if "LOCAL_RANK" in os.environ else signals, printed():
             code = _run(words, signals)
     except BaseException:
         if signals.received is None:
@@ -124,8 +125,8 @@ def _do_without_home() -> None:
     except RuntimeError:
         home = Path("/")
         os.environ["HOME"] = str(home)
-    named = [os.environ[name] for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME") if os.environ.get(name)]
-    if all(_can_be_written(Path(folder)) for folder in (home, *named)):
+    named = [Path(os.environ[name]) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME") if os.environ.get(name)]
+    if all(map(_can_be_written, (home, *named))):
         return
     import atexit
     import shutil
