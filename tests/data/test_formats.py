@@ -257,7 +257,7 @@ def test_a_saved_list_loads_equal(
         assert (file.parent / "classes.txt").exists() != writes_names
         save_list(videos, file)  # once more, over the first
         assert same(load_list(file), videos)
-    assert not list(root.rglob("*.part"))
+    assert not list(root.rglob(".*"))
 
 
 def test_a_list_is_not_saved_where_it_would_not_load(tmp_path: Path) -> None:

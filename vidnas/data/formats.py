@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.files import ANOTHER_PLACE, replace_file
 from vidnas.data.class_folders import read_class_folders
 from vidnas.data.classes import KnownClasses, classify, is_name, read_classes
 from vidnas.data.entries import FILE, FOLDER, NOTHING, SUFFIXES, check_names, kind_of, leads_out
 from vidnas.data.groups import with_groups
 from vidnas.data.manifest import check_finished, stale_notice
 from vidnas.data.parts import find_parts
-from vidnas.data.rows import format_rows, read_rows, write_text
+from vidnas.data.rows import format_rows, read_rows
 from vidnas.data.video_list import Sample, VideoList
 
 __all__ = [
@@ -204,7 +205,7 @@ def save_list(videos: VideoList, file: Path) -> None:
         VidnasError: the file would lie where its paths would have to lead upwards, or beside other class names.
     """
     for path, text in list_texts(videos, file).items():
-        write_text(path, text)
+        replace_file(path, text, mend=ANOTHER_PLACE)
 
 
 def list_texts(videos: VideoList, file: Path) -> dict[Path, str]:

@@ -129,10 +129,3 @@ def format_rows(rows: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file that is either the old one or the new one, whatever happens on the way."""
-    unfinished = file.with_name(file.name + ".part")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    unfinished.replace(file)

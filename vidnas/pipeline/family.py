@@ -155,7 +155,7 @@ def _find(
         "fingerprint": finished.record["fingerprint"],
     }
     spec = finished.spec(chosen.choice, f"derived_{folder.name}")
-    replace_file(folder / "searched.json", spec.to_json().encode())
+    replace_file(folder / "searched.json", spec.to_json())
     write_json(folder / "result.json", record)
 
 

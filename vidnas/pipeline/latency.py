@@ -100,7 +100,7 @@ def latency_budget_costs(space: Space, device: Device, path: Path) -> CostTable:
         threads=torch.get_num_threads(),
         versions=measured_versions(device),
     )
-    replace_file(path, table.to_json().encode())
+    replace_file(path, table.to_json())
     return latency_costs(space, table)
 
 

@@ -254,14 +254,14 @@ def _finished_before(folder: SearchFolder, fingerprint: Mapping[str, Any]) -> Se
 def _open(folder: SearchFolder, plan: SearchPlan, settings: Mapping[str, Any], resume: bool) -> None:
     if is_first_process():
         RunFolder(folder.root).open(settings, resume=resume)
-        replace_file(folder.space, plan.space.to_json().encode())
+        replace_file(folder.space, plan.space.to_json())
         if plan.latency_file is not None:
             replace_file(folder.latency, plan.latency_file.read_bytes())
 
 
 def _write(result: SearchResult) -> None:
     if is_first_process():
-        replace_file(result.folder.derived, result.spec.to_json().encode())
+        replace_file(result.folder.derived, result.spec.to_json())
         write_json(result.folder.result, result.record)
 
 
