@@ -125,7 +125,7 @@ def _do_without_home() -> None:
         home = Path("/")
         os.environ["HOME"] = str(home)
     named = [os.environ[name] for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME") if os.environ.get(name)]
-    if all(_can_be_written(Path(folder)) for folder in (home, *named)):
+    if all(map(_can_be_written, (home, *map(Path, named)))):
         return
     import atexit
     import shutil
