@@ -78,7 +78,8 @@ def test_bad_input_is_one_line(
     assert "cannot read the architecture" in said(tmp_path / "none.json")
     assert "no model.safetensors and model.json in it" in said(tmp_path)
     assert "did you mean openvino?" in said(spec_file, "--device", "openvin")
-    assert "0 is not at least 1" in said(spec_file, "--batch-size", "0")
+    assert "--batch-size 0: give a whole number above 0" in said(spec_file, "--batch-size", "0")
+    assert "--batch-size abc: give a whole number above 0" in said(spec_file, "--batch-size", "abc")
     assert "clip '3': write frames x size" in said(spec_file, "--clip", "3")
     assert "smaller than the network's pool" in said(spec_file, "--clip", "1x16")
     if not torch.cuda.is_available():

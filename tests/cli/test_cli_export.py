@@ -60,7 +60,7 @@ def test_exports_and_says_how_to_use_it(
     size = Path("a.pt2").stat().st_size / 2**20
     lines = printed.out.splitlines()
     assert lines[0] == f"a.pt2: {size:.1f} MiB, x2d"
-    assert lines[1] == "input: clips float32 (batch, 3, 2, 64, 64), normalised as a.pt2.json says"
+    assert lines[1] == "input: clips float32 (batch, 3, 2, 64, 64), made from a video as a.pt2.json says"
     assert lines[2] == "output: logits float32 (batch, 2)"
     assert re.fullmatch(r"greatest difference from the original: \d\.\de-\d\d of max\|logits\|", lines[3])
 
@@ -92,6 +92,14 @@ def test_other_formats_land_beside_the_model(tmp_path: Path, capfd: pytest.Captu
     assert load_model(tmp_path)[1].classes == CLASSES  # the model's own files are as before
 
 
+def test_three_crops_are_larger_and_described(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.pt2"
+    assert main(["export", str(model), "--format", "torch", "-o", str(out), "--views", "4x3"]) == 0
+    assert "input: clips float32 (1, 3, 2, 36, 36), made from a video as" in capfd.readouterr().out
+    steps = json.loads(Path(f"{out}.json").read_text(encoding="utf-8"))["preprocessing"]
+    assert (steps["sampling"]["clips"], steps["crop"]["size"], steps["resize"]["short_side"]) == (4, 36, 36)
+
+
 def test_bad_input_is_one_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def said(*argv: str | Path) -> str:
         return error_line(capsys, "export", *argv)
@@ -101,6 +109,7 @@ def test_bad_input_is_one_line(model: Path, tmp_path: Path, capsys: pytest.Captu
     assert "--format" in said(model, "-o", out)
     assert "did you mean --format?" in said(model, "--fromat", "onnx")
     assert "clip '13': write frames x size" in said(model, "--format", "torch", "-o", out, "--clip", "13")
+    assert "views 4x2: write clips x crops" in said(model, "--format", "torch", "-o", out, "--views", "4x2")
     assert "smaller than the network's pool" in said(model, "--format", "torch", "-o", out, "--clip", "1x32")
     assert "ends in .onnx" in said(model, "--format", "onnx", "-o", out)
     assert "make it first" in said(model, "--format", "torch", "-o", tmp_path / "no" / "net.pt2")

@@ -158,4 +158,6 @@ def test_stopped_while_it_loads(videos: Path, tmp_path: Path, seconds: float) ->
     # Before Python has come to our first line the system ends the process, which a shell calls 143 too.
     if process.returncode != -signal.SIGTERM:
         assert process.returncode == 143
-        assert errors == "vidnas: error: stopped by SIGTERM; the same command with --resume goes on\n"
+        # How far it has come by then depends on the machine.
+        assert errors.endswith("vidnas: error: stopped by SIGTERM; the same command with --resume goes on\n")
+        assert "Traceback" not in errors

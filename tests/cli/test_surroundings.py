@@ -74,7 +74,7 @@ def test_a_user_without_a_home(videos: Path, tmp_path: Path, home: str | None) -
     assert said.codes == [0, 0], said.err
     assert said.err == (
         "note: no frame cache in /.cache/vidnas (permission denied); videos are decoded as needed, or name another "
-        "cache_dir\n"
+        "--cache-dir\n"
     )
 
 

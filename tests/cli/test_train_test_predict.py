@@ -1,7 +1,9 @@
 """The verbs train, test and predict on real video files."""
 
 import csv
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -65,6 +67,7 @@ def test_test_writes_every_video(trained, synthetic_data, tmp_path, capsys):
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "24 videos, " in told
+    assert "2 clips of each video, 16 frames together, one every 0.062 s of a median video (1.0 s)" in told
     assert "2x3 views x 2.35 MMACs @ 8x36x36 = 14.12 MMACs per video" in told
     with (tmp_path / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -97,6 +100,81 @@ def test_predict_goes_on_after_a_bad_file(trained, synthetic_data, tmp_path, cap
     assert [entry["score"] for entry in top] == sorted((entry["score"] for entry in top), reverse=True)
 
 
+def test_predict_takes_folders(trained, synthetic_data, tmp_path, capsys):
+    samples = load_dataset(synthetic_data).test.samples
+    clips = tmp_path / "clips"
+    names = ("b.mp4", "a/deep/c.MP4", "a/bytes_\udce9.mp4", ".hidden.mp4", "__MACOSX/d.mp4")
+    for sample, name in zip(samples, names, strict=False):
+        (clips / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sample.path, clips / name)
+    (clips / "notes.txt").touch()
+    (clips / "again").symlink_to(clips)
+    (tmp_path / "empty").mkdir()
+    words = [str(clips), "rtsp://camera/1", str(tmp_path / "empty"), "--views", "1x1", "--top", "1"]
+    assert main(["predict", str(trained), *words]) == 1
+    told = capsys.readouterr()
+    assert [line.partition(": ")[0] for line in told.out.splitlines()] == [
+        f"{clips}/a/bytes_\\xe9.mp4",
+        f"{clips}/a/deep/c.MP4",
+        f"{clips}/b.mp4",
+    ]
+    assert told.err.splitlines()[1:] == [
+        f"note: {clips}: 3 files passed over: hidden or no videos",
+        "vidnas: error: rtsp://camera/1: an address, and vidnas reads files; download it first, then give the file",
+        f"vidnas: error: {tmp_path}/empty: no video in this folder (0 other files)",
+    ]
+    assert main(["predict", str(trained), *words, "--json"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert os.fsencode(lines[0]["path"]) == os.fsencode(clips) + b"/a/bytes_\xe9.mp4"
+    assert [line["path"] for line in lines[3:]] == words[1:3]
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_names_that_are_not_utf8_reach_a_strict_output(more, trained, synthetic_data, tmp_path, monkeypatch):
+    good, bad = tmp_path / "good_\udce9.mp4", tmp_path / "bad_\udce9.mp4"
+    shutil.copy(load_dataset(synthetic_data).test.samples[0].path, good)
+    bad.touch()
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict") for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    assert main(["predict", str(trained), str(good), str(bad), "--views", "1x1", *more]) == 1
+    err.flush()
+    assert f"{tmp_path}/bad_\\xe9.mp4: the file is empty" in err.buffer.getvalue().decode()
+    assert len(out.buffer.getvalue().splitlines()) == (2 if more else 1)
+
+
+def test_a_whole_run_stands_for_the_network_that_was_searched(trained, synthetic_data, tmp_path, capsys):
+    run = tmp_path / "run"
+    (run / "search").mkdir(parents=True)
+    assert main(["predict", str(run), "x.mp4"]) == 1
+    assert "has not come to its trainings yet; the same `vidnas run` with --resume goes on" in capsys.readouterr().err
+    shutil.copytree(trained, run / "searched")
+    video = str(load_dataset(synthetic_data).test.samples[0].path)
+    note = f"note: {run} is a whole run; taking the network that was searched, {run}/searched"
+    test = ["--data", str(synthetic_data / "test.csv"), "--views", "1x1", "--workers", "0"]
+    for words in (["predict", "RUN", video], ["test", "RUN", *test], ["export", "RUN", "--format", "torch"]):
+        assert main([str(run) if word == "RUN" else word for word in words]) == 0
+        assert capsys.readouterr().err.splitlines()[0] == note
+    assert (run / "searched" / "model.pt2").exists()
+    assert not (run / "test").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["searched.json", "space.json", "last.ckpt"], "a search, whose network is not trained yet: `vidnas train --"),
+        (["space.json", "last.ckpt"], "a search that is not finished; the same `vidnas search` with --resume goes on"),
+        (["last.ckpt"], "this run is not finished; train it to the end with --resume"),
+        ([], "no model.safetensors and model.json in it"),
+    ],
+)
+def test_why_a_folder_holds_no_network(files, message, tmp_path, capsys):
+    for name in files:
+        (tmp_path / name).touch()
+    assert main(["predict", str(tmp_path), "x.mp4"]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_predicting_loads_no_training_code(trained, synthetic_data):
     video = load_dataset(synthetic_data).test.samples[0].path
     code = "import sys; from vidnas.cli.main import main; main(sys.argv[1:]); print('lightning' in sys.modules)"
@@ -122,7 +200,10 @@ def test_recipes_options_and_clips(arch, synthetic_data, tmp_path, capsys):
     words = ["train", "--arch", arch, "--data", str(few), "--out", str(tmp_path / "run"), *QUICK, "--batch-size", "4"]
     words += ["--config", "x3d_kinetics", "--norm-batches", "1", "--accumulate", "1", "--flip", "off"]
     assert main([*words, "--clip", "4x32", "--sampling", "stride", "--stride", "2"]) == 0
-    assert "sgd, lr 0.00625 at batch 4" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "sgd, lr 0.00625 at batch 4" in told
+    assert "; 4 frames, stride 2 at 30 fps: 0.23 s, 23% of a median video (1.0 s)\n" in told
+    assert "1 clip of 0.23 s of each video covers 23% of a median video (1.0 s)\n" in told
     _, info = load_model(tmp_path / "run")
     assert (str(info.clip), info.clip.sampling, info.clip.stride) == ("4x32x32", "stride", 2.0)
     assert info.config["identity"]["settings"]["train.momentum"] == 0.9
@@ -184,7 +265,9 @@ def test_a_folder_is_divided_once(arch, synthetic_data, tmp_path, capsys):
         (["test", "RUN", "--data", "OTHER"], 1, "is unknown to the network"),
         (["test", "RUN", "--data", "DATA", "--clip", "2x32"], 1, "smaller than the network's pool"),
         (["predict", "RUN"], 2, "vidnas predict needs VIDEO"),
-        (["predict", "RUN", "x.mp4", "--top", "0"], 2, "0 is not at least 1"),
+        (["predict", "RUN", "x.mp4", "--top", "0"], 2, "vidnas predict --top 0: give a whole number above 0"),
+        (["predict", "RUN", "x.mp4", "--top", "x"], 2, "vidnas predict --top x: give a whole number above 0"),
+        (["predict", "RUN", "x.mp4", "--top"], 2, "vidnas predict --top: a value is missing; give NUMBER"),
         (["predict", "ARCH", "x.mp4"], 1, "tiny.json: "),
     ],
 )

@@ -75,10 +75,10 @@ def test_the_cache_gives_the_frames_that_the_files_give(videos, tmp_path, short_
 def test_a_built_cache_is_used_again_even_without_the_decoder(videos, tmp_path, monkeypatch):
     first = open_cache(videos, tmp_path / "cache")
     monkeypatch.setattr("vidnas.data.cache._decode", None)
-    monkeypatch.setattr("vidnas.data.cache.probe", None)
+    monkeypatch.setattr("vidnas.data.index.probe", None)
     second = open_cache(videos[::-1] + videos[:2], tmp_path / "cache")
     np.testing.assert_array_equal(first.read(videos[0], [0.3, 0.1]), second.read(videos[0], [0.3, 0.1]))
-    assert [entry.suffix for entry in sorted((tmp_path / "cache").iterdir())] == ["", ".lock"]
+    assert sorted(entry.suffix for entry in (tmp_path / "cache").iterdir()) == ["", ".json", ".lock"]
 
 
 def test_a_changed_file_is_never_served_from_the_cache(videos, tmp_path):
@@ -143,11 +143,11 @@ import os
 from pathlib import Path
 import vidnas.data.cache as cache
 decode, calls = cache._decode, []
-def dying(path, short_side):
-    calls.append(path)
+def dying(*arguments):
+    calls.append(arguments)
     if len(calls) == 4:
         os.kill(os.getpid(), {int(signal.SIGKILL)})
-    return decode(path, short_side)
+    return decode(*arguments)
 cache._decode = dying
 videos = sorted(Path({str(tmp_path / "videos")!r}).iterdir())
 cache.open_reader(videos, 32, cache_dir=Path({str(tmp_path / "cache")!r}), workers=1)
@@ -155,9 +155,9 @@ cache.open_reader(videos, 32, cache_dir=Path({str(tmp_path / "cache")!r}), worke
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert result.returncode == -signal.SIGKILL
     left = sorted(entry.suffix for entry in (tmp_path / "cache").iterdir())
-    assert left == [".lock", ".tmp"]
+    assert left == [".json", ".lock", ".tmp"]
     cache = open_cache(videos, tmp_path / "cache")
-    assert sorted(entry.suffix for entry in (tmp_path / "cache").iterdir()) == ["", ".lock"]
+    assert sorted(entry.suffix for entry in (tmp_path / "cache").iterdir()) == ["", ".json", ".lock"]
     for path in videos:
         np.testing.assert_array_equal(cache.read(path, [0.2]), FileReader(32).read(path, [0.2]))
 
@@ -171,12 +171,12 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(videos, tmp_pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(error.value)
-    assert [entry.suffix for entry in (tmp_path / "cache").iterdir()] == [".lock"]
+    assert sorted(entry.suffix for entry in (tmp_path / "cache").iterdir()) == [".json", ".lock"]
 
 
 def test_a_cache_folder_that_cannot_be_made_is_one_line(videos, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(VidnasError, match="another cache_dir"):
+    with pytest.raises(VidnasError, match="another --cache-dir"):
         open_reader(videos, 32, cache_dir=tmp_path / "file" / "cache")
 
 

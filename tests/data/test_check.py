@@ -13,9 +13,10 @@ import pytest
 
 from vidnas.cli.main import main
 from vidnas.data.check import Finding, check, shared
+from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.formats import VideoList, load_dataset, load_list
 from vidnas.data.processes import run_apart
-from vidnas.data.synthetic import write_video
+from vidnas.data.synthetic import write_dataset, write_video
 
 
 def video(path: Path, frames: int, seed: int) -> None:
@@ -148,6 +149,46 @@ def test_two_lists_are_fixed_in_place_and_kept(tmp_path: Path, capsys: pytest.Ca
     assert "train.csv.bak: is there already" in capsys.readouterr().err
 
 
+def test_training_videos_that_look_like_test_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dataset(
+        tmp_path, classes=["grow", "move_left"], train_per_class=3, test_per_class=2, size=(64, 64), frames=16
+    )
+    (tmp_path / "Test.csv").write_text((tmp_path / "test.csv").read_text())
+    (tmp_path / "test.csv").unlink()
+    assert main(["data", "check", str(tmp_path), "--workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "all good" in out
+    assert "note: groups: " in out
+    # A test video becomes a smaller copy of a training video.
+    write_small(
+        tmp_path / "videos/train/grow_0001.mp4", tmp_path / "videos/test/grow_0000.mp4", SmallForm("h264", 48, crf=28)
+    )
+    assert main(["data", "check", str(tmp_path), "--workers", "1"]) == 1
+    pair = "videos/train/grow_0001.mp4 ~ videos/test/grow_0000.mp4"
+    assert f"in the training list, and looking like one in the test list (1):\n  {pair}\n" in capsys.readouterr().out
+    assert main(["data", "check", str(tmp_path), "--fix", str(tmp_path), "--workers", "1"]) == 0
+    lists = load_dataset(tmp_path)
+    assert lists.test is not None
+    assert (len(lists.train), len(lists.test)) == (5, 4)
+    assert sorted(path.name for path in tmp_path.glob("*.csv*")) == [
+        *("Test.csv", "Test.csv.bak", "train.csv", "train.csv.bak")
+    ]
+
+
+def test_names_that_look_like_groups_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        for g in range(3):
+            video(tmp_path / name / f"{name}_g{g}_c1.mp4", 4, g)
+            for c in (2, 3):
+                shutil.copy(tmp_path / name / f"{name}_g{g}_c1.mp4", tmp_path / name / f"{name}_g{g}_c{c}.mp4")
+    main(["data", "check", str(tmp_path), "--workers", "1"])
+    out = capsys.readouterr().out
+    assert "names look like 6 groups of 18 videos, and 4 of 4 test videos are of groups that train has too" in out
+    assert r"--group-regex '([^/]+_g\d+)_c\d+'" in out
+    main(["data", "check", str(tmp_path), "--workers", "1", "--group-regex", r"([^/]+_g\d+)_c\d+"])
+    assert "note: groups: 4 for train, 2 for test; none in more than one of them" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -157,7 +198,7 @@ def test_two_lists_are_fixed_in_place_and_kept(tmp_path: Path, capsys: pytest.Ca
         (["DATA", "--workers", "0"], 2, "above 0"),
         (["DATA", "--min-frames", "many"], 2, "above 0"),
         (["DATA", "--worker", "1"], 2, "did you mean --workers?"),
-        ([], 2, "needs DIR|CSV"),
+        ([], 2, "needs FOLDER|CSV"),
     ],
 )
 def test_bad_commands_fail_before_anything_is_decoded(

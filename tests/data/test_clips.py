@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.data import clips
-from vidnas.data.clips import clip_times, item_rng
+from vidnas.data.clips import clip_times, covered_sec, describe_coverage, describe_views, item_rng
 
 STRIDE = ClipSpec(frames=13, size=160, sampling="stride", stride=6, fps=30)
 UNIFORM = ClipSpec(frames=8, size=112, sampling="uniform")
@@ -122,3 +122,59 @@ def test_neighbouring_indices_are_not_correlated() -> None:
     shifted = np.corrcoef(draws[:-1, 0], draws[1:, 0])[0, 1]
     assert abs(shifted) < 4 / math.sqrt(len(draws))
     assert draws.mean() == pytest.approx(0.5, abs=4 * math.sqrt(1 / 12 / draws.size))
+
+
+@pytest.mark.parametrize(
+    ("clip", "median_sec", "line"),
+    [
+        (STRIDE, 10.0, "13 frames, stride 6 at 30 fps: 2.4 s, 24% of a median video (10.0 s)"),
+        (STRIDE, 73 / 30, "13 frames, stride 6 at 30 fps: 2.4 s, 100% of a median video (2.4 s)"),
+        (
+            STRIDE,
+            1.5,
+            "13 frames, stride 6 at 30 fps: 2.4 s, longer than a median video (1.5 s), which repeats its last frame",
+        ),
+        (STRIDE, None, "13 frames, stride 6 at 30 fps: 2.4 s"),
+        (
+            STRIDE.model_copy(update={"frames": 1}),
+            10.0,
+            "1 frame, stride 6 at 30 fps: 0.033 s, 0.3% of a median video (10.0 s)",
+        ),
+        (UNIFORM, 3.4, "8 frames spread over the whole video, one every 0.42 s of a median video (3.4 s)"),
+        (UNIFORM, None, "8 frames spread over the whole video"),
+    ],
+)
+def test_what_a_clip_covers_in_words(clip: ClipSpec, median_sec: float | None, line: str) -> None:
+    assert describe_coverage(clip, median_sec) == line
+
+
+@pytest.mark.parametrize(
+    ("clip", "views", "median_sec", "line"),
+    [
+        (STRIDE, 10, 60.0, "10 clips of 2.4 s of each video together cover 41% of a median video (60.0 s)"),
+        (STRIDE, 10, 10.0, "10 clips of 2.4 s of each video together cover 100% of a median video (10.0 s)"),
+        (STRIDE, 1, 10.0, "1 clip of 2.4 s of each video covers 24% of a median video (10.0 s)"),
+        (STRIDE, 2, None, "2 clips of 2.4 s of each video"),
+        (
+            UNIFORM,
+            10,
+            3.4,
+            "10 clips of each video, 80 frames together, one every 0.042 s of a median video (3.4 s)",
+        ),
+        (UNIFORM, 1, None, "1 clip of each video, 8 frames"),
+    ],
+)
+def test_what_views_cover_in_words(clip: ClipSpec, views: int, median_sec: float | None, line: str) -> None:
+    assert describe_views(clip, views, median_sec) == line
+
+
+@pytest.mark.parametrize("views", [1, 2, 3, 7])
+@pytest.mark.parametrize("length", [40, 73, 100, 200, 600])
+def test_the_share_that_views_cover_is_that_of_their_moments(views: int, length: int) -> None:
+    seen: set[int] = set()
+    for times in clips.test_times(STRIDE, length / 30, 30, views):
+        first, *_, last = frames_of(times, 30)
+        seen |= set(range(first, min(last, length - 1) + 1))
+    share = len(seen) / length
+    assert f"{min(1.0, views * covered_sec(STRIDE) * 30 / length):.0%}" == f"{share:.0%}"
+    assert f" {share:.0%} of a median video" in describe_views(STRIDE, views, length / 30)

@@ -197,7 +197,7 @@ def test_too_many_broken_videos_stop_with_the_list(damaged, workers):
         list(loader)
     text = str(error.value)
     assert "of 60 videos are broken, 3 tolerated" in text
-    assert "max_broken" in text
+    assert "--clips.max-broken" in text
     assert "\n" not in text
     named = [sample.path for sample in damaged.samples[:8] if str(sample.path) in text]
     assert 4 <= len(named) <= 5
@@ -325,5 +325,5 @@ def test_an_unreadable_video_is_listed_in_testing_and_never_left_out(damaged, wo
     [{"jitter": (0.9, 1.2)}, {"jitter": (1.3, 1.2)}, {"max_broken": 1.5}, {"workers": -1}, {"clips_per_video": 0}],
 )
 def test_a_bad_configuration_names_its_field(wrong):
-    with pytest.raises(VidnasError, match=f"data.{next(iter(wrong))}"):
+    with pytest.raises(VidnasError, match=f"clips.{next(iter(wrong))}"):
         DataConfig(Path("data"), **wrong)

@@ -6,34 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lists_of_files import make, refused, rows
 
 from vidnas.data.formats import DataLists, Sample, VideoList, load_dataset, load_list, save_list
 from vidnas.errors import VidnasError
-
-
-def make(root: Path, *files: str, **texts: str) -> Path:
-    """Empty files, and text files given as name_suffix=content."""
-    for file in files:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).touch()
-    for name, text in texts.items():
-        (root / name.replace("_", ".")).write_text(text)
-    return root
-
-
-def rows(videos: VideoList) -> list[tuple[str, str, str | None]]:
-    return [(videos.relative(s), videos.classes[s.label], s.group) for s in videos.samples]
-
-
-def refused(path: Path, *parts: str, **options: object) -> str:
-    """The message with which a data set is refused: one line that names all these parts."""
-    with pytest.raises(VidnasError) as raised:
-        load_dataset(path, **options)  # type: ignore[arg-type]
-    message = str(raised.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message, message
-    return message
 
 
 def test_class_folders(tmp_path: Path) -> None:
@@ -128,30 +104,6 @@ def test_data_set_of_two_folders(tmp_path: Path) -> None:
     assert lists.test.root == tmp_path / "test"
 
 
-def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    make(tmp_path, "train/1.mp4", "boat/2.mp4")
-    assert load_dataset(tmp_path).train.classes == ("boat", "train")
-
-
-def test_given_classes_rule(tmp_path: Path) -> None:
-    make(tmp_path, "a.mp4", "b.mp4", list_csv="a.mp4,1\nb.mp4,0\n")
-    assert load_list(tmp_path / "list.csv", classes=["x", "y", "z"]).labels == (1, 0)
-    # The list's own names stand between its numbers and the classes given.
-    make(tmp_path, classes_txt="y\nz\n")
-    assert load_list(tmp_path / "list.csv", classes=["x", "y", "z"]).labels == (2, 1)
-
-
-def test_group_regex(tmp_path: Path) -> None:
-    make(tmp_path, "a/s1_t1.mp4", "a/s2_t1.mp4", "b/s1_t2.mp4")
-    videos = load_list(tmp_path, group_regex=r"(s\d)_t")
-    assert [sample.group for sample in videos.samples] == ["s1", "s2", "s1"]
-    assert [s.group for s in load_list(tmp_path, group_regex=r"^(\w+)/").samples] == ["a", "a", "b"]
-    refused(tmp_path, "(x", group_regex="(x")
-    refused(tmp_path, "parentheses", group_regex="s1")
-    refused(tmp_path, "1 of 3 paths", "a/s2_t1.mp4", group_regex="(s1)")
-    refused(tmp_path, "3 of 3 paths", group_regex="(q)")
-
-
 def test_content_hash_sees_paths_labels_and_names_but_not_the_place(tmp_path: Path) -> None:
     def videos(root: str, paths: str = "ab", labels: tuple[int, int] = (0, 1), classes: str = "xy") -> VideoList:
         samples = tuple(Sample(Path(root) / p, label) for p, label in zip(paths, labels, strict=True))
@@ -202,7 +154,7 @@ def test_one_class_only(tmp_path: Path) -> None:
         ("a.mp4,0\nb.mp4,\n", 2, ["no label"]),
         ("a.mp4,0\n\n,1\n", 3, ["no path"]),
         ("a.mp4 0\nb.mp4\n", 2, ["no label"]),
-        ("path,class\na.mp4,0\n", 1, ["path and label", "class"]),
+        ("path,klasse\na.mp4,0\n", 1, ["path and label", "klasse"]),
         ("label,start\n0,1\n", 1, ["path and label"]),
         ('a.mp4,0\n"b.mp4,1\n', 2, []),
         ("a.mp4,0\nb.mp4,wave\n", 2, ["'wave'", "numbers"]),
@@ -255,8 +207,10 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
     data = make(tmp_path / "data", "a/1.mp4", "b/2.mp4", list_csv="a/1.mp4,0\nb/2.mp4,1\nb/x.mp4,1\n")
     link = data / "b" / "x.mp4"
     link.symlink_to(tmp_path / "outside" / "x.mp4")
-    refused(data, "b/x.mp4", "link")
-    refused(data / "list.csv", "line 3", "b/x.mp4", "link")
+    refused(data, "b/x.mp4", "link", "--follow-links")
+    refused(data / "list.csv", "line 3", "b/x.mp4", "link", "--follow-links")
+    for path in (data, data / "list.csv"):
+        assert len(load_dataset(path, follow_links=True).train) == 3
     link.unlink()
     link.symlink_to(data / "a" / "1.mp4")  # inside it is welcome
     assert len(load_list(data)) == len(load_list(data / "list.csv")) == 3
@@ -265,6 +219,8 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
     refused(data, f"{data}/c", "link")
     make(data, list_csv="a/1.mp4,0\nc/deep/y.mp4,1\n")
     refused(data / "list.csv", "line 2", "link")
+    assert load_list(data, follow_links=True).classes == ("a", "b", "c")
+    assert len(load_list(data / "list.csv", follow_links=True)) == 2
     # The data folder itself may be reached by a link.
     (data / "c").unlink()
     (tmp_path / "alias").symlink_to(data)

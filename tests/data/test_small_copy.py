@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -10,19 +11,24 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.data import small_copy
 from vidnas.data.augment import Views
 from vidnas.data.dataset import ViewClips
+from vidnas.data.decode import read_all
 from vidnas.data.encode import SmallForm
 from vidnas.data.formats import VideoList, load_dataset, load_list
 from vidnas.data.manifest import MANIFEST, load_manifest
 from vidnas.data.reader import FileReader
+from vidnas.data.rows import write_text
 from vidnas.data.small_copy import CopyReport, make_copy
-from vidnas.data.synthetic import write_dataset
+from vidnas.data.synthetic import write_dataset, write_video
 from vidnas.errors import VidnasError
 
 JPEG, H264 = SmallForm("jpeg", 32), SmallForm("h264", 32)
@@ -104,6 +110,7 @@ def test_a_killed_build_goes_on_and_redoes_nothing(synthetic_data: Path, tmp_pat
     out = tmp_path / "out"
     program = f"""
 from pathlib import Path
+from vidnas.data.decode import read_all
 from vidnas.data.encode import SmallForm
 from vidnas.data.formats import load_dataset
 from vidnas.data.small_copy import make_copy
@@ -262,6 +269,17 @@ def test_a_list_added_to_the_source_is_noticed(data: Path, tmp_path: Path) -> No
     assert notices(tmp_path / "out") == [(), ()]
 
 
+def test_a_change_of_a_list_in_another_spelling_is_noticed(data: Path, tmp_path: Path) -> None:
+    (data / "train.csv").rename(data / "Training.csv")
+    (data / "test.csv").rename(data / "val.csv")
+    copy(data, tmp_path / "out")
+    assert notices(tmp_path / "out") == [(), ()]
+    for name in ("Training.csv", "val.csv"):
+        (data / name).write_text((data / name).read_text() + "\n")
+    for (notice,) in notices(tmp_path / "out"):
+        assert f"out of date: Training.csv, val.csv changed in {data} since" in notice
+
+
 def test_a_video_that_was_mended_is_noticed(data: Path, tmp_path: Path) -> None:
     bad, missing = (data / f"videos/train/grow_000{k}.mp4" for k in (0, 1))
     bad.write_bytes(b"")
@@ -288,6 +306,73 @@ def test_unreadable_videos_are_left_out_and_kept_in_mind(data: Path, tmp_path: P
     shutil.copy(data / "videos/train/grow_0002.mp4", data / "videos/train/grow_0000.mp4")
     assert copy(data, out).made == ("videos/train/grow_0000.mp4",)
     assert len(load_dataset(out).train) == 8
+
+
+@pytest.mark.parametrize("form", [JPEG, H264], ids=["jpeg", "h264"])
+def test_joined_recordings_are_written_whole_and_what_ends_early_is_named(
+    data: Path, tmp_path: Path, form: SmallForm
+) -> None:
+    joined, cut = data / "videos/train/grow_0000.mp4", data / "videos/train/grow_0001.mp4"
+    frames = {level: np.full((25, 48, 64, 3), level, np.uint8) for level in (40, 200)}
+    parts = []
+    for pictures in frames.values():
+        write_video(tmp_path / "part.mp4", pictures, 25)
+        remux(tmp_path / "part.mp4", tmp_path / "part.ts")
+        parts.append((tmp_path / "part.ts").read_bytes())
+    joined.write_bytes(b"".join(parts))
+    write_video(tmp_path / "whole.mp4", np.concatenate(list(frames.values())), 25)
+    remux(tmp_path / "whole.mp4", cut, movflags="faststart")
+    with av.open(str(cut)) as container:
+        end = [packet.pos for packet in container.demux(video=0) if packet.pos is not None][30]
+    os.truncate(cut, end)
+
+    report = copy(data, tmp_path / "out", form)
+    notices = {entry.path: str(entry.notice) for entry in report.entries if entry.notice is not None}
+    assert "times start over" in notices.pop("videos/train/grow_0000.mp4")
+    assert notices.pop("videos/train/grow_0001.mp4") == "ends early: 30 of 50 frames are there"
+    assert not notices
+    written, times, _ = read_all(tmp_path / f"out/videos/train/grow_0000.mp4{form.suffix}")
+    assert [round(float(frame.mean()) / 40) for frame in written] == [1] * 25 + [5] * 25
+    np.testing.assert_allclose(times, np.arange(50) / 25)
+    assert len(read_all(tmp_path / f"out/videos/train/grow_0001.mp4{form.suffix}")[0]) == 30
+    # Called again, it says so again.
+    assert copy(data, tmp_path / "out", form).entries == report.entries
+
+
+def remux(source: Path, target: Path, **options: str) -> None:
+    """The same packets in another container."""
+    with av.open(str(source)) as given, av.open(str(target), "w", container_options=options) as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+
+
+@pytest.mark.parametrize("form", [JPEG, H264], ids=["jpeg", "h264"])
+def test_a_video_that_cannot_be_encoded_is_set_aside_and_the_others_are_written(
+    data: Path, tmp_path: Path, form: SmallForm
+) -> None:
+    tiny, wide = data / "videos/train/grow_0000.mp4", data / "videos/train/grow_0001.mp4"
+    pictures = [Image.new("L", (1, 1), level) for level in (0, 255)]
+    pictures[0].save(tiny, "GIF", save_all=True, append_images=pictures[1:])
+    with av.open(str(wide), "w", format="nut") as container:  # wider than either encoder takes
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 2, 66_000, "rgb24"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((2, 66_000, 3), np.uint8), "rgb24")))
+        container.mux(stream.encode(None))
+    report = copy(data, tmp_path / "out", form)
+    causes = {entry.path: entry.cause for entry in report.unreadable}
+    if form is H264:
+        assert causes.pop("videos/train/grow_0000.mp4") == "cannot be encoded (1 x 1 pixels; H.264 needs 2 x 2)"
+    cause = causes.pop("videos/train/grow_0001.mp4")
+    assert cause is not None
+    assert re.fullmatch(r"cannot be encoded \([^\n]+\)", cause)
+    assert not causes
+    assert len(load_dataset(tmp_path / "out").train) == 9 - len(report.unreadable)
+    manifest = load_manifest(tmp_path / "out")
+    assert manifest is not None
+    assert manifest.entries["videos/train/grow_0001.mp4"].cause == cause
 
 
 def test_other_settings_are_refused_until_a_rebuild(data: Path, tmp_path: Path) -> None:
@@ -348,13 +433,74 @@ def test_a_manifest_leads_nowhere_else(data: Path, tmp_path: Path) -> None:
         assert precious.read_text() == "precious"
 
 
-@pytest.mark.parametrize("text", ["", "no json\n", "[]\n", '{"vidnas_copy": 1}\n', '{"vidnas_copy": 99}\n'])
+@pytest.mark.parametrize("text", ['{"vidnas_copy": 2}\n', '{"vidnas_copy": 99}\n', '{"vidnas_copy": 2}\nno json\n'])
 def test_a_damaged_manifest_is_one_line(data: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / MANIFEST).write_text(text)
     with pytest.raises(VidnasError, match="make the copy anew with --rebuild") as error:
         load_manifest(tmp_path / "out")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "no json\n", "[]\n", '{"file_name": "x/grow_0000.mp4"}\n', "\xff\n"])
+def test_a_manifest_of_somebody_else_is_no_concern_of_ours(data: Path, tmp_path: Path, text: str) -> None:
+    (data / MANIFEST).write_text(text, encoding="latin-1")
+    assert load_manifest(data) is None
+    lists = load_dataset(data)
+    assert (len(lists.train), lists.train.notices) == (9, ())
+    for name in ("a", "b"):
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        shutil.copy(data / "videos/train/grow_0000.mp4", tmp_path / "folders" / name)
+    shutil.copy(data / MANIFEST, tmp_path / "folders")
+    assert len(load_dataset(tmp_path / "folders").train) == 2
+    before = {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()}
+    for rebuild in (False, True):
+        with pytest.raises(VidnasError, match="holds other things than a copy"):
+            copy(tmp_path / "folders", data, rebuild=rebuild)
+    assert {path.name: path.read_bytes() for path in data.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+@pytest.mark.parametrize("name", ["train.csv", "classes.txt"])
+def test_lists_in_a_copy_that_the_user_wrote_are_kept(data: Path, tmp_path: Path, name: str, rebuild: bool) -> None:
+    out = tmp_path / "out"
+    copy(data, out)
+    own = (out / name).read_text() + "\n"
+    (out / name).write_text(own)
+    before = contents(out)
+    with pytest.raises(VidnasError, match=f"{name}: not as `vidnas data cache` wrote it; move it away"):
+        copy(data, out, rebuild=rebuild)
+    assert contents(out) == before
+    (out / name).rename(tmp_path / "mine")
+    copy(data, out, rebuild=rebuild)
+    assert (tmp_path / "mine").read_text() == own
+    assert len(load_dataset(out).train) == 9
+
+
+def test_a_build_killed_while_it_writes_its_lists_knows_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+
+    def killed_after_the_first(path: Path, text: str) -> None:
+        write_text(path, text)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(small_copy, "write_text", killed_after_the_first)
+        with pytest.raises(KeyboardInterrupt):
+            copy(data, out)
+    assert sum((out / name).exists() for name in ("train.csv", "test.csv", "classes.txt")) == 1
+    assert copy(data, out).made == ()
+    assert len(load_dataset(out).train) == 9
+
+
+def test_an_unfinished_copy_of_train_and_test_folders_is_refused(folders: Path, tmp_path: Path) -> None:
+    copy(folders, tmp_path / "out")
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / "out" / name).unlink()
+    with pytest.raises(VidnasError, match="unfinished copy"):
+        load_dataset(tmp_path / "out")
 
 
 def test_two_builds_do_not_meet(data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidnas.data.formats import Sample, VideoList
-from vidnas.data.split import check_disjoint, split
+from vidnas.data.split import check_disjoint, check_enough, split
 from vidnas.errors import VidnasError
 
 THREE = {"weights": 0.5, "alpha": 0.3, "holdout": 0.2}
@@ -97,8 +97,20 @@ def test_the_order_of_size_is_given_up_where_it_leads_nowhere() -> None:
 
 def test_too_few_groups() -> None:
     whole = videos([(0, None)] * 9 + [(1, "one")] * 5 + [(1, "two")] * 5)
-    with pytest.raises(VidnasError, match=r"class 'class 1' has 2 group.* 3 parts weights, alpha, holdout"):
+    with pytest.raises(
+        VidnasError,
+        match="'class 1' has 10 videos in 2 groups; each class needs 3 groups, one for each of weights, alpha, h",
+    ):
         split(whole, THREE, seed=0)
+
+
+def test_videos_are_counted_as_the_list_has_them() -> None:
+    whole = videos([(0, None)] * 9 + [(1, None)] * 3)
+    with pytest.raises(
+        VidnasError, match="'class 1' has 3 videos; each class needs 4 videos, one for each of a, b, c, d"
+    ):
+        check_enough(whole, "abcd")
+    check_enough(whole, "abc")
 
 
 def test_enough_groups_in_number_but_not_in_kind() -> None:

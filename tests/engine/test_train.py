@@ -102,7 +102,8 @@ def test_one_seed_one_result_whatever_the_workers(run):
     other, _ = run("c", mixup=0.3, ema=0.5, val_fraction=0.2, seed=1)
     assert_same(weights(first), weights(again))
     assert not torch.equal(weights(first)["head.fc1.weight"], weights(other)["head.fc1.weight"])
-    assert said[0] == "tiny: 1.74 MMACs @ 8x32x32, 0.008 M params; 8 frames over the whole video"
+    covered = "8 frames spread over the whole video, one every 0.12 s of a median video (1.0 s)"
+    assert said[0] == f"tiny: 1.74 MMACs @ 8x32x32, 0.008 M params; {covered}"
     assert said[2].startswith("adamw, lr 0.001732 at batch 12 (by rule: 0.002 x sqrt(batch / 16))")
     assert said[-1] == f"{first.folder.weights}: weights averaged with decay 0.5 up to step 6"
 
@@ -146,7 +147,7 @@ def test_resume_with_something_else_is_refused(run, videos, synthetic_data, tmp_
     (tmp_path / "a" / "model.json").unlink()
     with pytest.raises(VidnasError, match=r"architecture tiny then, tiny now \(changed\)"):
         run("a", network=tiny_spec(dropout=0.5), resume=True)
-    with pytest.raises(VidnasError, match=r"train.lr None then, 0.5 now; data.flip off then, on now"):
+    with pytest.raises(VidnasError, match=r"train.lr None then, 0.5 now; clips.flip off then, on now"):
         run("a", lr=0.5, data={"flip": "on"}, resume=True)
     fewer = videos.subset(range(59))
     with pytest.raises(VidnasError, match="training list of 60 videos then, another one of 59 now"):

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import re
 import resource
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -298,6 +300,26 @@ def test_nothing_in_a_weight_file_is_run(tmp_path: Path) -> None:
     assert not trace.exists()
     torch.load(file, weights_only=False)
     assert trace.exists()
+
+
+def test_lightning_checkpoints(tmp_path: Path) -> None:
+    """One that holds plain data is read; of one with objects in it the line says how to get the tensors out."""
+    trained, file, tensors = build(small()), tmp_path / "epoch=3.ckpt", tmp_path / "tensors.pt"
+    state = {f"network.{name}": value for name, value in trained.state_dict().items()}
+    checkpoint = {"epoch": 3, "state_dict": state, "hyper_parameters": {"lr": 0.1}, "pytorch-lightning_version": "2.5"}
+    torch.save(checkpoint, file)
+    network = build(small())
+    report = load_weights(network, file)
+    assert not report.replaced
+    assert set(report.beside) == {"epoch", "hyper_parameters", "pytorch-lightning_version"}
+    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in network.state_dict().items())
+
+    torch.save({**checkpoint, "hyper_parameters": Namespace(lr=0.1)}, file)
+    with pytest.raises(VidnasError, match=r"holds Python objects .*argparse\.Namespace.*Lightning's") as raised:
+        load_weights(build(small()), file)
+    advice = re.search(r"torch\.save\(.*?NEW_FILE\)", str(raised.value))[0]
+    exec(advice, {"torch": torch, "FILE": file, "NEW_FILE": tensors})  # what the user is told to type
+    assert load_weights(build(small()), tensors).loaded == report.loaded
 
 
 @pytest.mark.parametrize("suffix", [".pyth", ".safetensors"])

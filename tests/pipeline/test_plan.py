@@ -31,10 +31,15 @@ def test_budgets_are_read(text: str, macs: float) -> None:
     assert parse_amount(text) == pytest.approx(macs)
 
 
-@pytest.mark.parametrize("text", ["", "0", "fifty", "50MB", "-3M", "1e", "3 M M"])
+@pytest.mark.parametrize("text", ["", "0", "fifty", "50MB", "-3M", "1e", "3 M M", "1,5G", "1e500", "nan"])
 def test_what_is_no_budget_is_refused(text: str) -> None:
     with pytest.raises(VidnasError, match="write multiply-adds of one clip, as 50M"):
         parse_amount(text)
+
+
+def test_a_comma_for_a_point_and_the_option_are_named() -> None:
+    with pytest.raises(VidnasError, match=r"^--target-macs '1,5 G': write .* or 0\.5G; did you mean 1\.5 G\?$"):
+        parse_amount("1,5 G", name="--target-macs")
 
 
 def test_parts_share_no_group_and_are_the_whole_list(videos: Path) -> None:
@@ -70,6 +75,8 @@ def test_auto_space_stays_within_the_videos_and_spans_the_target(videos: Path) -
     least, most = plan.ranges[0]
     assert 0.4 <= (20e6 - least) / (most - least) <= 0.7
     assert "20.00 MMACs" in plan.explanation
+    every = f"{0.5 / clip.frames:.2g} s of a median video (0.5 s)"
+    assert plan.explanation.endswith(f"; a clip is {clip.frames} frames spread over the whole video, one every {every}")
 
 
 def test_impossible_target_names_both_ends(videos: Path) -> None:
@@ -101,6 +108,11 @@ def test_space_files_and_clips(videos: Path, tmp_path: Path) -> None:
     assert str(plan.space.clip) == "6x40x40"
     assert (plan.space.clip.stride, plan.space.clip.fps) == (2, 24)
     assert plan.space.head.num_classes == 2
+    assert plan.explanation.endswith("; a clip is 6 frames, stride 2 at 24 fps: 0.46 s, 92% of a median video (0.5 s)")
+    longer = SpaceChoice(space="tiny", clip="6x40", sampling="stride", stride=4, fps=24)
+    assert plan_search(train, {"macs": 4e6}, longer, seed=0).explanation.endswith(
+        ": 0.88 s, longer than a median video (0.5 s), which repeats its last frame"
+    )
     with pytest.raises(VidnasError, match="no search space called 'tin'; did you mean tiny"):
         plan_search(train, {"macs": 4e6}, SpaceChoice(space="tin"), seed=0)
     with pytest.raises(VidnasError, match=r"need space.clip|--clip"):

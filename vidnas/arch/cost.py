@@ -53,16 +53,23 @@ def format_amount(metric: str, amount: float) -> str:
     return f"{amount:.3g} ms" if metric == "ms" else f"{amount / 1e6:.3f} M {metric}"
 
 
-def parse_amount(text: str, what: str = "multiply-adds of one clip") -> float:
+def parse_amount(text: str, what: str = "multiply-adds of one clip", name: str = "target") -> float:
     """`50M`, `0.5G`, `50000000`.
+
+    Args:
+        text: as the user wrote it.
+        what: what it counts.
+        name: what the user calls it: the option.
 
     Raises:
         VidnasError: not an amount of `what`.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(?:e(\d+))?\s*([kKmMgG]?)", text.strip())
-    value = float(match[1]) * 10 ** int(match[2] or 0) * _UNITS[match[3].lower()] if match else 0.0
-    if value <= 0:
-        raise VidnasError(f"target {text!r}: write {what}, as 50M or 0.5G")
+    value = float(f"{match[1]}e{match[2] or 0}") * _UNITS[match[3].lower()] if match else 0.0
+    if not 0 < value < float("inf"):
+        point = re.fullmatch(r"(\d+),(\d+\s*[kKmMgG])", text.strip())
+        hint = f"; did you mean {point[1]}.{point[2]}?" if point else ""
+        raise VidnasError(f"{name} {text!r}: write {what}, as 50M or 0.5G{hint}")
     return value
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vidnas.arch.registry import resolve
 from vidnas.arch.spec import ArchSpec
-from vidnas.cli.parsing import make_parser
+from vidnas.cli.parsing import make_parser, positive
 
 if TYPE_CHECKING:
     from vidnas.pipeline.bench import Bench
@@ -31,7 +31,9 @@ def run(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = make_parser("bench", "Milliseconds, memory and multiply-adds of a network on this machine.")
     parser.add_argument(
-        "network", metavar="SPEC|CKPT", help="a name of `vidnas list`, a spec file (JSON), a run folder or its model"
+        "network",
+        metavar="NAME|FILE|FOLDER",
+        help="a name of `vidnas list`, a spec file (JSON), a run folder or its model",
     )
     parser.add_argument(
         "--device",
@@ -39,9 +41,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         default="cpu",
         help="what runs it: vidnas on the CPU or a GPU, or the network exported to OpenVINO, on the CPU",
     )
-    parser.add_argument("--batch-size", type=_positive, default=1, help="clips per call (default 1)")
-    parser.add_argument("--threads", type=_positive, help="of the CPU; default torch's choice")
-    parser.add_argument("--clip", help="other frames and crop than the network's own, as in 13x182")
+    parser.add_argument("--batch-size", type=positive, default=1, help="clips per call (default 1)")
+    parser.add_argument("--threads", type=positive, help="CPU threads; default torch's choice")
+    parser.add_argument("--clip", metavar="FRAMESxSIZE", help="other than the network's own, as in 13x182")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(argv)
 
@@ -49,9 +51,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def _network(name: str) -> ArchSpec:
     path = Path(name)
     if path.is_dir() or path.suffix == ".safetensors":
-        from vidnas.cli.checkpoint import load_checkpoint
+        from vidnas.cli.checkpoint import load_checkpoint, trained_in
 
-        return load_checkpoint(path)[0].spec
+        return load_checkpoint(trained_in(path))[0].spec
     return resolve(name)
 
 
@@ -87,10 +89,3 @@ def _as_json(spec: ArchSpec, found: "Bench", options: argparse.Namespace) -> str
         "params": found.cost.params,
     }
     return json.dumps(report, indent=2)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
-    return value

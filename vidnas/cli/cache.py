@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from vidnas.cli.parsing import make_parser
+from vidnas.cli.parsing import make_parser, positive
 from vidnas.data.encode import SmallForm
 from vidnas.data.formats import load_dataset
 from vidnas.data.small_copy import CopyReport, make_copy
@@ -17,12 +17,14 @@ def cache(argv: list[str]) -> int:
     """Write the copy or bring it up to date; returns 1 if any video is unreadable."""
     parser = make_parser(
         "data cache",
-        "Write a copy of a data set with its videos scaled down, a data set of its own for --data. Called again it "
-        "goes on where it was stopped, or writes what has changed. Unreadable videos are listed and left out; it then "
+        "Write a copy of a data set with its videos scaled down, a data set of its own. Called again it goes on "
+        "where it was stopped, or writes what has changed. Unreadable videos are listed and left out; it then "
         "exits with 1.",
     )
-    parser.add_argument("data", metavar="DIR|CSV", type=Path, help="class folders, train and test lists, or one list")
-    parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="folder of the copy")
+    parser.add_argument(
+        "data", metavar="FOLDER|CSV", type=Path, help="class folders, train and test lists, or one list"
+    )
+    parser.add_argument("-o", "--out", metavar="FOLDER", type=Path, required=True, help="folder of the copy")
     parser.add_argument(
         "--format",
         choices=("jpeg", "h264"),
@@ -32,22 +34,23 @@ def cache(argv: list[str]) -> int:
     parser.add_argument(
         "--short-side",
         metavar="PIXELS",
-        type=int,
+        type=positive,
         default=182,
         help="larger videos are scaled down to this (default: 182, the short side of testing at 160)",
     )
-    parser.add_argument("--quality", metavar="N", type=int, help="of jpeg, 1 to 100 (default: 90)")
-    parser.add_argument("--crf", metavar="N", type=int, help="of h264, 0 (best) to 51 (default: 18)")
-    parser.add_argument("--gop", metavar="N", type=int, help="of h264: frames per key frame (default: 24)")
-    parser.add_argument("--workers", metavar="N", type=int, help="processes (default: one per core)")
-    parser.add_argument("--group-regex", metavar="RE", help="its first match group on a path is the video's group")
-    parser.add_argument("--rebuild", action="store_true", help="make all of it anew, whatever is there")
+    parser.add_argument("--quality", type=int, help="of jpeg, 1 to 100 (default: 90)")
+    parser.add_argument("--crf", type=int, help="of h264, 0 (best) to 51 (default: 18)")
+    parser.add_argument("--gop", type=int, help="of h264: frames per key frame (default: 24)")
+    parser.add_argument("--workers", type=positive, help="processes (default: one per core)")
+    parser.add_argument("--group-regex", metavar="REGEX", help="its first match group on a path is the video's group")
+    parser.add_argument(
+        "--follow-links", action="store_true", help="also follow links that lead out of the data's folder"
+    )
+    parser.add_argument("--rebuild", action="store_true", help="make all of the copy anew, whatever is there of it")
     options = parser.parse_args(argv)
     form = _form(options)
-    if options.workers is not None and options.workers < 1:
-        raise VidnasError(f"--workers {options.workers}: give a number above 0")
 
-    lists = load_dataset(options.data, group_regex=options.group_regex)
+    lists = load_dataset(options.data, group_regex=options.group_regex, follow_links=options.follow_links)
     for notice in (*lists.train.notices, *(lists.test.notices if lists.test else ())):
         print(f"note: {notice}")
     parts = {"train": lists.train} | ({} if lists.test is None else {"test": lists.test})
@@ -81,6 +84,10 @@ def _summary(out: Path, report: CopyReport) -> list[str]:
     if report.unreadable:
         lines.append(f"unreadable, left out ({len(report.unreadable)}):")
         lines += [f"  {entry.path}: {entry.cause}" for entry in report.unreadable]
+    noted = [entry for entry in good if entry.notice is not None]
+    if noted:
+        lines.append(f"written as far as they go ({len(noted)}):")
+        lines += [f"  {entry.path}: {entry.notice}" for entry in noted]
     for part, videos in report.lists.items():
         if not len(videos):
             lines.append(f"note: no {part} list, since no video is good")

@@ -1,5 +1,7 @@
-"""What the verbs that use a trained network share: reading it, and what it was trained with."""
+"""What the verbs that use a trained network share: finding and reading it, and what it was trained with."""
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,18 @@ if TYPE_CHECKING:
     from vidnas.nn.build import VideoNetwork
     from vidnas.nn.weights import ModelInfo
 
+CHECKPOINT = "a run folder, or its model.safetensors; of a whole `vidnas run` the network that was searched"
+
+
+def trained_in(path: Path) -> Path:
+    """`path`, or `path/searched` with a note where that is the folder of a whole `vidnas run`."""
+    inner = path / "searched"
+    if (path / "model.safetensors").exists() or not inner.is_dir():
+        return path
+    if os.environ.get("RANK", "0") == "0":
+        print(f"note: {path} is a whole run; taking the network that was searched, {inner}", file=sys.stderr)
+    return inner
+
 
 def load_checkpoint(path: Path) -> "tuple[VideoNetwork, ModelInfo]":
     """The network of a run folder or a model.safetensors, in evaluation mode.
@@ -16,22 +30,12 @@ def load_checkpoint(path: Path) -> "tuple[VideoNetwork, ModelInfo]":
     Raises:
         VidnasError: nothing there, or a run that is not finished.
     """
-    from vidnas.engine.run_folder import RunFolder
     from vidnas.nn.weights import load_model
 
-    if not path.exists():
+    if not path.exists() and not path.with_name(f"{path.name}.safetensors").exists():
         raise VidnasError(f"{path}: no such run folder or model file")
-    folder = RunFolder(path)
-    if path.is_dir() and not folder.is_finished:
-        unfinished = folder.state.exists()
-        raise VidnasError(
-            f"{path}: "
-            + (
-                "this run is not finished; train it to the end with --resume"
-                if unfinished
-                else "no model.safetensors and model.json in it"
-            )
-        )
+    if path.is_dir() and not ((path / "model.safetensors").exists() and (path / "model.json").exists()):
+        raise VidnasError(f"{path}: {_why_none(path)}")
     return load_model(path)
 
 
@@ -39,5 +43,17 @@ def trained_jitter(info: "ModelInfo") -> tuple[float, float]:
     """The training scales, which the test scale belongs to."""
     from vidnas.data.augment import JITTER
 
-    low, high = info.config.get("jitter", JITTER)
-    return float(low), float(high)
+    return info.jitter or JITTER
+
+
+def _why_none(folder: Path) -> str:
+    """Why a folder holds no trained network."""
+    if (folder / "search").is_dir():
+        return "this run has not come to its trainings yet; the same `vidnas run` with --resume goes on"
+    if (folder / "searched.json").exists():
+        return f"a search, whose network is not trained yet: `vidnas train --arch {folder / 'searched.json'}`"
+    if (folder / "space.json").exists():
+        return "a search that is not finished; the same `vidnas search` with --resume goes on"
+    if (folder / "last.ckpt").exists():
+        return "this run is not finished; train it to the end with --resume"
+    return "no model.safetensors and model.json in it"

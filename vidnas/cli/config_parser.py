@@ -12,7 +12,16 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from vidnas.arch.yaml_text import lines_of
-from vidnas.cli.parsing import UsageError, suggestion, usage_error
+from vidnas.cli.help import HelpAll, choices, help_text, spelt, type_of, type_words
+from vidnas.cli.parsing import (
+    UsageError,
+    suggestion,
+    usage_error,
+    with_negative_values,
+    wrong_choice,
+)
+
+_RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 class ConfigParser(ArgumentParser):
@@ -23,13 +32,16 @@ class ConfigParser(ArgumentParser):
     package brings (`--config small`).
     """
 
-    def __init__(self, prog: str, description: str) -> None:
+    def __init__(self, prog: str, description: str, first: Sequence[str] = (), needs: Sequence[str] = ()) -> None:
         self._config_files: list[str] = []
+        self.first, self.needs = first, needs
         super().__init__(prog=prog, description=description, allow_abbrev=False)
+        self.add_argument("--help_all", "--help-all", action=HelpAll)
         self.add_argument(
             "--config",
             action="config",
-            help="Recipe: a YAML file, or one that the package brings, such as small (docs/training.md); options win.",
+            metavar="RECIPE",
+            help="settings: a YAML file, or one that the package brings, such as small (docs/training.md); options win",
         )
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **named: Any) -> Any:
@@ -38,15 +50,26 @@ class ConfigParser(ArgumentParser):
         tokens = iter(sys.argv[1:] if args is None else args)
         for token in tokens:
             if token == "--config":
-                recipes.append(f"--config={recipe_file(next(tokens, ''))}")
+                recipes.append(recipe_file(next(tokens, ""), self.prog))
             elif token.startswith("--config="):
-                recipes.append(f"--config={recipe_file(token.partition('=')[2])}")
+                recipes.append(recipe_file(token.partition("=")[2], self.prog))
             else:
                 options.append(self._spelt_out(token))
-        self._config_files = [recipe.partition("=")[2] for recipe in recipes]
-        if "" in self._config_files:
-            raise UsageError(f"{self.prog} --config: name a recipe (a YAML file)")
-        return super().parse_args(recipes + options, *rest, **named)
+        self._config_files = recipes
+        words = [f"--config={recipe}" for recipe in recipes] + with_negative_values(self, options)
+        return super().parse_args(words, *rest, **named)
+
+    def read(self, argv: Sequence[str]) -> Any:
+        """The settings of a command line as objects, with all that the verb needs."""
+        parsed = self.parse_args(argv)
+        for name in self.needs:
+            if parsed[name] is None:
+                raise UsageError(f"{self.prog} needs {spelt(f'--{name}')}; see `{self.prog} --help`")
+        return self.instantiate(parsed)
+
+    def format_help(self, *_: Any) -> str:
+        """What `--help` prints."""
+        return help_text(self, whole=False) + "\n"
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise jsonargparse's message as one line."""
@@ -69,7 +92,7 @@ class ConfigParser(ArgumentParser):
         if match := re.match(r"Option '(.*)' is not accepted", message):
             return self._unknown_key(match[1])
         if match := re.match(r'Parser key "(.*?)":\s*(.*)', message, re.DOTALL):
-            return UsageError(f"{self._place(match[1])}: {_rule(match[2])}")
+            return self._wrong_value(match[1], " ".join(match[2].split()))
         if match := re.match(r"Problems parsing config: (.*?)\s*in \".*\", line (\d+)", message, re.DOTALL):
             what = " ".join(match[1].split())
             return UsageError(f"{', '.join(self._config_files)}, line {match[2]}: not YAML ({what})")
@@ -77,10 +100,21 @@ class ConfigParser(ArgumentParser):
             return UsageError(f"{', '.join(self._config_files)}: a recipe is a list of `key: value` lines")
         return usage_error(self, message)
 
+    def _wrong_value(self, key: str, account: str) -> UsageError:
+        """The error for a value of the wrong type; jsonargparse's account says which value it was."""
+        action = next((action for action in self._actions if action.dest == key), None)
+        match = re.search(r"(?:Got|Given) value:(.*)", account)
+        if action is None or match is None:
+            return UsageError(f"{self._place(key)}: {account}")
+        given = match[1].strip() or "''"
+        if known := choices(action):
+            return wrong_choice(self._place(key), given, known)
+        return UsageError(f"{self._place(key)} {given}: give {type_words(type_of(action))}")
+
     def _unknown_key(self, key: str) -> UsageError:
         keys = [action.dest for action in self._actions if action.option_strings and action.dest != "help"]
         near = suggestion(key, keys)
-        hint = f"did you mean {near}?" if near else f"`{self.prog} --help` lists the settings"
+        hint = f"did you mean {near}?" if near else f"`{self.prog} --help-all` lists the settings"
         return UsageError(f"{self._place(key)}: no such setting; {hint}")
 
     def _place(self, key: str) -> str:
@@ -89,24 +123,26 @@ class ConfigParser(ArgumentParser):
             line = _line_of(key, Path(name))
             if line:
                 return f"{name}, line {line}: {key}"
-        return f"{self.prog} --{key}"
+        return f"{self.prog} {spelt(f'--{key}')}"
 
 
-def recipe_file(name: str) -> str:
-    """The file of a recipe that the package brings, or `name` itself where it names none."""
-    brought = Path(__file__).parent.parent / "recipes" / f"{name}.yaml"
-    return str(brought) if re.fullmatch(r"\w+", name) and brought.is_file() and not Path(name).exists() else name
+def recipe_file(name: str, prog: str) -> str:
+    """The file of a recipe: `name` itself, or what the package brings under this name.
 
-
-def _rule(text: str) -> str:
-    """jsonargparse's account of a wrong value, as `expected int, got many`."""
-    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", " ".join(text.split()))
-    if match := re.match(r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors", text):
-        given = text.rpartition("Given value: ")[2]
-        return f"expected {match[1].replace('NoneType', 'null').replace(', ', ' or ')}, got {given}"
-    if match := re.match(r"Expected an? (?:typing\.Literal\[(.*?)\]|(.*?))\. Got value: (.*)", text):
-        return f"expected {f'one of {match[1]}' if match[1] else match[2]}, got {match[3]}"
-    return text
+    Raises:
+        UsageError: there is neither.
+    """
+    brought = sorted(path.stem for path in _RECIPES.glob("*.yaml"))
+    if not name:
+        raise UsageError(f"{prog} --config: name a recipe (a YAML file, or {', '.join(brought)})")
+    if Path(name).is_file():
+        return name
+    if name in brought:
+        return str(_RECIPES / f"{name}.yaml")
+    near = suggestion(Path(name).stem, brought)
+    hint = f"did you mean {near}?" if near else f"the package brings {', '.join(brought)}"
+    kind = "is a folder" if Path(name).is_dir() else "no such file"
+    raise UsageError(f"{prog} --config {name}: {kind}, and no recipe of that name; {hint}")
 
 
 def _line_of(key: str, path: Path) -> int | None:

@@ -1,7 +1,8 @@
 """`vidnas derive RUN --targets 0.5G,1G,2G`: a family of networks from one search."""
 
 from vidnas.arch.cost import parse_amount
-from vidnas.cli.finished import METRICS, at_least, finished_parser, finished_search
+from vidnas.cli.finished import METRICS, finished_parser, finished_search
+from vidnas.cli.parsing import positive
 from vidnas.errors import VidnasError
 
 
@@ -10,21 +11,24 @@ def run(argv: list[str]) -> int:
     parser = finished_parser(
         "derive", "Networks for several budgets from one search, with its weights or trained anew."
     )
-    parser.add_argument("--targets", required=True, help="costs of one clip, as 0.5G,1G,2G; as 10,30 in ms")
+    parser.add_argument(
+        "--targets", metavar="A,B,...", required=True, help="costs of one clip, as 0.5G,1G,2G; as 10,30 in ms"
+    )
     parser.add_argument("--metric", choices=METRICS, default="macs", help="what the targets count")
     parser.add_argument("--inherit", action="store_true", help="take the supernet's weights along and fine-tune them")
     parser.add_argument("--scratch", action="store_true", help="train from random weights")
-    parser.add_argument("--epochs", type=int, help="of a training from scratch; default as in the run")
-    parser.add_argument("--fine-tune-epochs", type=int, help="default a third of those from scratch")
+    parser.add_argument("--epochs", type=positive, help="of a training from scratch; default as in the run")
+    parser.add_argument("--fine-tune-epochs", type=positive, help="default a third of those from scratch")
     parser.add_argument("--fine-tune-lr", type=float, help="peak learning rate; default a third of that from scratch")
-    parser.add_argument("--evaluations", type=int, default=200, help="architectures that evolution scores per target")
+    parser.add_argument(
+        "--evaluations", type=positive, default=200, help="architectures that evolution scores per target"
+    )
     options = parser.parse_args(argv)
 
     from vidnas.pipeline.family import derive_family, table
     from vidnas.pipeline.family_training import FamilyTraining
 
-    at_least(1, epochs=options.epochs, fine_tune_epochs=options.fine_tune_epochs, evaluations=options.evaluations)
-    if options.fine_tune_lr is not None and options.fine_tune_lr <= 0:
+    if options.fine_tune_lr is not None and not 0 < options.fine_tune_lr < float("inf"):
         raise VidnasError(f"--fine-tune-lr {options.fine_tune_lr}: give a rate above 0")
     targets = [_target(options.metric, text) for text in options.targets.split(",")]
     training = FamilyTraining(
@@ -44,11 +48,11 @@ def run(argv: list[str]) -> int:
 
 def _target(metric: str, text: str) -> float:
     if metric != "ms":
-        return parse_amount(text, "multiply-adds of one clip" if metric == "macs" else metric)
+        return parse_amount(text, "multiply-adds of one clip" if metric == "macs" else metric, "--targets")
     try:
         target = float(text.removesuffix("ms"))
     except ValueError:
         target = 0.0
     if not 0 < target < float("inf"):
-        raise VidnasError(f"target {text!r}: write milliseconds of one clip, as 30")
+        raise VidnasError(f"--targets {text!r}: write milliseconds of one clip, as 30")
     return target

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidnas.cli.parsing import Parser, make_parser
-from vidnas.errors import VidnasError
+from vidnas.cli.parsing import Parser, make_parser, positive
 
 if TYPE_CHECKING:
     from vidnas.pipeline.finished_search import FinishedSearch
@@ -19,10 +18,12 @@ def finished_parser(verb: str, description: str) -> Parser:
     """The parser of a verb on a run folder."""
     parser = make_parser(verb, description)
     parser.add_argument("run", metavar="RUN", type=Path, help="the --out of `vidnas search` or `vidnas run`")
-    parser.add_argument("--data", type=Path, help="where the data set is now, if it was moved")
-    parser.add_argument("--test", type=Path, help="where the test list is now, if it was given apart and moved")
+    parser.add_argument("--data", metavar="FOLDER|CSV", type=Path, help="where the data set is now, if it was moved")
+    parser.add_argument(
+        "--test", metavar="FOLDER|CSV", type=Path, help="where the test list is now, if it was given apart and moved"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--threads", type=int, help="CPU threads; default as in the search")
+    parser.add_argument("--threads", type=positive, help="CPU threads; default as in the search")
     return parser
 
 
@@ -38,15 +39,3 @@ def finished_search(options: argparse.Namespace) -> "Iterator[FinishedSearch]":
         yield open_search(
             options.run, data_path=options.data, test_path=options.test, device=options.device, threads=options.threads
         )
-
-
-def at_least(least: int, **numbers: int | None) -> None:
-    """Refuse numbers that are too small; None is left out.
-
-    Raises:
-        VidnasError: names the option.
-    """
-    for name, number in numbers.items():
-        if number is not None and number < least:
-            option = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
-            raise VidnasError(f"{option} {number}: give {least} or more")

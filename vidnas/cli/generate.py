@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vidnas.cli.parsing import make_parser
+from vidnas.cli.parsing import make_parser, natural, positive
 from vidnas.errors import VidnasError
 
 
@@ -15,17 +15,14 @@ def generate(argv: list[str]) -> int:
         "Write a procedural data set as H.264 files: drifting, turning and growing objects on textured, shaking "
         "backgrounds. No single frame tells the classes apart.",
     )
-    parser.add_argument("out", metavar="DIR", type=Path, help="folder; must not hold lists already")
+    parser.add_argument("out", metavar="FOLDER", type=Path, help="folder; must not hold lists already")
     parser.add_argument("--classes", metavar="A,B,...", help=f"out of {', '.join(CLASSES)} (default: all)")
-    parser.add_argument("--train", metavar="N", type=int, default=60, help="training videos per class (default: 60)")
-    parser.add_argument("--test", metavar="N", type=int, default=20, help="test videos per class (default: 20)")
-    parser.add_argument("--size", metavar="PIXELS", type=int, default=64, help="side of the frames (default: 64)")
-    parser.add_argument("--frames", metavar="N", type=int, default=24, help="frames per video (default: 24)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of everything that is drawn (default: 0)")
+    parser.add_argument("--train", type=positive, default=60, help="training videos per class (default: 60)")
+    parser.add_argument("--test", type=positive, default=20, help="test videos per class (default: 20)")
+    parser.add_argument("--size", metavar="PIXELS", type=positive, default=64, help="side of the frames (default: 64)")
+    parser.add_argument("--frames", type=positive, default=24, help="frames per video (default: 24)")
+    parser.add_argument("--seed", type=natural, default=0, help="of everything that is drawn (default: 0)")
     options = parser.parse_args(argv)
-    for name in ("train", "test", "size", "frames"):
-        if getattr(options, name) < 1:
-            raise VidnasError(f"--{name} {getattr(options, name)}: give a number above 0")
     if (options.out / "train.csv").exists():
         raise VidnasError(f"{options.out}: holds train.csv already; give another folder")
     classes = options.classes.split(",") if options.classes else None

@@ -15,7 +15,9 @@ def run(argv: list[str]) -> int:
     """Print the table or JSON."""
     parser = make_parser("info", "Cost of a network for one clip, layer by layer.")
     parser.add_argument("network", metavar="NAME|FILE", help="a name of `vidnas list`, or a spec file (YAML, JSON)")
-    parser.add_argument("--clip", help="count at other frames and crop, as in 13x182; default the network's own")
+    parser.add_argument(
+        "--clip", metavar="FRAMESxSIZE", help="count at another clip, as in 13x182; default the network's own"
+    )
     parser.add_argument(
         "--head",
         choices=("one", "all"),

@@ -12,7 +12,9 @@ from vidnas.errors import VidnasError
 def run(argv: list[str]) -> int:
     """Print one network per line."""
     parser = make_parser("list", "Names and costs of the built-in networks.")
-    parser.add_argument("filter", nargs="?", default="", help="part of a name, or a pattern such as 'x3d_?'")
+    parser.add_argument(
+        "filter", nargs="?", metavar="FILTER", default="", help="part of a name, or a pattern such as 'x3d_?'"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)
     names = [name for name in list_models() if _matches(name, options.filter)]

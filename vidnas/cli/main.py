@@ -131,7 +131,7 @@ def _do_without_home() -> None:
         home = Path("/")
         os.environ["HOME"] = str(home)
     named = [os.environ[name] for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME") if os.environ.get(name)]
-    if all(map(_can_be_written, (home, *map(Path, named)))):
+    if all(_can_be_written(Path(place)) for place in (str(home), *named)):
         return
     import atexit
     import shutil
@@ -161,7 +161,7 @@ def _calm_idle_threads() -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    if not argv or argv[0] in ("-h", "--help", "--help-all", "help"):
         print(_help())
         return 0
     verb, rest = argv[0], argv[1:]

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from vidnas.cli.help import HelpAll, help_text, spelt, value_word
 from vidnas.errors import EndedElsewhere, VidnasError
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
+
+_TYPES = {"int": "a whole number", "float": "a number"}
 
 
 class UsageError(VidnasError):
@@ -23,8 +26,12 @@ class UsageError(VidnasError):
 class Parser(argparse.ArgumentParser):
     """`argparse.ArgumentParser` that refuses abbreviations and raises `UsageError`."""
 
+    first: Sequence[str] = ()
+    needs: Sequence[str] = ()
+
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
+        self.add_argument("--help-all", action=HelpAll)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str], namespace: argparse.Namespace | None = None
@@ -36,7 +43,11 @@ class Parser(argparse.ArgumentParser):
             option = token.partition("=")[0]
             if option.startswith("--") and option not in self._option_string_actions:
                 raise unknown_option(self, option)
-        return super().parse_known_args(args, namespace)
+        return super().parse_known_args(with_negative_values(self, args), namespace)
+
+    def format_help(self) -> str:
+        """What `--help` prints."""
+        return help_text(self, whole=False) + "\n"
 
     def error(self, message: str) -> NoReturn:
         """Raise argparse's message as one line."""
@@ -48,15 +59,23 @@ def make_parser(verb: str, description: str) -> Parser:
     return Parser(f"vidnas {verb}", description)
 
 
-def make_config_parser(verb: str, description: str) -> "ConfigParser":
+def make_config_parser(
+    verb: str, description: str, *, first: Sequence[str] = (), needs: Sequence[str] = ()
+) -> "ConfigParser":
     """The parser of `vidnas VERB --config recipe.yaml`: typed settings from files and options alike.
 
     A jsonargparse parser: add typed dataclasses with `add_class_arguments(Settings, "settings")` and single
     options with `add_argument("--name", type=...)`.
+
+    Args:
+        verb: as typed.
+        description: what the verb does.
+        first: the options that `--help` shows, in this order; all where none are named.
+        needs: options that must have a value, from the command line or a recipe.
     """
     from vidnas.cli.config_parser import ConfigParser
 
-    return ConfigParser(f"vidnas {verb}", description)
+    return ConfigParser(f"vidnas {verb}", description, first, needs)
 
 
 @contextmanager
@@ -70,32 +89,81 @@ def told_by_the_first() -> Iterator[None]:
         raise EndedElsewhere(error.exit_code) from error
 
 
+def positive(text: str) -> int:
+    """The type of an option that counts something."""
+    return _whole(text, 1, "a whole number above 0")
+
+
+def natural(text: str) -> int:
+    """The type of an option that may also be none of something."""
+    return _whole(text, 0, "a whole number, 0 or more")
+
+
 def suggestion(name: str, known: Iterable[str]) -> str | None:
     """The known name nearest to a misspelt one."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return near[0] if near else None
 
 
+def with_negative_values(parser: argparse.ArgumentParser, args: Sequence[str]) -> list[str]:
+    """`--target-macs -5M` as `--target-macs=-5M`: on its own argparse takes such a value for an option."""
+    joined: list[str] = []
+    for token in args:
+        before = joined[-1] if joined else ""
+        action = parser._option_string_actions.get(before)
+        if action is not None and action.nargs is None and re.match(r"-\.?\d", token):
+            joined[-1] = f"{before}={token}"
+        else:
+            joined.append(token)
+    return joined
+
+
 def unknown_option(parser: argparse.ArgumentParser, option: str) -> UsageError:
     """The error for an option that the parser does not have."""
-    near = suggestion(option, parser._option_string_actions)
-    hint = f"did you mean {near}?" if near else f"`{parser.prog} --help` lists the options"
+    known = [spelt(name) for name in parser._option_string_actions]
+    wanted = spelt(option)
+    grouped = [name for name in known if name.endswith(f".{wanted[2:]}")]
+    near = " or ".join(grouped) or suggestion(wanted, known)
+    hint = f"did you mean {near}?" if near else f"`{parser.prog} --help-all` lists the options"
     return UsageError(f"{parser.prog} has no option {option}; {hint}")
 
 
 def usage_error(parser: argparse.ArgumentParser, message: str) -> UsageError:
     """argparse's message in our words, as one line."""
+    see = f"see `{parser.prog} --help`"
+    message = " ".join(message.split())
     if match := re.match(r"unrecognized arguments: (\S+)", message):
         if match[1].startswith("-"):
             return unknown_option(parser, match[1].partition("=")[0])
-        return UsageError(f"{parser.prog} does not know what to do with {match[1]!r}; see `{parser.prog} --help`")
-    if match := re.match(r"the following arguments are required: (.*)", message, re.DOTALL):
-        return UsageError(f"{parser.prog} needs {_as_typed(parser, match[1])}; see `{parser.prog} --help`")
-    near = None
-    if match := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
-        near = suggestion(match[1], re.findall(r"[^\s',]+", match[2]))
-    hint = f"did you mean {near}?" if near else f"see `{parser.prog} --help`"
-    return UsageError(f"{parser.prog}: {' '.join(message.split())}; {hint}")
+        hint = "an amount has no blank in it, as 50M" if match[1] in ("k", "K", "m", "M", "g", "G") else see
+        return UsageError(f"{parser.prog} does not know what to do with {match[1]!r}; {hint}")
+    if match := re.match(r"the following arguments are required: (.*)", message):
+        return UsageError(f"{parser.prog} needs {_as_typed(parser, match[1])}; {see}")
+    if not (match := re.match(r"argument (\S+?)(?:/\S+)?: (.*)", message)):
+        return UsageError(f"{parser.prog}: {message}; {see}")
+    option, what = spelt(match[1]), match[2]
+    place = f"{parser.prog} {option}"
+    if what.startswith("expected") and (action := parser._option_string_actions.get(match[1])):
+        return UsageError(f"{place}: a value is missing; give {value_word(action)} ({(action.help or '').strip('.')})")
+    if match := re.match(r"invalid choice: '(.*?)' \(choose from (.*)\)", what):
+        return wrong_choice(place, match[1], re.findall(r"[^\s',]+", match[2]))
+    if match := re.match(r"invalid (\w+) value: '(.*)'", what):
+        return UsageError(f"{place} {match[2]}: give {_TYPES.get(match[1], 'another value')}")
+    if match := re.match(r"ignored explicit argument '(.*)'", what):
+        return UsageError(f"{place} takes no value; leave out {match[1]!r}")
+    return UsageError(f"{place} {what}")
+
+
+def wrong_choice(place: str, given: str, known: Sequence[str]) -> UsageError:
+    """The error for a value that is none of those to choose from."""
+    near = suggestion(given, known)
+    return UsageError(f"{place} {given}: give one of {', '.join(known)}" + (f"; did you mean {near}?" if near else ""))
+
+
+def _whole(text: str, least: int, what: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text}: give {what}")
+    return int(text)
 
 
 def _as_typed(parser: argparse.ArgumentParser, names: str) -> str:

@@ -1,26 +1,28 @@
 """`vidnas rank RUN`: does the supernet's order agree with stand-alone training?"""
 
 from vidnas.arch.cost import parse_amount
-from vidnas.cli.finished import at_least, finished_parser, finished_search
+from vidnas.cli.finished import finished_parser, finished_search
+from vidnas.cli.parsing import natural, positive
 from vidnas.errors import VidnasError
 
 
 def run(argv: list[str]) -> int:
     """Train random networks, print the rank correlations, and write them with their picture."""
     parser = finished_parser("rank", "Rank correlation of supernet scores with stand-alone training.")
-    parser.add_argument("-n", type=int, default=20, help="random networks to train")
-    parser.add_argument("--epochs", type=int, help="of each training; default a quarter of the run's")
-    parser.add_argument("--range", help="what they may cost, as 0.5G,2G; default anything up to the search's target")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("-n", type=positive, default=20, help="random networks to train")
+    parser.add_argument("--epochs", type=positive, help="of each training; default a quarter of the run's")
+    parser.add_argument(
+        "--range", metavar="LOW,HIGH", help="what they may cost, as 0.5G,2G; default anything up to the search's target"
+    )
+    parser.add_argument("--seed", type=natural, default=0, help="of the draw")
     options = parser.parse_args(argv)
 
     from vidnas.pipeline.rank import RankSettings, rank_networks
     from vidnas.pipeline.rank_report import agreement, describe, write_ranking
 
-    at_least(3, n=options.n)
-    at_least(1, epochs=options.epochs)
-    at_least(0, seed=options.seed)
-    ends = [parse_amount(end) for end in options.range.split(",")] if options.range else None
+    if options.n < 3:
+        raise VidnasError(f"-n {options.n}: give 3 or more")
+    ends = [parse_amount(end, name="--range") for end in options.range.split(",")] if options.range else None
     if ends is not None and (len(ends) != 2 or ends[0] >= ends[1]):
         raise VidnasError(f"--range {options.range}: give the least and the largest cost, as 0.5G,2G")
     settings = RankSettings(options.n, options.epochs, (ends[0], ends[1]) if ends else None, options.seed)

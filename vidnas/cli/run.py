@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError
-from vidnas.cli.search_options import Prepared, prepared, remember, search_parser, settle_or_resume
+from vidnas.cli.search_options import FIRST, Prepared, prepared, remember, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
-    with prepared(run_parser(), argv, search="search") as ready:
+    with prepared(run_parser(whole=not asks_for_first(argv)), argv, search="search") as ready:
         return _run(ready, argv)
 
 
@@ -58,11 +59,15 @@ def _run(ready: Prepared, argv: list[str]) -> int:
     return 0
 
 
-def run_parser() -> "ConfigParser":
-    """The options of a whole job."""
-    from vidnas.engine.config import TrainConfig
+def run_parser(*, whole: bool = True) -> "ConfigParser":
+    """The options of a whole job; without the settings of recipes where `whole` is off."""
+    description = "Search, train, test, compare with X3D at equal cost, and write a report."
+    parser = search_parser("run", description, whole=whole, first=(*FIRST, "views"))
+    parser.add_argument(
+        "--views", type=str, default="1x1", metavar="CLIPSxCROPS", help="of the test at the end, as 10x3"
+    )
+    if whole:
+        from vidnas.engine.config import TrainConfig
 
-    parser = search_parser("run", "Search, train, test, compare with X3D at equal cost, and write a report.")
-    parser.add_class_arguments(TrainConfig, "train")
-    parser.add_argument("--views", type=str, default="1x1", help="Clips x crops of the test, as 10x3.")
+        parser.add_class_arguments(TrainConfig, "train")
     return parser

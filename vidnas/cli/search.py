@@ -1,25 +1,24 @@
 """`vidnas search`: find a network for a data set and a budget."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import make_config_parser
 from vidnas.cli.search_options import prepared, remember, search_parser, settle_or_resume
 
 if TYPE_CHECKING:
+    from vidnas.cli.config_parser import ConfigParser
     from vidnas.engine.config import TrainConfig
 
 
 def run(argv: list[str]) -> int:
     """Search; returns the exit code."""
-    from vidnas.engine.processes import say
-    from vidnas.pipeline.baselines import search_with_baselines
+    with prepared(_parser(whole=not asks_for_first(argv)), argv, search=".") as ready:
+        from vidnas.engine.processes import say
+        from vidnas.pipeline.baselines import search_with_baselines
 
-    parser = search_parser("search", "Find the best network for your videos within a budget of multiply-adds.")
-    parser.add_argument(
-        "--train", type=dict | None, default=None, help="Of a recipe: for `vidnas derive` and `vidnas rank`."
-    )
-    with prepared(parser, argv, search=".") as ready:
         training = _training(ready.options.train)
         out = Path(ready.options.out)
         settled = settle_or_resume(ready, None)
@@ -29,8 +28,28 @@ def run(argv: list[str]) -> int:
         search_with_baselines(
             ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume
         )
-    say(f"next: vidnas train --arch {out / 'searched.json'} --data {ready.options.data} --out {out / 'trained'}")
+        data_words = _data_words(ready.options)
+    arch, trained = (shlex.quote(str(out / name)) for name in ("searched.json", "trained"))
+    say(f"next: vidnas train --arch {arch} {shlex.join(data_words)} --out {trained}")
     return 0
+
+
+def _parser(*, whole: bool) -> "ConfigParser":
+    description = "Find the best network for your videos within a budget of multiply-adds."
+    parser = search_parser("search", description, whole=whole)
+    parser.add_argument(
+        "--train", type=dict | None, default=None, help="of a recipe: for `vidnas derive` and `vidnas rank`"
+    )
+    return parser
+
+
+def _data_words(options: Any) -> list[str]:
+    """The options that say which lists were read."""
+    words = ["--data", options.data]
+    for name in ("test", "group_regex"):
+        if getattr(options, name):
+            words += [f"--{name.replace('_', '-')}", getattr(options, name)]
+    return [*words, "--follow-links"] if options.follow_links else words
 
 
 def _training(settings: dict[str, Any] | None) -> "TrainConfig":

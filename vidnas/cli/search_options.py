@@ -35,44 +35,90 @@ class Prepared:
     settled: Path
 
 
-def search_parser(verb: str, description: str) -> "ConfigParser":
-    """The options of a search."""
-    from vidnas.data.datamodule import DataConfig
-    from vidnas.engine.search_config import SearchConfig
+# What `--help` shows.
+FIRST = (
+    "data", "target_macs", "target_ms", "out", "config", "test", "group_regex", "space", "clip", "sampling", "resume",
+    "dry_run", "max_hours",
+)  # fmt: skip
 
-    parser = make_config_parser(verb, description)
-    parser.add_argument("--data", type=str, help="Folder of videos or CSV list (docs/data.md).")
+
+def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[str] = FIRST) -> "ConfigParser":
+    """The options of a search; those that `--help` shows first are there even where `whole` is off."""
+    parser = make_config_parser(verb, description, first=first, needs=("data", "out"))
     parser.add_argument(
-        "--test", type=str | None, default=None, help="Test list, where it is not beside the training list."
+        "--data", type=str, metavar="FOLDER|CSV", help="your videos, in folders or a list (docs/data.md)"
     )
     parser.add_argument(
-        "--group_regex", type=str | None, default=None, help="Its first group on a path is never split."
-    )
-    parser.add_argument("--target_macs", type=str | None, default=None, help="Multiply-adds of one clip, as 50M, 0.5G.")
-    parser.add_argument("--target_params", type=str | None, default=None, help="Parameters, as 1.5M.")
-    parser.add_argument(
-        "--target_activations", type=str | None, default=None, help="Elements that layers put out for one clip, as 5M."
-    )
-    parser.add_argument("--target_ms", type=float | None, default=None, help="Milliseconds of one clip on --device.")
-    parser.add_argument(
-        "--device", type=Literal["cpu", "cuda", "openvino"], default="cpu", help="What --target_ms is measured on."
+        "--test",
+        type=str | None,
+        default=None,
+        metavar="FOLDER|CSV",
+        help="test list, where it is not beside the training list",
     )
     parser.add_argument(
-        "--latency_table", type=str | None, default=None, help="File for its measurements; default OUT/latency.json."
+        "--group_regex",
+        type=str | None,
+        default=None,
+        metavar="REGEX",
+        help="its first match group on a path is the video's group, which is never split",
     )
-    parser.add_argument("--out", type=str, help="Run folder.")
-    parser.add_argument("--space", type=str, default="auto", help="auto, autox3d, tiny, or a file (`vidnas space`).")
-    parser.add_argument("--clip", type=str | None, default=None, help="Frames x size, as 16x56; default by the space.")
+    parser.add_argument("--follow_links", action="store_true", help="also follow links out of the folder of --data")
     parser.add_argument(
-        "--sampling", type=Literal["stride", "uniform"] | None, default=None, help="How frames are taken."
+        "--target_macs",
+        type=str | None,
+        default=None,
+        metavar="AMOUNT",
+        help="budget: multiply-adds of one clip, as 50M, 0.5G",
     )
-    parser.add_argument("--stride", type=float | None, default=None, help="Distance of frames at the reference rate.")
-    parser.add_argument("--fps", type=float, default=30.0, help="Reference rate of --stride.")
-    parser.add_argument("--resume", action="store_true", help="Go on with the run in --out.")
-    parser.add_argument("--dry_run", action="store_true", help="Print space, time, memory and disk, and stop.")
-    parser.add_argument("--max_hours", type=float | None, default=None, help="Fewer epochs, so that it fits.")
-    parser.add_class_arguments(SearchConfig, "search")
-    parser.add_class_arguments(DataConfig, "clips", skip={"path", "test_path", "group_regex"}, instantiate=False)
+    parser.add_argument(
+        "--target_params", type=str | None, default=None, metavar="AMOUNT", help="budget: parameters, as 1.5M"
+    )
+    parser.add_argument(
+        "--target_activations",
+        type=str | None,
+        default=None,
+        metavar="AMOUNT",
+        help="budget: elements that layers put out for one clip, as 5M",
+    )
+    parser.add_argument(
+        "--target_ms", type=float | None, default=None, help="budget: milliseconds of one clip on --device, as 30"
+    )
+    parser.add_argument(
+        "--device", type=Literal["cpu", "cuda", "openvino"], default="cpu", help="what --target-ms is measured on"
+    )
+    parser.add_argument(
+        "--latency_table",
+        type=str | None,
+        default=None,
+        metavar="FILE",
+        help="where its measurements are kept; default OUT/latency.json",
+    )
+    parser.add_argument("--out", type=str, metavar="FOLDER", help="run folder")
+    parser.add_argument(
+        "--space", type=str, default="auto", metavar="NAME|FILE", help="auto, autox3d, tiny, or a file (`vidnas space`)"
+    )
+    parser.add_argument(
+        "--clip", type=str | None, default=None, metavar="FRAMESxSIZE", help="as 16x56; default by the space"
+    )
+    parser.add_argument(
+        "--sampling",
+        type=Literal["stride", "uniform"] | None,
+        default=None,
+        help="how frames are taken: uniform over the whole video, or stride frames apart; default by the space",
+    )
+    parser.add_argument(
+        "--stride", type=float | None, default=None, help="distance of frames at the reference rate; needs --clip"
+    )
+    parser.add_argument("--fps", type=float, default=30.0, help="reference rate of --stride")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--dry_run", action="store_true", help="print space, time, memory and disk, and stop")
+    parser.add_argument("--max_hours", type=float | None, default=None, help="fewer epochs, so that it fits")
+    if whole:
+        from vidnas.data.datamodule import NAMED_ALONE, DataConfig
+        from vidnas.engine.search_config import SearchConfig
+
+        parser.add_class_arguments(SearchConfig, "search")
+        parser.add_class_arguments(DataConfig, "clips", skip=NAMED_ALONE, instantiate=False)
     return parser
 
 
@@ -83,16 +129,14 @@ def prepared(parser: "ConfigParser", argv: Sequence[str], search: str) -> "Itera
     The run folder is kept from other commands until the end, unless this is a dry run; `search` is the search's folder
     in it.
     """
+    with told_by_the_first():
+        options = parser.read(argv)
+        targets = _targets(options)
+
     from vidnas.engine.processes import together
     from vidnas.pipeline.search import prepare_process, with_threads_begun
 
     with told_by_the_first():
-        parsed = parser.parse_args(argv)
-        for name in ("data", "out"):
-            if getattr(parsed, name) is None:
-                raise UsageError(f"{parser.prog}: --{name.replace('_', '-')} is missing")
-        options = parser.instantiate(parsed)
-        targets = _targets(options)
         config, threads = options.search, None
         if options.resume:
             config, threads = with_threads_begun(config, Path(options.out) / search)
@@ -103,8 +147,9 @@ def prepared(parser: "ConfigParser", argv: Sequence[str], search: str) -> "Itera
 
 def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", held: ExitStack) -> Prepared:
     from vidnas.data.datamodule import DataConfig
+    from vidnas.data.groups import group_notice
     from vidnas.engine.processes import say
-    from vidnas.pipeline.lists import load_lists
+    from vidnas.pipeline.lists import SEARCH_PARTS, load_lists
     from vidnas.pipeline.out import check_out
     from vidnas.pipeline.plan import SpaceChoice, plan_search
     from vidnas.pipeline.search import SearchData
@@ -114,9 +159,10 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", he
         path=Path(options.data),
         test_path=Path(options.test) if options.test else None,
         group_regex=options.group_regex,
+        follow_links=options.follow_links,
         **vars(options.clips),
     )
-    lists = load_lists(data_config, search.seed)
+    lists = load_lists(data_config, search.seed, parts=SEARCH_PARTS)
     for notice in lists.notices:
         say(f"note: {notice}")
     check_out(Path(options.out), data_config.path, (lists.train, lists.test))
@@ -127,6 +173,8 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", he
     say(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
     say(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
+    if told := group_notice(plan.parts):
+        say(f"note: {told}")
     if not options.dry_run:
         _hold(options, held)
     data = SearchData(plan, data_config, search)
@@ -155,7 +203,11 @@ def _targets(options: Any) -> dict[str, float]:
     """The budgets that were given, by metric; at least one."""
     words = {"macs": "multiply-adds of one clip", "params": "parameters", "activations": "activations of one clip"}
     given = {metric: getattr(options, f"target_{metric}") for metric in words}
-    targets = {metric: parse_amount(text, words[metric]) for metric, text in given.items() if text is not None}
+    targets = {
+        metric: parse_amount(text, words[metric], f"--target-{metric}")
+        for metric, text in given.items()
+        if text is not None
+    }
     if options.target_ms is not None:
         if options.target_ms <= 0:
             raise UsageError(f"--target-ms {options.target_ms:g}: give milliseconds above 0")

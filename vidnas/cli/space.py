@@ -8,7 +8,7 @@ from typing import Any
 
 from vidnas.arch.cost import format_macs, network_cost, parse_amount
 from vidnas.arch.registry import list_models, resolve
-from vidnas.cli.parsing import Parser, UsageError, make_parser, suggestion
+from vidnas.cli.parsing import Parser, UsageError, make_parser, natural, positive, suggestion
 from vidnas.errors import VidnasError
 from vidnas.search.space import Space
 from vidnas.search.spaces.registry import list_spaces, resolve_space
@@ -29,7 +29,7 @@ _TEMPLATE = """\
 def run(argv: list[str]) -> int:
     """Dispatch on the second word."""
     actions = {"info": _info, "sample": _sample, "validate": _validate, "template": _template}
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or argv[0] in ("-h", "--help", "--help-all"):
         print(
             "usage: vidnas space info FILE|NAME ...\n       vidnas space sample FILE|NAME ...\n"
             "       vidnas space validate FILE\n       vidnas space template NETWORK\n\n"
@@ -54,18 +54,16 @@ def _info(argv: list[str]) -> int:
 
 def _sample(argv: list[str]) -> int:
     parser = _space_parser("sample", "Random architectures of a space, all different, with their costs.")
-    parser.add_argument("-n", metavar="N", type=_positive, default=5, help="how many (default: 5)")
-    parser.add_argument("--seed", type=int, default=0, help="equal seeds give equal architectures (default: 0)")
-    parser.add_argument("--target-macs", metavar="MACS", help="only those of at most these multiply-adds, as 50M")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="write each as a spec file")
+    parser.add_argument("-n", type=positive, default=5, help="how many (default: 5)")
+    parser.add_argument("--seed", type=natural, default=0, help="equal seeds give equal architectures (default: 0)")
+    parser.add_argument("--target-macs", metavar="AMOUNT", help="only those of at most these multiply-adds, as 50M")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="write each as a spec file")
     options = parser.parse_args(argv)
     from vidnas.search.costs import CostTable
     from vidnas.search.sampling import sample_choices
 
-    if options.seed < 0:
-        raise UsageError(f"vidnas space sample --seed: {options.seed} is below 0")
     space = _space(options)
-    target = parse_amount(options.target_macs) if options.target_macs else None
+    target = parse_amount(options.target_macs, name="--target-macs") if options.target_macs else None
     specs = [space.decode(c) for c in sample_choices(CostTable.of(space), options.n, options.seed, target)]
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -103,7 +101,7 @@ def _template(argv: list[str]) -> int:
 def _space_parser(action: str, description: str) -> Parser:
     parser = make_parser(f"space {action}", description)
     parser.add_argument("space", metavar="FILE|NAME", help=f"a space file (YAML, JSON), or {', '.join(list_spaces())}")
-    parser.add_argument("--clip", help="at other frames and crop, as in 8x64; default the space's own")
+    parser.add_argument("--clip", metavar="FRAMESxSIZE", help="at another clip, as in 8x64; default the space's own")
     return parser
 
 
@@ -175,9 +173,3 @@ def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
 
 def _counted(number: int, thing: str) -> str:
     return f"{f'{number:,}' if number < 1e6 else f'{number:.2e}'} {thing}{'s' if number != 1 else ''}"
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidnas.cli.parsing import make_parser
+from vidnas.cli.checkpoint import CHECKPOINT, load_checkpoint, trained_in, trained_jitter
+from vidnas.cli.parsing import make_parser, natural, positive
 
 if TYPE_CHECKING:
     from vidnas.data.datamodule import DataConfig
@@ -17,7 +18,6 @@ def run(argv: list[str]) -> int:
     options = _parse(argv)
 
     from vidnas.arch.cost import network_cost
-    from vidnas.cli.checkpoint import load_checkpoint, trained_jitter
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
     from vidnas.engine.processes import is_first_process, say
@@ -29,11 +29,13 @@ def run(argv: list[str]) -> int:
     tune_allocator()
     set_threads(options.threads)
     views = Views.parse(options.views)
-    network, info = load_checkpoint(options.checkpoint)
+    checkpoint = trained_in(options.checkpoint)
+    network, info = load_checkpoint(checkpoint)
     clip = info.clip.resized(options.clip) if options.clip else info.clip
     data = DataConfig(
         path=options.data,
         group_regex=info.config.get("group_regex"),
+        follow_links=options.follow_links,
         jitter=trained_jitter(info),
         workers=options.workers,
         memory_budget_mib=options.memory_budget_mib,
@@ -43,8 +45,8 @@ def run(argv: list[str]) -> int:
     for notice in notices:
         say(f"note: {notice}")
     say(f"{len(videos)} videos, {network_cost(info.spec, clip)} per clip, {views} views")
-    trained = RunFolder(options.checkpoint)
-    out = options.out or (trained.test if options.checkpoint.is_dir() else Path("test"))
+    trained = RunFolder(checkpoint)
+    out = options.out or (trained.test if checkpoint.is_dir() else Path("test"))
     check_out(out, data.path, [videos])
     with (trained if out == trained.test else RunFolder(out)).lock():
         result = test(
@@ -57,6 +59,7 @@ def run(argv: list[str]) -> int:
             precision=options.precision,
             device=options.device,
             devices=options.devices,
+            notify=say,
         )
         if is_first_process():
             result.save(out)
@@ -67,12 +70,13 @@ def run(argv: list[str]) -> int:
 
 def _test_list(data: "DataConfig", info: "ModelInfo") -> "tuple[VideoList, tuple[str, ...]]":
     """The whole of a CSV file, or the test part of a data set, and what the user should know about it."""
-    from vidnas.data.formats import load_list
+    from vidnas.data.formats import KnownClasses, load_list
     from vidnas.engine.test import with_classes
     from vidnas.pipeline.lists import load_lists
 
     if not data.path.is_dir():
-        videos = load_list(data.path, classes=info.classes)
+        known = KnownClasses(info.classes, "the network", info.config.get("numbered", False))
+        videos = load_list(data.path, classes=known, follow_links=data.follow_links)
         return videos, videos.notices
     lists = load_lists(data, info.config.get("identity", {}).get("settings", {}).get("train.seed", 0))
     notices = lists.notices
@@ -83,21 +87,38 @@ def _test_list(data: "DataConfig", info: "ModelInfo") -> "tuple[VideoList, tuple
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = make_parser("test", "Accuracy of a trained network: top-1, top-5, per class, and scores of every video.")
-    parser.add_argument("checkpoint", metavar="CKPT", type=Path, help="a run folder, or its model.safetensors")
+    parser.add_argument("checkpoint", metavar="CKPT", type=Path, help=CHECKPOINT)
     parser.add_argument(
-        "--data", type=Path, required=True, help="test list (CSV file), or a data set whose test part is used"
+        "--data",
+        metavar="FOLDER|CSV",
+        type=Path,
+        required=True,
+        help="test list (CSV file), or a data set whose test part is used",
     )
+    parser.add_argument("--follow-links", action="store_true", help="also follow links out of the data's folder")
     parser.add_argument(
-        "--views", default="10x3", help="clips x crops (1 or 3) per video; default 10x3, as in the papers"
+        "--views",
+        metavar="CLIPSxCROPS",
+        default="10x3",
+        help="clips and crops (1 or 3) of each video, as in the papers",
     )
-    parser.add_argument("--clip", help="other frames and crop than in training, as 13x182")
-    parser.add_argument("--out", type=Path, help="folder of the results; default CKPT/test")
-    parser.add_argument("--batch-size", type=int, default=16, help="clips that go through the network at once")
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--clip", metavar="FRAMESxSIZE", help="other than in training, as 13x182")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the results; default CKPT/test")
+    parser.add_argument("--batch-size", type=positive, default=16, help="clips that go through the network at once")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="bf16, or fp16 on a GPU, is mixed"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--devices", type=int, default=1, help="processes that share the list")
-    parser.add_argument("--threads", type=int, help="CPU threads; default torch's choice")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode")
-    parser.add_argument("--memory-budget-mib", type=float, default=2048, help="see docs/data.md; 0 keeps no frames")
-    parser.add_argument("--cache-dir", type=Path, help="folder of decoded frames; the user's cache by default")
+    parser.add_argument("--devices", type=positive, default=1, help="processes that share the list")
+    parser.add_argument("--threads", type=positive, help="CPU threads; default torch's choice")
+    parser.add_argument("--workers", type=natural, default=2, help="processes that decode; 0 is none beside this one")
+    parser.add_argument(
+        "--memory-budget-mib",
+        type=float,
+        default=2048,
+        help="frames that take no more than this are decoded once into a cache; 0 keeps none (docs/data.md)",
+    )
+    parser.add_argument(
+        "--cache-dir", metavar="FOLDER", type=Path, help="folder of decoded frames; default the user's cache folder"
+    )
     return parser.parse_args(argv)

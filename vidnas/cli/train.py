@@ -5,15 +5,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.arch.registry import resolve
 from vidnas.arch.spec import ArchSpec
-from vidnas.cli.parsing import UsageError, make_config_parser, told_by_the_first
+from vidnas.cli.checkpoint import trained_in
+from vidnas.cli.help import asks_for_first
+from vidnas.cli.parsing import make_config_parser, told_by_the_first
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
     from vidnas.nn.build import VideoNetwork
 
+# What `--help` shows.
+_FIRST = (
+    "arch", "data", "out", "config", "test", "weights", "clip", "sampling", "train.epochs", "train.batch_size",
+    "train.lr", "resume", "views",
+)  # fmt: skip
+
 
 def run(argv: list[str]) -> int:
     """Train, then test."""
+    options = _parse(argv)
+
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.formats import load_dataset
@@ -24,17 +34,20 @@ def run(argv: list[str]) -> int:
     from vidnas.pipeline.lists import load_lists
     from vidnas.pipeline.out import check_out
 
-    options = _parse(argv)
     views = Views.parse(options.views)
     without_test = options.test == "none"
     data = DataConfig(
         path=Path(options.data),
         test_path=Path(options.test) if options.test and not without_test else None,
         group_regex=options.group_regex,
+        follow_links=options.follow_links,
         **vars(options.clips),
     )
     if without_test:
-        videos, tested = load_dataset(data.path, group_regex=data.group_regex).train, None
+        videos, tested = (
+            load_dataset(data.path, group_regex=data.group_regex, follow_links=data.follow_links).train,
+            None,
+        )
         notices = videos.notices
     else:
         lists = load_lists(data, options.train.seed)
@@ -57,6 +70,7 @@ def run(argv: list[str]) -> int:
             precision=options.train.precision,
             device=options.train.device,
             devices=options.train.devices,
+            notify=say,
         )
         if is_first_process():
             outcome.save(result.folder.test)
@@ -65,42 +79,73 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def train_parser() -> "ConfigParser":
-    """The options of `vidnas train`."""
-    from vidnas.data.datamodule import DataConfig
+def train_parser(*, whole: bool = True) -> "ConfigParser":
+    """The options of `vidnas train`; without the settings of clips where `whole` is off."""
     from vidnas.engine.config import TrainConfig
 
-    parser = make_config_parser("train", "Train a network on videos, and test it at the end.")
+    parser = make_config_parser(
+        "train", "Train a network on videos, and test it at the end.", first=_FIRST, needs=("arch", "data", "out")
+    )
     optional = str | None
-    parser.add_argument("--arch", type=optional, default=None, help="A name of `vidnas list`, or a spec file.")
-    parser.add_argument("--data", type=optional, default=None, help="Folder of videos or CSV list (docs/data.md).")
     parser.add_argument(
-        "--test", type=optional, default=None, help="Test list, or none; default: beside --data, or a fifth of it."
+        "--arch", type=optional, default=None, metavar="NAME|FILE", help="a name of `vidnas list`, or a spec file"
     )
-    parser.add_argument("--group_regex", type=optional, default=None, help="Its first group on a path is never split.")
-    parser.add_argument("--out", type=optional, default=None, help="Run folder.")
-    parser.add_argument("--weights", type=optional, default=None, help="Start from these: a run folder or weight file.")
-    parser.add_argument("--resume", action="store_true", help="Go on with the run in --out if there is one.")
-    parser.add_argument("--clip", type=optional, default=None, help="Frames x size, as 16x56; default the network's.")
     parser.add_argument(
-        "--sampling", type=Literal["stride", "uniform"] | None, default=None, help="How frames are taken."
+        "--data",
+        type=optional,
+        default=None,
+        metavar="FOLDER|CSV",
+        help="your videos, in folders or a list (docs/data.md)",
     )
-    parser.add_argument("--stride", type=float | None, default=None, help="Distance of frames at the reference rate.")
-    parser.add_argument("--fps", type=float | None, default=None, help="Reference rate of --stride.")
-    parser.add_argument("--views", type=str, default="1x1", help="Clips x crops of the test at the end, as 10x3.")
+    parser.add_argument(
+        "--test",
+        type=optional,
+        default=None,
+        metavar="FOLDER|CSV|none",
+        help="test list, or none; default: beside --data, or a fifth of it",
+    )
+    parser.add_argument(
+        "--group_regex",
+        type=optional,
+        default=None,
+        metavar="REGEX",
+        help="its first match group on a path is the video's group, which is never split",
+    )
+    parser.add_argument("--follow_links", action="store_true", help="also follow links out of the folder of --data")
+    parser.add_argument("--out", type=optional, default=None, metavar="FOLDER", help="run folder")
+    parser.add_argument(
+        "--weights",
+        type=optional,
+        default=None,
+        metavar="FOLDER|FILE",
+        help="start from these: a run folder, or a weight file, official ones too",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out if there is one")
+    parser.add_argument(
+        "--clip", type=optional, default=None, metavar="FRAMESxSIZE", help="as 16x56; default the network's"
+    )
+    parser.add_argument(
+        "--sampling",
+        type=Literal["stride", "uniform"] | None,
+        default=None,
+        help="how frames are taken: uniform over the whole video, or stride frames apart; default the network's",
+    )
+    parser.add_argument("--stride", type=float | None, default=None, help="distance of frames at the reference rate")
+    parser.add_argument("--fps", type=float | None, default=None, help="reference rate of --stride")
+    parser.add_argument(
+        "--views", type=str, default="1x1", metavar="CLIPSxCROPS", help="of the test at the end, as 10x3"
+    )
     parser.add_class_arguments(TrainConfig, "train")
-    parser.add_class_arguments(DataConfig, "clips", skip={"path", "test_path", "group_regex"}, instantiate=False)
+    if whole:
+        from vidnas.data.datamodule import NAMED_ALONE, DataConfig
+
+        parser.add_class_arguments(DataConfig, "clips", skip=NAMED_ALONE, instantiate=False)
     return parser
 
 
 def _parse(argv: list[str]) -> Any:
     with told_by_the_first():
-        parser = train_parser()
-        parsed = parser.parse_args(argv)
-        for name in ("arch", "data", "out"):
-            if getattr(parsed, name) is None:
-                raise UsageError(f"vidnas train needs --{name}; see `vidnas train --help`")
-        return parser.instantiate(parsed)
+        return train_parser(whole=not asks_for_first(argv)).read(argv)
 
 
 def _network(options: Any, num_classes: int, say: Any) -> "ArchSpec | VideoNetwork":
@@ -113,9 +158,10 @@ def _network(options: Any, num_classes: int, say: Any) -> "ArchSpec | VideoNetwo
     spec = _with_clip(spec, options)
     if options.weights is None:
         return spec
+    weights = trained_in(Path(options.weights))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.train.seed)
-        network, report = build_with_weights(spec, options.weights)
+        network, report = build_with_weights(spec, weights)
     say(report.table())
     return network
 

@@ -58,7 +58,7 @@ def flip_map(flip: Flip, classes: Sequence[str]) -> tuple[int, ...] | None:
         known = [classes.index(name) for name in pair if name in classes]
         if len(pair) != 2 or len(set(known)) != 2 or any(labels[label] != label for label in known):
             raise VidnasError(
-                f"flip: {' / '.join(pair)}: give pairs of two class names, each in one pair at most; "
+                f"clips.flip: {' / '.join(pair)}: give pairs of two class names, each in one pair at most; "
                 f"the classes are {', '.join(classes)}"
             )
         labels[known[0]], labels[known[1]] = known[1], known[0]
@@ -170,16 +170,15 @@ class ViewTransform:
 
     def __init__(self, size: int, spatial: int, *, jitter: tuple[float, float] = JITTER) -> None:
         self.short_side = short_sides(size, jitter)[0]
-        self.spatial = spatial
         self.crop = size if spatial == 1 else self.short_side
+        # Where the crops lie in what is to spare of both sides: 0 the start, 1 the end.
+        self.positions = (0.5,) if spatial == 1 else (0.0, 0.5, 1.0)
 
     def __call__(self, frames: np.ndarray, view: int) -> Tensor:
         """(T, H, W, 3) uint8 to crop number `view` (0 to spatial - 1) as (3, T, crop, crop)."""
         clip = F.resize(_as_images(frames), [self.short_side], antialias=True)
-        spare_height, spare_width = clip.shape[-2] - self.crop, clip.shape[-1] - self.crop
-        # Half of the spare length for the centre; none or all of it for the first and the last of three.
-        halves = 1 if self.spatial == 1 else view
-        return normalise(F.crop(clip, spare_height * halves // 2, spare_width * halves // 2, self.crop, self.crop))
+        top, left = (int(self.positions[view] * (side - self.crop)) for side in clip.shape[-2:])
+        return normalise(F.crop(clip, top, left, self.crop, self.crop))
 
 
 def _as_images(frames: np.ndarray) -> Tensor:

@@ -6,7 +6,6 @@ anew. A build works in a second folder that is renamed when complete, under a lo
 wait for the first one, and what a killed build left behind is removed by the next.
 """
 
-import functools
 import hashlib
 import json
 import logging
@@ -15,8 +14,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,9 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from vidnas.data.decode import BrokenVideo, VideoInfo, probe, read_all
-from vidnas.data.reader import FileReader, Reader, limit
+from vidnas.data.decode import BrokenVideo, VideoInfo, read_all
+from vidnas.data.index import FileStamp, VideoIndex, as_facts, describe_notices, index_videos, worker_threads
+from vidnas.data.reader import FileReader, Reader, limit, tell
 from vidnas.errors import VidnasError
 
 VERSION = 1
@@ -72,47 +71,57 @@ def open_reader(
     Raises:
         VidnasError: the cache folder that was named cannot be written.
     """
-    wanted = [_stamp(path) for path in sorted(set(paths))]
-    if budget_mib <= 0 or not wanted:
-        return FileReader(short_side)
+    stamps = [FileStamp.of(path) for path in sorted(set(paths))]
     parent = cache_dir or default_cache_dir()
-    if parent is None:
-        _tell("no frame cache, since there is no home folder for it; videos are decoded as needed, or name a cache_dir")
-        return FileReader(short_side)
+    workers = workers or os.cpu_count() or 1
+    if budget_mib > 0 and stamps and parent is not None:
+        reader = _cached(stamps, short_side, int(budget_mib * MIB), parent, workers, progress)
+    else:
+        reader = FileReader(short_side, index_videos(stamps, workers=workers, progress=progress))
+        if budget_mib > 0 and stamps:
+            tell("no frame cache, as there is no home folder for it; videos are decoded as needed, or name --cache-dir")
+    if reader.notices:
+        tell(describe_notices(reader.notices))
+    return reader
+
+
+def _cached(
+    stamps: Sequence[FileStamp], short_side: int, budget: int, parent: Path, workers: int, progress: bool
+) -> Reader:
+    """See `open_reader`; `budget` is in bytes."""
+    paths = [stamp.path for stamp in stamps]
     # A cache is found by what was asked for; the sizes and ages in the manifest say whether it still holds.
-    key = json.dumps(
-        [VERSION, [field.name for field in fields(VideoInfo)], short_side, [path for path, _, _ in wanted]]
-    )
-    folder = parent / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = parent / _digest(VERSION, [field.name for field in fields(VideoInfo)], short_side, paths)
+    kept = parent / f"{_digest(VERSION, paths)}.videos.json"
+    index: VideoIndex | None = None
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            cache = _load(folder, wanted)
+            cache = _load(folder, stamps)
             if cache is None:
-                _build(folder, wanted, short_side, int(budget_mib * MIB), workers or os.cpu_count() or 1, progress)
-                cache = _load(folder, wanted)
+                index = index_videos(stamps, kept=kept, workers=workers, progress=progress)
+                _build(folder, stamps, index, short_side, budget, workers, progress)
+                cache = _load(folder, stamps)
     except _TooLarge as reason:
         _LOG.info("no frame cache: %s; videos are decoded as needed", reason)
-        return FileReader(short_side)
+        cache = None
     except OSError as error:
-        cache = _load(folder, wanted)  # made when it still could be written
-        if cache is None and cache_dir is not None:
+        cache = _load(folder, stamps)  # made when it still could be written
+        if cache is None and parent != default_cache_dir():
             raise VidnasError(
                 f"{parent}: cannot write the frame cache ({error.strerror or error}): free some space, name another "
-                "cache_dir, or set memory_budget_mib to 0"
+                "--cache-dir, or do without by --memory-budget-mib 0"
             ) from error
         if cache is None:
             cause = (error.strerror or str(error)).lower()
-            _tell(f"no frame cache in {parent} ({cause}); videos are decoded as needed, or name another cache_dir")
-    # A file that changes while the cache is built makes it stale at once.
-    return FileReader(short_side) if cache is None else cache
+            tell(f"no frame cache in {parent} ({cause}); videos are decoded as needed, or name another --cache-dir")
+    if cache is None:  # a file that changes while the cache is built makes it stale at once
+        return FileReader(short_side, index or index_videos(stamps, workers=workers, progress=progress))
+    return cache
 
 
-@functools.cache
-def _tell(line: str) -> None:
-    """Say it once, from one process of a run."""
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
-        _LOG.warning("note: %s", line)
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 # The frames of caches in use, by what tells one file from another.
@@ -130,6 +139,8 @@ class FrameCache:
         self._times = np.load(folder / "times.npy", allow_pickle=False)
         self._map: np.ndarray | None = _mapped(self._file, self._mark)
         self.broken = {path: str(video["broken"]) for path, video in self._videos.items() if "broken" in video}
+        noted = {path: video["info"]["notice"] for path, video in self._videos.items() if "info" in video}
+        self.notices = {path: str(notice) for path, notice in noted.items() if notice is not None}
 
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes map the file themselves; a pickled map would be a copy of all frames."""
@@ -184,21 +195,12 @@ def _mark(status: os.stat_result) -> _FileMark:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
-    """A file's path, size in bytes and time of change in nanoseconds; -1 for one that is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return str(path), -1, -1
-    return str(path), status.st_size, status.st_mtime_ns
-
-
-def _load(folder: Path, wanted: Sequence[tuple[str, int, int]]) -> FrameCache | None:
+def _load(folder: Path, stamps: Sequence[FileStamp]) -> FrameCache | None:
     """The cache in a folder, or None if there is none that holds exactly these files."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        stamps = [(video["path"], video["size"], video["mtime_ns"]) for video in manifest["videos"]]
-        if stamps != list(wanted) or (folder / "frames.bin").stat().st_size != manifest["bytes"]:
+        held = [FileStamp(video["path"], video["size"], video["mtime_ns"]) for video in manifest["videos"]]
+        if held != list(stamps) or (folder / "frames.bin").stat().st_size != manifest["bytes"]:
             return None
         return FrameCache(folder, manifest["videos"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -207,7 +209,8 @@ def _load(folder: Path, wanted: Sequence[tuple[str, int, int]]) -> FrameCache | 
 
 def _build(
     folder: Path,
-    wanted: Sequence[tuple[str, int, int]],
+    stamps: Sequence[FileStamp],
+    index: VideoIndex,
     short_side: int,
     budget: int,
     workers: int,
@@ -219,8 +222,7 @@ def _build(
         _TooLarge: the frames exceed the budget in bytes, or the space on the disk.
         OSError: the disk is full or cannot be written.
     """
-    paths = [Path(path) for path, _, _ in wanted]
-    _check_size(paths, short_side, budget, shutil.disk_usage(folder.parent).free, workers)
+    _check_size(index, short_side, budget, shutil.disk_usage(folder.parent).free)
     temporary = folder.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -228,12 +230,12 @@ def _build(
         videos: list[dict[str, Any]] = []
         times: list[np.ndarray] = []
         offset = first = 0
-        with (temporary / "frames.bin").open("wb") as out, _threads(workers) as pool:
-            decoded = _in_order(pool, paths, short_side, ahead=2 * workers)
-            bar = tqdm(decoded, "decoding once", len(paths), unit="video", disable=None if progress else True)
-            for (path, size, mtime_ns), (facts, frames, starts) in zip(wanted, bar, strict=True):
+        with (temporary / "frames.bin").open("wb") as out, worker_threads(workers) as pool:
+            decoded = _in_order(pool, [Path(stamp.path) for stamp in stamps], index, short_side, ahead=2 * workers)
+            bar = tqdm(decoded, "decoding once", len(stamps), unit="video", disable=None if progress else True)
+            for stamp, (facts, frames, starts) in zip(stamps, bar, strict=True):
                 place = {"offset": offset, "first": first, "shape": frames.shape[:3]}
-                videos.append({"path": path, "size": size, "mtime_ns": mtime_ns, **place, **facts})
+                videos.append({**stamp._asdict(), **place, **facts})
                 times.append(starts)
                 offset += frames.nbytes
                 first += len(starts)
@@ -249,59 +251,45 @@ def _build(
         raise
 
 
-def _check_size(paths: Sequence[Path], short_side: int, budget: int, free: int, workers: int) -> None:
-    """Add up what the headers promise and stop at the first file that is too much."""
-    total = 0
-    with _threads(workers) as pool:
-        for size in pool.map(lambda path: _expected_bytes(path, short_side), paths):
-            total += size
-            if total > budget:
-                raise _TooLarge(f"the frames take more than {budget // MIB} MiB")
-            if total > free:
-                raise _TooLarge(f"the frames take more than the {free // MIB} MiB free on the disk")
+def _check_size(index: VideoIndex, short_side: int, budget: int, free: int) -> None:
+    """Refuse more than the budget or the disk holds, both in bytes."""
+    total = sum(_expected_bytes(info, short_side) for info in index.infos.values())
+    if total > budget:
+        raise _TooLarge(f"the frames take more than {budget // MIB} MiB")
+    if total > free:
+        raise _TooLarge(f"the frames take more than the {free // MIB} MiB free on the disk")
 
 
-@contextmanager
-def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that begin nothing more once the work is done, or an error or a signal has ended it."""
-    pool = ThreadPoolExecutor(number)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _expected_bytes(path: Path, short_side: int) -> int:
-    try:
-        info = probe(path)
-    except BrokenVideo:
-        return 0
+def _expected_bytes(info: VideoInfo, short_side: int) -> int:
     scale = (limit(info, short_side) or min(info.width, info.height)) / min(info.width, info.height)
-    frames = info.frames or round(info.duration_sec * info.fps)
-    return frames * round(info.width * scale) * round(info.height * scale) * 3
+    return info.frames * round(info.width * scale) * round(info.height * scale) * 3
 
 
 Decoded = tuple[dict[str, Any], np.ndarray, np.ndarray]
 
 
-def _decode(path: Path, short_side: int) -> Decoded:
+def _decode(path: Path, index: VideoIndex, short_side: int) -> Decoded:
     """What the manifest says of a file (its info, or why it is broken), its frames and their start times."""
+    nothing = np.empty((0, 0, 0, 3), np.uint8), np.empty(0)
+    if path in index.broken:
+        return {"broken": index.broken[path]}, *nothing
+    info = index.infos[path]
     try:
-        info = probe(path)
-        frames, starts = read_all(path, short_side=limit(info, short_side))
+        film = read_all(info, short_side=limit(info, short_side))
     except BrokenVideo as error:
-        return {"broken": error.cause}, np.empty((0, 0, 0, 3), np.uint8), np.empty(0)
-    facts = {name: value for name, value in asdict(info).items() if name != "path"}
-    return {"info": facts}, frames, starts
+        return {"broken": error.cause}, *nothing
+    return as_facts(replace(info, notice=film.notice)), film.frames, film.starts_sec
 
 
-def _in_order(pool: ThreadPoolExecutor, paths: Sequence[Path], short_side: int, ahead: int) -> Iterator[Decoded]:
+def _in_order(
+    pool: ThreadPoolExecutor, paths: Sequence[Path], index: VideoIndex, short_side: int, ahead: int
+) -> Iterator[Decoded]:
     """Decode in parallel, at most `ahead` files before the one that is taken, so that memory stays bounded."""
     remaining = iter(paths)
     running: deque[Future[Decoded]] = deque()
     while True:
         for path in islice(remaining, ahead - len(running)):
-            running.append(pool.submit(_decode, path, short_side))
+            running.append(pool.submit(_decode, path, index, short_side))
         if not running:
             return
         yield running.popleft().result()

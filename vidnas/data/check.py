@@ -2,15 +2,17 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
-from vidnas.data.decode import BrokenVideo, count_frames
-from vidnas.data.formats import VideoList
+from vidnas.data.decode import BrokenVideo, probe, read_through
+from vidnas.data.looks import Look, alike, look
 from vidnas.data.processes import cores, run_apart
+from vidnas.data.video_list import VideoList
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,15 @@ class Finding:
         frames: frames decoded; 0 for a file that cannot be used.
         digest: hash of the file's bytes; None where it cannot be read.
         cause: why the file cannot be used; None where it can.
+        look: what it looks like; None for a file that cannot be used.
+        notice: what the user should know of a file that can be used: it ends early, its times jump.
     """
 
     frames: int
     digest: str | None
     cause: str | None = None
+    look: Look | None = None
+    notice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class Report:
         return tuple(i for i, finding in enumerate(self.findings) if finding.cause is not None)
 
     @cached_property
+    def noted(self) -> tuple[int, ...]:
+        """Places of usable files that the user should know something of."""
+        return tuple(i for i, finding in enumerate(self.findings) if finding.notice is not None)
+
+    @cached_property
     def too_short(self) -> tuple[int, ...]:
         """Places of usable files with fewer than `min_frames` frames."""
         return tuple(
@@ -56,6 +67,11 @@ class Report:
             if finding.cause is None and finding.digest is not None:
                 places[finding.digest].append(i)
         return tuple(tuple(same) for same in places.values() if len(same) > 1)
+
+    @cached_property
+    def alike(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of places of usable files that look alike without being the same bytes."""
+        return tuple(pair for pair in _alike(self, self) if pair[0] < pair[1])
 
     @cached_property
     def good(self) -> tuple[int, ...]:
@@ -75,6 +91,16 @@ def shared(a: Report, b: Report) -> tuple[tuple[int, int], ...]:
         for i, finding in enumerate(a.findings)
         if finding.cause is None and finding.digest in places
     )
+
+
+def shared_looks(a: Report, b: Report) -> tuple[tuple[int, int], ...]:
+    """Pairs of places (in `a`, in `b`) of usable files that look alike without being the same bytes."""
+    return tuple(_alike(a, b))
+
+
+def _alike(a: Report, b: Report) -> Iterator[tuple[int, int]]:
+    looks = ([finding.look for finding in report.findings] for report in (a, b))
+    return ((i, j) for i, j in alike(*looks) if a.findings[i].digest != b.findings[j].digest)
 
 
 def check(videos: VideoList, *, workers: int | None = None, min_frames: int = 2, progress: bool = True) -> Report:
@@ -108,6 +134,8 @@ def examine(path: Path) -> Finding:
     except OSError:
         digest = None
     try:
-        return Finding(count_frames(path), digest)
+        info = probe(path)
+        frames, notice = read_through(info)
+        return Finding(frames, digest, look=look(info), notice=notice)
     except BrokenVideo as error:
         return Finding(0, digest, error.cause)

@@ -71,6 +71,70 @@ def span_frames(clip: ClipSpec, fps: float) -> float:
     return (clip.frames - 1) * clip.stride * fps / clip.fps
 
 
+def covered_sec(clip: ClipSpec) -> float:
+    """Seconds from the start of a `stride` clip's first frame to the end of its last, at the reference rate."""
+    return ((clip.frames - 1) * clip.stride + 1) / clip.fps
+
+
+def describe_coverage(clip: ClipSpec, median_sec: float | None) -> str:
+    """How a clip samples a video, how many seconds it sees, and which share of a video that is.
+
+    Args:
+        clip: the clip.
+        median_sec: length of the median video; None where no video is known.
+    """
+    frames = _count(clip.frames, "frame")
+    if clip.sampling == "uniform":
+        every = f", one every {_seconds(median_sec / clip.frames)}" if median_sec else ""
+        return f"{frames} spread over the whole video{every}{_of_median(median_sec)}"
+    seconds = covered_sec(clip)
+    line = f"{frames}, stride {clip.stride:g} at {clip.fps:g} fps: {_seconds(seconds)}"
+    if not median_sec:
+        return line
+    if seconds > median_sec + 0.5 / clip.fps:
+        return f"{line}, longer than a median video ({_seconds(median_sec)}), which repeats its last frame"
+    return f"{line}, {_percent(seconds / median_sec)}{_of_median(median_sec)}"
+
+
+def describe_views(clip: ClipSpec, views: int, median_sec: float | None) -> str:
+    """Which share of a video the clips of a test see together (see `test_times`).
+
+    Args:
+        clip: the clip.
+        views: clips of each video, spread evenly.
+        median_sec: length of the median video; None where no video is known.
+    """
+    clips = _count(views, "clip")
+    together = " together" if views > 1 else ""
+    if clip.sampling == "uniform":
+        frames = views * clip.frames
+        every = f", one every {_seconds(median_sec / frames)}" if median_sec else ""
+        return f"{clips} of each video, {_count(frames, 'frame')}{together}{every}{_of_median(median_sec)}"
+    seconds = covered_sec(clip)
+    line = f"{clips} of {_seconds(seconds)} of each video"
+    if not median_sec:
+        return line
+    # Evenly spaced from the first frame to the last, clips leave gaps only where all of them side by side would.
+    share = min(1.0, views * seconds / median_sec)
+    return f"{line}{together} cover{'s' if views == 1 else ''} {_percent(share)}{_of_median(median_sec)}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2g} s"  # to the tenth, or two digits
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
+
+
+def _of_median(median_sec: float | None) -> str:
+    return f" of a median video ({_seconds(median_sec)})" if median_sec else ""
+
+
 def _latest_start(clip: ClipSpec, duration_sec: float, fps: float) -> int:
     """The last frame at which the window still fits; 0 where it never does."""
     last = round(duration_sec * fps) - 1

@@ -22,6 +22,9 @@ from vidnas.data.reader import Reader
 from vidnas.data.sampler import Item
 from vidnas.errors import VidnasError
 
+# Settings of `DataConfig` that are options of their own, not of a group.
+NAMED_ALONE = frozenset({"path", "test_path", "group_regex", "follow_links"})
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -33,6 +36,7 @@ class DataConfig:
         test_path: the test list, where it is not beside the training list.
         group_regex: the first match group of this expression on a video's relative path is its group; a group is
             never split between lists.
+        follow_links: also follow links that lead out of the folder of a list.
         jitter: range of the short side in training, as multiples of the crop; testing uses its lower end.
         flip: off, on (labels stay), or a list of pairs of class names that a mirror exchanges.
         autoaugment: apply AutoAugment's ImageNet policy, one draw per clip.
@@ -50,6 +54,7 @@ class DataConfig:
     path: Path
     test_path: Path | None = None
     group_regex: str | None = None
+    follow_links: bool = False
     jitter: tuple[float, float] = JITTER
     flip: Flip = "off"
     autoaugment: bool = False
@@ -62,13 +67,13 @@ class DataConfig:
     def __post_init__(self) -> None:
         low, high = self.jitter
         if not 1 <= low <= high:
-            raise VidnasError(f"data.jitter {low}, {high}: give two multiples of the crop, 1 <= low <= high")
+            raise VidnasError(f"clips.jitter {low}, {high}: give two multiples of the crop, 1 <= low <= high")
         if not 0 <= self.max_broken <= 1:
-            raise VidnasError(f"data.max_broken {self.max_broken}: give a fraction from 0 to 1")
+            raise VidnasError(f"clips.max_broken {self.max_broken}: give a fraction from 0 to 1")
         if self.clips_per_video < 1:
-            raise VidnasError(f"data.clips_per_video {self.clips_per_video}: give 1 or more")
+            raise VidnasError(f"clips.clips_per_video {self.clips_per_video}: give 1 or more")
         if self.workers < 0:
-            raise VidnasError(f"data.workers {self.workers}: give 0 or more processes")
+            raise VidnasError(f"clips.workers {self.workers}: give 0 or more processes")
 
 
 def train_reader(config: DataConfig, videos: VideoList, clip: ClipSpec) -> Reader:

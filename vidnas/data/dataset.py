@@ -143,7 +143,7 @@ class Quarantine:
         more = f"; and {len(self) - len(named)} more" if len(self) > len(named) else ""
         raise VidnasError(
             f"{len(self)} of {len(self._paths)} videos are broken, {self.allowed} tolerated: {causes}{more}: "
-            "`vidnas data check --fix` writes a list without them, max_broken tolerates more"
+            "`vidnas data check --fix` writes a list without them, --clips.max-broken tolerates more"
         )
 
     def _cause(self, path: Path) -> BrokenVideo:

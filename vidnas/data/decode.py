@@ -10,89 +10,38 @@ ignored.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from vidnas.data.container import BrokenVideo
 from vidnas.data.player import Frames, Pictures, Player
-from vidnas.data.stream import BrokenVideo, LostFrame, Video, open_video
+from vidnas.data.probe import VideoInfo, display_matrix, is_turned, probe
+from vidnas.data.stream import LostFrame, Video
 
 __all__ = ["BrokenVideo", "VideoInfo", "count_frames", "probe", "read_all", "read_frames"]
 
-_UNKNOWN_FPS = 25.0
+
+class Film(NamedTuple):
+    """A whole video: frames (N, H, W, 3) uint8, their start times (N,) float64 in seconds from the first, and what the
+    user should know of it (None where all is well)."""
+
+    frames: np.ndarray
+    starts_sec: np.ndarray
+    notice: str | None
 
 
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a file holds.
-
-    Attributes:
-        path: the file.
-        width: pixels, upright.
-        height: pixels, upright.
-        fps: average rate in frames per second.
-        frames: number of frames declared by the container; None where it does not say.
-        duration_sec: length of the video stream, from the first frame to the end of the last.
-        rotation: degrees counter-clockwise (0, 90, 180, 270) by which stored frames are turned to stand upright.
-        slack_sec: how much earlier than its stamp a frame counts as shown, as stamps are rounded to the
-            container's unit of time.
-    """
-
-    path: Path
-    width: int
-    height: int
-    fps: float
-    frames: int | None
-    duration_sec: float
-    rotation: int
-    slack_sec: float
-
-
-def probe(path: str | Path) -> VideoInfo:
-    """Read the header and decode the first frame.
-
-    A file without a duration of its video stream in the header (Matroska, WebM) is read through, without
-    decoding, to find it.
-
-    Raises:
-        BrokenVideo: the file cannot be used.
-    """
-    with open_video(path) as video:
-        _, first = video.first()
-        slack_sec = video.slack_ticks * video.tick_sec
-        stream = video.stream
-        matrix = _display_matrix(first)
-        turned = matrix is not None and _turned(matrix)
-        rate = stream.average_rate or stream.guessed_rate
-        frames = stream.frames or None
-        duration_sec = stream.duration * video.tick_sec if stream.duration else 0.0
-    if not duration_sec:
-        with open_video(path) as video:
-            frames, duration_sec = video.measure()
-    if not rate:
-        rate = frames / duration_sec if frames and duration_sec else _UNKNOWN_FPS
-    return VideoInfo(
-        path=Path(path),
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
-        fps=float(rate),
-        frames=frames,
-        duration_sec=duration_sec or 1 / float(rate),
-        rotation=round(first.rotation / 90) * 90 % 360,
-        slack_sec=slack_sec,
-    )
-
-
-def read_frames(path: str | Path, times_sec: Sequence[float], *, short_side: int | None = None) -> np.ndarray:
+def read_frames(
+    video: str | Path | VideoInfo, times_sec: Sequence[float], *, short_side: int | None = None
+) -> np.ndarray:
     """Frames on the screen at the given times, in the order given.
 
     Only what is needed is decoded, where packets tell what that is, and only the frames used are converted.
 
     Args:
-        path: the video file.
+        video: the file, or what `probe` found in it, which saves doing that again.
         times_sec: seconds from the first frame, in any order, repeats allowed.
         short_side: scale, up or down, so that the shorter side has this many pixels (bilinear); None keeps the
             size.
@@ -103,55 +52,79 @@ def read_frames(path: str | Path, times_sec: Sequence[float], *, short_side: int
     Raises:
         BrokenVideo: the file cannot be used, or decoding failed before the last frame needed.
     """
+    return read_frames_and_damage(video, times_sec, short_side=short_side)[0]
+
+
+def read_frames_and_damage(
+    video: str | Path | VideoInfo, times_sec: Sequence[float], *, short_side: int | None = None
+) -> tuple[np.ndarray, str | None]:
+    """As `read_frames`, with what was met at the end of the film that could not be decoded; None for nothing."""
     if not len(times_sec) or not np.isfinite(times_sec).all():
         raise ValueError(f"times_sec must hold finite numbers, at least one; got {times_sec}")
-    try:
-        with open_video(path) as video:
-            return _pick(video, times_sec, short_side, jump=not video.reorder)
-    except (LostFrame, BrokenVideo):
-        # A jump may land badly in a damaged or oddly made file. From the start it is slower and always right,
-        # and an error then comes with the number of frames that were good.
-        with open_video(path) as video:
-            return _pick(video, times_sec, short_side, jump=False)
+    info = _known(video)
+    if info.seekable:
+        try:
+            with info.open() as opened:
+                return _pick(opened, times_sec, short_side, jump=not opened.reorder), opened.damage
+        except (LostFrame, BrokenVideo):
+            # A jump may land badly in a damaged or oddly made file. From the start it is slower and always right,
+            # and an error then comes with the number of frames that were good.
+            pass
+    with info.open() as opened:
+        return _pick(opened, times_sec, short_side, jump=False), opened.damage
 
 
-def read_all(
-    path: str | Path, *, short_side: int | None = None, max_frames: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """All frames, or the first `max_frames`, with their start times.
-
-    Returns:
-        (N, H, W, 3) uint8 and (N,) float64 seconds from the first frame.
+def read_all(video: str | Path | VideoInfo, *, short_side: int | None = None) -> Film:
+    """All frames with their start times; arguments as of `read_frames`.
 
     Raises:
         BrokenVideo: the file cannot be used, or decoding failed on the way.
     """
-    with open_video(path) as video:
-        start, first = video.first()
+    info = _known(video)
+    with info.open() as opened:
+        start, first = opened.first()
         convert = Converter(first, short_side)
         frames, ticks = [convert(first)], [start]
-        while max_frames is None or len(frames) < max_frames:
-            following = video.next()
-            if following is None:
-                break
+        while (following := opened.next()) is not None:
             ticks.append(following[0])
             frames.append(convert(following[1]))
-        return np.stack(frames), (np.array(ticks) - start) * video.tick_sec
+        starts_sec = (np.array(ticks) - start) * opened.tick_sec
+        return Film(np.stack(frames), starts_sec, notices(info, opened))
 
 
-def count_frames(path: str | Path) -> int:
+def count_frames(video: str | Path | VideoInfo) -> int:
     """Decode everything, convert nothing.
 
     Raises:
-        BrokenVideo: the file cannot be used, decoding failed on the way, or more than a tenth of the frames and of
-            the duration that the header declares is not there.
+        BrokenVideo: the file cannot be used, or decoding failed on the way.
     """
-    with open_video(path) as video:
-        start, _ = current = video.first()
-        while (following := video.next()) is not None:
-            current = following
-        video.check_end(start, current[0])
-        return video.decoded
+    return read_through(video)[0]
+
+
+def read_through(video: str | Path | VideoInfo) -> tuple[int, str | None]:
+    """Decode everything, convert nothing.
+
+    Returns:
+        The number of frames, and what the user should know of the file; None where all is well.
+
+    Raises:
+        BrokenVideo: as `count_frames`.
+    """
+    info = _known(video)
+    with info.open() as opened:
+        opened.first()
+        while opened.next() is not None:
+            pass
+        return opened.decoded, notices(info, opened)
+
+
+def notices(info: VideoInfo, opened: Video) -> str | None:
+    """What the user should know of a video that was read to its end."""
+    return "; ".join(notice for notice in (info.notice, opened.damage) if notice) or None
+
+
+def _known(video: str | Path | VideoInfo) -> VideoInfo:
+    return video if isinstance(video, VideoInfo) else probe(video)
 
 
 class Converter:
@@ -161,7 +134,7 @@ class Converter:
         scale = 1.0 if short_side is None else short_side / min(first.width, first.height)
         self.width = max(1, round(first.width * scale))
         self.height = max(1, round(first.height * scale))
-        self.matrix = _display_matrix(first)
+        self.matrix = display_matrix(first)
         self.reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> np.ndarray:
@@ -190,22 +163,10 @@ def _pick(video: Video, times_sec: Sequence[float], short_side: int | None, *, j
     return out
 
 
-def _display_matrix(frame: Any) -> np.ndarray | None:
-    """The 9 fixed-point numbers (a, b, u, c, d, v, x, y, w) that map stored to shown positions, if there are any."""
-    side_data = frame.side_data.get("DISPLAYMATRIX")
-    return None if side_data is None else np.frombuffer(bytes(side_data), np.int32)
-
-
-def _turned(matrix: np.ndarray) -> bool:
-    """Whether width and height change places."""
-    a, b, _, c, d = (abs(int(value)) for value in matrix[:5])
-    return a + d < b + c
-
-
 def _upright(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Apply x' = a x + c y, y' = b x + d y (y points down), to the nearest quarter turn."""
     a, b, _, c, d = (int(value) for value in matrix[:5])
-    if _turned(matrix):
+    if is_turned(matrix):
         image = image.transpose(1, 0, 2)
         a, d = c, b
     return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

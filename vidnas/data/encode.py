@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +20,10 @@ import av
 import numpy as np
 from PIL import Image
 
-from vidnas.data.decode import Converter, probe
+from vidnas.data.container import BrokenVideo
+from vidnas.data.decode import Converter, notices, probe
 from vidnas.data.reader import limit
-from vidnas.data.stream import BrokenVideo, Video, open_video
+from vidnas.data.stream import Video
 from vidnas.errors import VidnasError
 
 # What an encoder reports when the fault is the disk's.
@@ -66,18 +68,24 @@ class SmallForm:
         return {"format": self.format, "short_side": self.short_side, **own}
 
 
-def write_small(source: Path, target: Path, form: SmallForm) -> None:
+def write_small(source: Path, target: Path, form: SmallForm) -> str | None:
     """Decode a video from end to end and write it small, frame by frame, in one thread.
 
-    Start times keep the source's unit, so that they are exact; the first is 0. A variable frame rate is not kept: the
-    file's is the average. H.264 needs an even height and width: an odd last row or column is cut off.
+    Start times and the time that the last frame stays keep the source's unit, so that they are exact; the first start
+    is 0. A variable frame rate is not kept: the file's is the average. H.264 needs an even height and width: an odd
+    last row or column is cut off. Equal sources give equal bytes on one machine.
+
+    Returns:
+        What the user should know of the source (it ends early, its times jump); None where all is well.
 
     Raises:
-        BrokenVideo: the source cannot be used, ends early, or cannot be encoded.
+        BrokenVideo: the source cannot be used, or cannot be encoded.
         OSError: the target cannot be written.
     """
     info = probe(source)
-    with open_video(source) as video:
+    if form.format == "h264" and min(info.width, info.height) < 2:
+        raise BrokenVideo(source, f"cannot be encoded ({info.width} x {info.height} pixels; H.264 needs 2 x 2)")
+    with info.open() as video:
         start, first = video.first()
         convert = Converter(first, limit(info, form.short_side))
         unit = Fraction(video.stream.time_base)
@@ -85,6 +93,7 @@ def write_small(source: Path, target: Path, form: SmallForm) -> None:
         write = _jpegs if form.format == "jpeg" else _h264
         with _target_faults(source):
             write(target, _with_durations(video, start, first, convert, end), form, unit, info.fps)
+        return notices(info, video)
 
 
 Pictures = Iterator[tuple[int, int, np.ndarray]]
@@ -100,7 +109,6 @@ def _with_durations(video: Video, start: int, first: Any, convert: Converter, en
         if following[0] > tick:
             yield tick - start, following[0] - tick, convert(frame)
         tick, frame = following
-    video.check_end(start, tick)
     yield tick - start, max(1, end - (tick - start)), convert(frame)
 
 
@@ -130,29 +138,36 @@ def _h264(target: Path, pictures: Pictures, form: SmallForm, unit: Fraction, fps
         "g": str(form.gop),
         "bf": str(_B_FRAMES),
         "threads": "1",
-        "x264-params": "b-adapt=0:b-pyramid=none:scenecut=0:open-gop=0",
+        # With mbtree the same frames give other bytes from run to run.
+        "x264-params": "b-adapt=0:b-pyramid=none:scenecut=0:open-gop=0:mbtree=0",
     }
-    container: Any = None
+    first = next(pictures)
+    height, width = (side // 2 * 2 for side in first[2].shape[:2])
+    container, stream = _open(target, "mp4", "libx264", (height, width), "yuv420p", unit, fps, options)
     durations: dict[int, int] = {}
 
-    def mux(packets: list[Any]) -> None:
-        for packet in packets:
-            packet.duration = durations.pop(packet.pts)
-            container.mux(packet)
-
-    try:
-        for tick, duration, picture in pictures:
-            even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
-            if container is None:
-                container, stream = _open(target, "mp4", "libx264", even.shape, "yuv420p", unit, fps, options)
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), "rgb24")
+    def packets() -> Iterator[Any]:
+        for tick, duration, picture in chain([first], pictures):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), "rgb24")
             frame.pts, frame.time_base = tick * unit.numerator, Fraction(1, unit.denominator)
             durations[frame.pts] = duration * unit.numerator
-            mux(stream.encode(frame))
-        mux(stream.encode(None))
-    finally:
-        if container is not None:
-            container.close()
+            yield from stream.encode(frame)
+        yield from stream.encode(None)
+
+    with container:
+        start = 0
+        last: Any = None
+        for packet in packets():
+            packet.duration = durations[packet.pts]
+            if last is None:
+                start = packet.dts
+            else:
+                container.mux(last)
+            last = packet
+        # The file's length is the lesser of two: what is on the screen, and the sum of the decoding times.
+        end = max(tick + duration for tick, duration in durations.items())
+        last.duration = max(last.duration, end - (last.dts - start))
+        container.mux(last)
 
 
 def _open(

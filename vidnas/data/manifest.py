@@ -1,10 +1,12 @@
 """What a small copy of a data set was made of: one JSON line per video, so that a killed build loses nothing.
 
 The first line says how the videos were written and where they came from (a path relative to the copy, which is only
-ever looked at for sizes and times of change). Every other line is one source video: its path in the data set, size and
+ever looked at for sizes and times of change), and which lists were written; by it the file is known as ours, since
+others write a manifest.jsonl too. Every other line is one source video: its path in the data set, size and
 time of change, and what became of it. The last line about a path counts, and a line cut short by a kill counts not.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -16,8 +18,9 @@ from vidnas.data.rows import write_text
 from vidnas.errors import VidnasError
 
 MANIFEST = "manifest.jsonl"
-VERSION = 1
+VERSION = 2
 _NAMED = 3
+_HEAD_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Entry:
         file: what was written, from the folder of the copy; None where the source cannot be used.
         bytes: size of that file.
         cause: why the source cannot be used.
+        notice: what the user should know of a source that can be.
     """
 
     path: str
@@ -59,6 +63,7 @@ class Entry:
     file: str | None = None
     bytes: int = 0
     cause: str | None = None
+    notice: str | None = None
 
     @property
     def stamp(self) -> Stamp:
@@ -75,17 +80,25 @@ class Manifest:
         settings: of the videos written.
         lists: stamps of the data set's own lists by path, also of those that it could have and has not.
         entries: source videos by path.
+        written: sha256 of the copy's own lists by name.
     """
 
     source: str
     settings: Mapping[str, str | int]
     lists: Mapping[str, Stamp]
     entries: Mapping[str, Entry]
+    written: Mapping[str, str]
 
     def save(self, folder: Path) -> None:
         """Write all of it anew."""
         lists = {name: [stamp.size, stamp.mtime_ns] for name, stamp in self.lists.items()}
-        head = {"vidnas_copy": VERSION, "source": self.source, "settings": dict(self.settings), "lists": lists}
+        head = {
+            "vidnas_copy": VERSION,
+            "source": self.source,
+            "settings": dict(self.settings),
+            "lists": lists,
+            "written": dict(self.written),
+        }
         lines = [head, *(_as_line(entry) for entry in self.entries.values())]
         write_text(folder / MANIFEST, "".join(json.dumps(line) + "\n" for line in lines))
 
@@ -96,14 +109,57 @@ def add_entry(folder: Path, entry: Entry) -> None:
         stream.write(json.dumps(_as_line(entry)) + "\n")
 
 
+def is_copy(folder: Path) -> bool:
+    """Whether the folder has a manifest of ours, whatever its state."""
+    return _head(folder) is not None
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse the folder of a copy that has no lists yet.
+
+    Raises:
+        VidnasError: it is one.
+    """
+    if is_copy(folder):
+        raise VidnasError(f"{folder}: an unfinished copy of a data set; call the same `vidnas data cache` again")
+
+
+def _head(folder: Path) -> dict[str, Any] | None:
+    """The first line of a manifest of ours."""
+    try:
+        with (folder / MANIFEST).open(encoding="utf-8") as stream:
+            head = json.loads(stream.readline(_HEAD_CHARACTERS))
+    except (OSError, ValueError):
+        return None
+    return head if isinstance(head, dict) and "vidnas_copy" in head else None
+
+
+def text_hash(text: str) -> str:
+    """By which a list that was written is known."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def foreign_lists(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those of these files that are there and not as the manifest says that they were written."""
+    head = _head(folder) or {}
+    written = head.get("written")
+    known = written if isinstance(written, dict) else {}
+    foreign = []
+    for name in names:
+        file = folder / name
+        if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() != known.get(name):
+            foreign.append(name)
+    return foreign
+
+
 def load_manifest(folder: Path) -> Manifest | None:
-    """What the folder's manifest says; None where there is none.
+    """What the folder's manifest says; None where there is none, or one of somebody else's.
 
     Raises:
         VidnasError: it cannot be read, or a path in it leads out of the folder.
     """
     file = folder / MANIFEST
-    if not file.is_file():
+    if not is_copy(folder):
         return None
     try:
         # What a kill left of the last line has no end of line.
@@ -115,7 +171,7 @@ def load_manifest(folder: Path) -> Manifest | None:
         lists = {str(name): Stamp(*map(int, stamp)) for name, stamp in head["lists"].items()}
         names = [*lists, *entries, *(entry.file for entry in entries.values() if entry.file is not None)]
         astray = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
-        manifest = Manifest(str(head["source"]), dict(head["settings"]), lists, entries)
+        manifest = Manifest(str(head["source"]), dict(head["settings"]), lists, entries, dict(head["written"]))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise VidnasError(f"{file}: cannot be read as a manifest; make the copy anew with --rebuild") from error
     if astray:

@@ -2,7 +2,8 @@
 
 from typing import Any, Protocol
 
-from vidnas.data.stream import BrokenVideo, LostFrame, Video
+from vidnas.data.container import BrokenVideo
+from vidnas.data.stream import LostFrame, Video
 
 
 class Player(Protocol):

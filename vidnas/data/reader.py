@@ -1,12 +1,19 @@
 """Where a clip's frames come from: the video files, or a cache of decoded frames behind the same two questions."""
 
+import functools
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from vidnas.data.decode import VideoInfo, probe, read_frames
+from vidnas.data.container import BrokenVideo
+from vidnas.data.decode import VideoInfo, probe, read_frames_and_damage
+from vidnas.data.index import VideoIndex
+
+_LOG = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
@@ -19,6 +26,11 @@ class Reader(Protocol):
     @property
     def broken(self) -> Mapping[Path, str]:
         """Files known beforehand to be unusable, with their causes."""
+        ...
+
+    @property
+    def notices(self) -> Mapping[Path, str]:
+        """What the user should know beforehand of files that can be used."""
         ...
 
     def info(self, path: Path) -> VideoInfo:
@@ -43,22 +55,37 @@ class FileReader:
 
     Args:
         short_side: largest short side in pixels; None keeps every frame's size.
+        index: what is known of the files already; others are probed when they are asked for, once per process.
     """
 
-    def __init__(self, short_side: int | None = None) -> None:
+    def __init__(self, short_side: int | None = None, index: VideoIndex | None = None) -> None:
         self.short_side = short_side
-        self.broken: Mapping[Path, str] = {}
-        self._infos: dict[Path, VideoInfo] = {}
+        self.broken: Mapping[Path, str] = {} if index is None else index.broken
+        self.notices: Mapping[Path, str] = {} if index is None else index.notices
+        self._infos = {} if index is None else dict(index.infos)
 
     def info(self, path: Path) -> VideoInfo:
-        """See `Reader`; each file is probed once per process."""
+        """See `Reader`."""
+        if path in self.broken:
+            raise BrokenVideo(path, self.broken[path])
         if path not in self._infos:
             self._infos[path] = probe(path)
         return self._infos[path]
 
     def read(self, path: Path, times_sec: Sequence[float]) -> np.ndarray:
         """See `Reader`."""
-        return read_frames(path, times_sec, short_side=limit(self.info(path), self.short_side))
+        info = self.info(path)
+        frames, damage = read_frames_and_damage(info, times_sec, short_side=limit(info, self.short_side))
+        if damage is not None:
+            tell(f"{path}: {damage}; what follows is missing")
+        return frames
+
+
+@functools.cache
+def tell(line: str) -> None:
+    """Give the user a note, once, and from one process of a run."""
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+        _LOG.warning("note: %s", line)
 
 
 def limit(info: VideoInfo, short_side: int | None) -> int | None:

@@ -2,13 +2,15 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidnas.data.entries import FILE, is_video_name, kind_of
+from vidnas.data.header import COLUMNS, Columns, find_columns, plain
 from vidnas.errors import VidnasError
 
-COLUMNS = ("path", "label", "group")
+Line = tuple[int, list[str]]
 
 
 @dataclass(frozen=True)
@@ -24,60 +26,91 @@ class Row:
 def read_rows(file: Path) -> tuple[list[Row], list[str]]:
     """Read a list separated by commas, tabs or blanks (whichever of them, in this order, its first line holds).
 
-    A first line with the fields `path` and `label` is a header; without one the columns are path, label, group.
-    Fields with commas or tabs are quoted; in a list separated by blanks the path is the first column and may
-    itself hold blanks.
+    A first line with the fields `path` and `label`, or usual other names of these, is a header; without one the
+    columns are path, label, group. Fields with commas or tabs are quoted; in a list separated by blanks the path is
+    the first column and may itself hold blanks.
 
     Returns:
-        The rows, and a notice for columns passed over.
+        The rows, and notices: how a header was understood, and columns passed over.
 
     Raises:
-        VidnasError: not a text file, no line, a header without path or label, a line without path or label.
+        VidnasError: not a text file, no line, a header without path or label, a first line that seems to be a header
+            and is not understood, a line without path or label.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise VidnasError(f"{file}: cannot be read as a list of videos ({reason})") from error
-    lines = list(_split(file, text))
+
+    def names_video(field: str) -> bool:
+        return is_video_name(field) or (bool(field) and kind_of(file.parent / field) == FILE)
+
+    lines = list(_split(file, text, names_video))
     if not lines:
         raise VidnasError(f"{file}: the list is empty; write one line with path and label per video")
     notices = []
-    columns: tuple[str, ...] = COLUMNS
-    head = tuple(field.casefold() for field in lines[0][1])
-    if "path" in head or "label" in head:
-        if not {"path", "label"} <= set(head):
+    columns = _header(lines, names_video)
+    if columns is not None:
+        number, head = lines.pop(0)
+        if columns.path is None or columns.label is None:
             raise VidnasError(
-                f"{file}, line {lines[0][0]}: the header must name the columns path and label, it names "
-                f"{', '.join(head)}"
+                f"{file}, line {number}: the header must name the columns path and label, it names {', '.join(head)}"
             )
-        columns, lines = head, lines[1:]
-        others = [name or "(no name)" for name in head if name not in COLUMNS]
-        if others:
-            notices.append(f"{file}: columns passed over: {', '.join(others)}")
-    elif len(lines[0][1]) > len(COLUMNS):
-        notices.append(f"{file}: {len(lines[0][1]) - len(COLUMNS)} columns after path, label and group passed over")
+        notices += [f"{file}: {line}" for line in columns.notices(head)]
+    else:
+        columns = Columns(0, 1, 2)
+        _check_first(file, lines, names_video)
+        if len(lines[0][1]) > len(COLUMNS):
+            extra = len(lines[0][1]) - len(COLUMNS)
+            notices.append(f"{file}: {extra} columns after path, label and group passed over")
     if not lines:
         raise VidnasError(f"{file}: nothing after the header; write one line with path and label per video")
     return [_row(file, line, fields, columns) for line, fields in lines], notices
 
 
-def _row(file: Path, line: int, fields: list[str], columns: tuple[str, ...]) -> Row:
-    named = dict(zip(columns, fields, strict=False))
-    for column in ("path", "label"):
-        if not named.get(column):
-            raise VidnasError(f"{file}, line {line}: no {column}; a line is path and label, e.g. `a.mp4,0`")
-    return Row(line, named["path"], named["label"], named.get("group") or None)
+def _header(lines: Sequence[Line], names_video: Callable[[str], bool]) -> Columns | None:
+    """Where the columns are, if the first line is a header that says so."""
+    head = lines[0][1]
+    columns = find_columns(head)
+    complete = columns.path is not None and columns.label is not None
+    literal = {"path", "label"} & {plain(field) for field in head}
+    return columns if (complete or literal) and not any(map(names_video, head)) else None
 
 
-def _split(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _check_first(file: Path, lines: Sequence[Line], names_video: Callable[[str], bool]) -> None:
+    """Refuse a first line without a video where most other lines have one in the same column."""
+    number, head = lines[0]
+    others = [fields for _, fields in lines[1:]]
+    if not others or any(map(names_video, head)):
+        return
+    for column in range(len(head)):
+        videos = sum(column < len(fields) and names_video(fields[column]) for fields in others)
+        if 2 * videos > len(others):
+            raise VidnasError(
+                f"{file}, line {number}: {', '.join(head)}: names no video, as the other lines do; if it is a header, "
+                "call its columns path and label, otherwise mend the path"
+            )
+
+
+def _row(file: Path, line: int, fields: list[str], columns: Columns) -> Row:
+    def field(column: int | None) -> str:
+        return fields[column] if column is not None and column < len(fields) else ""
+
+    for name, column in (("path", columns.path), ("label", columns.label)):
+        if not field(column):
+            raise VidnasError(f"{file}, line {line}: no {name}; a line is path and label, e.g. `a.mp4,0`")
+    return Row(line, field(columns.path), field(columns.label), field(columns.group) or None)
+
+
+def _split(file: Path, text: str, names_video: Callable[[str], bool]) -> Iterator[Line]:
     """Line numbers and stripped fields of the lines that are not blank."""
     lines = text.split("\n")
     first = next((line for line in lines if line.strip()), "")
     separator = next((mark for mark in "\t," if mark in first), None)
     if separator is None:
         # Only the path may hold blanks, so fields are counted from the end.
-        count = len(first.split()) if {"path", "label"} <= set(first.casefold().split()) else 2
+        count = len(first.split()) if _header([(1, first.split())], names_video) else 2
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield number, line.rsplit(maxsplit=count - 1)
@@ -91,18 +124,15 @@ def _split(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         raise VidnasError(f"{file}, line {reader.line_num}: {error}") from error
 
 
-def write_rows(file: Path, rows: Sequence[Sequence[str]]) -> None:
-    """Write a list that `read_rows` reads back, its header first."""
+def format_rows(rows: Sequence[Sequence[str]]) -> str:
+    """The text of a list that `read_rows` reads back, its header first."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(file, text.getvalue())
+    return text.getvalue()
 
 
 def write_text(file: Path, text: str) -> None:
     """Write a file that is either the old one or the new one, whatever happens on the way."""
     unfinished = file.with_name(file.name + ".part")
-    try:
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
-    except UnicodeEncodeError as error:
-        raise VidnasError(f"{file}: a file name that is not UTF-8 cannot be written into a list; rename it") from error
+    unfinished.write_text(text, encoding="utf-8", newline="\n")
     unfinished.replace(file)

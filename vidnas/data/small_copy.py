@@ -11,11 +11,23 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from vidnas.data.container import BrokenVideo
 from vidnas.data.encode import SmallForm, write_small
-from vidnas.data.formats import Sample, VideoList, save_list
-from vidnas.data.manifest import MANIFEST, Entry, Manifest, Stamp, add_entry, load_manifest
+from vidnas.data.formats import Sample, VideoList, list_texts
+from vidnas.data.manifest import (
+    MANIFEST,
+    Entry,
+    Manifest,
+    Stamp,
+    add_entry,
+    foreign_lists,
+    is_copy,
+    load_manifest,
+    text_hash,
+)
+from vidnas.data.parts import find_part
 from vidnas.data.processes import cores, run_apart
-from vidnas.data.stream import BrokenVideo
+from vidnas.data.rows import write_text
 from vidnas.errors import VidnasError
 
 _LOCK, _UNFINISHED = ".lock", ".unfinished"
@@ -78,11 +90,12 @@ def make_copy(
     """
     data, out = data.resolve(), out.resolve()
     source = data if data.is_dir() else data.parent
-    own_lists = _LISTS if data.is_dir() else (data.name, "classes.txt")
+    own_lists = _own_lists(data)
     _check_folder(source, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with _only_build(out):
+            _check_lists(out)
             if rebuild:
                 _clear(out)
             return _Build(parts, source, own_lists, out, form).run(workers or cores(), progress)
@@ -93,13 +106,34 @@ def make_copy(
         ) from error
 
 
+def _own_lists(data: Path) -> tuple[str, ...]:
+    """Names of the files that a data set's lists come from, or would come from."""
+    if data.is_file():
+        return data.name, "classes.txt"
+    found = {part: find_part(data, part) for part in ("train", "test", "val")}
+    stand_in = None if found["test"] else found["val"]
+    lists = [
+        found["train"] or data / "train.csv",
+        found["test"] or data / "test.csv",
+        *([stand_in] if stand_in else []),
+    ]
+    return (*(path.name for path in lists), "classes.txt")
+
+
 def _check_folder(source: Path, out: Path) -> None:
     if out.is_relative_to(source):
         raise VidnasError(f"{out}: lies in the data set {source}; name a folder outside of it")
     if out.exists() and not out.is_dir():
         raise VidnasError(f"{out}: is a file; name a folder")
-    if out.is_dir() and not (out / MANIFEST).is_file() and {p.name for p in out.iterdir()} - {_LOCK, _UNFINISHED}:
+    if out.is_dir() and not is_copy(out) and {p.name for p in out.iterdir()} - {_LOCK, _UNFINISHED}:
         raise VidnasError(f"{out}: holds other things than a copy of a data set; name a new folder or an empty one")
+
+
+def _check_lists(out: Path) -> None:
+    if changed := foreign_lists(out, _LISTS):
+        raise VidnasError(
+            f"{out}: {', '.join(changed)}: not as `vidnas data cache` wrote it; move it away or name another folder"
+        )
 
 
 @contextmanager
@@ -112,7 +146,7 @@ def _only_build(out: Path) -> Iterator[None]:
 
 
 def _clear(out: Path) -> None:
-    """Remove what a manifest accounts for; without a manifest that can be read, only the lists and itself."""
+    """Remove what a manifest accounts for; where it cannot be read, only the lists and itself."""
     try:
         manifest = load_manifest(out)
     except VidnasError:
@@ -164,9 +198,14 @@ class _Build:
         earlier.save(self.out)
         made = self.write([name for name in self.wanted if name not in kept], workers, progress)
         entries = {name: made.get(name) or kept[name] for name in self.wanted}
-        lists = self.write_lists(entries)
+        lists, texts = self.lists_of(entries)
+        # What is about to be written is known as ours before it is there.
+        manifest = replace(earlier, written={path.name: text_hash(text) for path, text in texts.items()})
+        replace(manifest, entries={**before, **entries}).save(self.out)
+        for path, text in texts.items():
+            write_text(path, text)
         _remove(self.out, gone)
-        replace(earlier, lists=self.list_stamps, entries=entries).save(self.out)
+        replace(manifest, lists=self.list_stamps, entries=entries).save(self.out)
         shutil.rmtree(self.out / _UNFINISHED, ignore_errors=True)
         return CopyReport(
             entries=tuple(entries.values()),
@@ -187,7 +226,7 @@ class _Build:
         origin = Path(os.path.relpath(self.source, self.out)).as_posix()
         manifest = load_manifest(self.out)
         if manifest is None:
-            return Manifest(origin, settings, {}, {})
+            return Manifest(origin, settings, {}, {}, {})
         if dict(manifest.settings) != settings:
             there, asked = (", ".join(f"{k} {v}" for k, v in s.items()) for s in (manifest.settings, settings))
             raise VidnasError(f"{self.out}: made with {there}, not {asked}; give the same settings, {_MEND}")
@@ -219,26 +258,28 @@ class _Build:
             run_apart(_write_one, jobs, workers, dead=_Outcome("crashes the decoder"), done=keep)
         return made
 
-    def write_lists(self, entries: Mapping[str, Entry]) -> dict[str, VideoList]:
-        """Lists of the videos that can be used, over whatever lists are there."""
+    def lists_of(self, entries: Mapping[str, Entry]) -> tuple[dict[str, VideoList], dict[Path, str]]:
+        """Lists of the videos that can be used, and the texts of their files; those of earlier builds are removed."""
         for name in _LISTS:
             (self.out / name).unlink(missing_ok=True)
-        lists = {}
+        lists: dict[str, VideoList] = {}
+        texts: dict[Path, str] = {}
         for part, videos in self.parts.items():
             files = [(sample, entries[self.name(sample)].file) for sample in videos.samples]
             samples = tuple(replace(sample, path=self.out / file) for sample, file in files if file is not None)
             lists[part] = VideoList(self.out, samples, videos.classes)
             if samples:
-                save_list(lists[part], self.out / f"{part}.csv")
-        return lists
+                texts |= list_texts(lists[part], self.out / f"{part}.csv")
+        return lists, texts
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Why a video could not be used, or how many bytes were written."""
+    """Why a video could not be used, or how many bytes were written and what the user should know of it."""
 
     cause: str | None = None
     bytes: int = 0
+    notice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -259,26 +300,31 @@ class _Job:
     def entry(self, outcome: _Outcome) -> Entry:
         """The line of the manifest."""
         file = self.file if outcome.cause is None else None
-        return Entry(self.name, self.stamp.size, self.stamp.mtime_ns, file, outcome.bytes, outcome.cause)
+        about = outcome.bytes, outcome.cause, outcome.notice
+        return Entry(self.name, self.stamp.size, self.stamp.mtime_ns, file, *about)
 
 
 def _write_one(job: _Job) -> _Outcome:
-    """Write a video under another name and rename it; in a worker process."""
+    """Write a video under another name and rename it; in a worker process. Only the disk's faults are raised."""
     unfinished = job.out / _UNFINISHED / sha256(job.name.encode()).hexdigest()[:32]
     target = job.out / job.file
     try:
-        write_small(job.path, unfinished, job.form)
-    except BrokenVideo as error:
+        notice = write_small(job.path, unfinished, job.form)
+    except Exception as error:
         unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         target.unlink(missing_ok=True)
-        return _Outcome(error.cause)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+        return _Outcome(error.cause if isinstance(error, BrokenVideo) else f"cannot be encoded ({_in_words(error)})")
     size = unfinished.stat().st_size
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished.replace(target)
-    return _Outcome(None, size)
+    return _Outcome(None, size, notice)
+
+
+def _in_words(error: Exception) -> str:
+    """One line, with the kind of error, which alone may say it."""
+    return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split()))))
 
 
 def _remove(out: Path, entries: Iterable[Entry]) -> None:

@@ -6,10 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from vidnas.data.formats import Sample, VideoList
+from vidnas.data.video_list import Sample, VideoList
 from vidnas.errors import VidnasError
 
+# Of a list without a test list.
+TEST_FRACTION = 0.2
 _ATTEMPTS = 20
+
+
+def hold_out(videos: VideoList, seed: int) -> tuple[VideoList, VideoList]:
+    """A training and a test list, which gets a fifth of the groups; see `split`."""
+    parts = split(videos, {"train": 1 - TEST_FRACTION, "test": TEST_FRACTION}, seed)
+    return parts["train"], parts["test"]
 
 
 def split(videos: VideoList, fractions: Mapping[str, float], seed: int) -> dict[str, VideoList]:
@@ -37,7 +45,7 @@ def split(videos: VideoList, fractions: Mapping[str, float], seed: int) -> dict[
     for index, sample in enumerate(videos.samples):
         members.setdefault(_key(sample), []).append(index)
     groups = [Counter(videos.samples[i].label for i in indices) for indices in members.values()]
-    _check_enough(videos, groups, list(fractions))
+    check_enough(videos, list(fractions))
     deal = _deal(groups, shares, seed)
     missing = deal.first_missing()
     if missing is not None:
@@ -50,6 +58,28 @@ def split(videos: VideoList, fractions: Mapping[str, float], seed: int) -> dict[
     for indices, part in zip(members.values(), deal.part_of, strict=True):
         parts[part] += indices
     return {name: videos.subset(sorted(indices)) for name, indices in zip(fractions, parts, strict=True)}
+
+
+def check_enough(videos: VideoList, parts: Sequence[str]) -> None:
+    """Refuse a list in which a class has fewer videos, or groups of them, than there are parts.
+
+    Raises:
+        VidnasError: counts the videos and groups of that class as the list has them.
+    """
+    of_class: dict[int, set[str | Path]] = {}
+    for sample in videos.samples:
+        of_class.setdefault(sample.label, set()).add(_key(sample))
+    label = min(of_class, key=lambda label: (len(of_class[label]), label))
+    groups, count = len(of_class[label]), videos.counts[label]
+    if groups >= len(parts):
+        return
+    grouped = any(sample.group is not None for sample in videos.samples if sample.label == label)
+    has = f"{count} video{'s' * (count != 1)}" + (f" in {groups} group{'s' * (groups != 1)}" if grouped else "")
+    unit, mend = ("groups", "use finer groups") if grouped else ("videos", "add some")
+    raise VidnasError(
+        f"class {videos.classes[label]!r} has {has}; each class needs {len(parts)} {unit}, one for each of "
+        f"{', '.join(parts)}: {mend}, or leave the class out"
+    )
 
 
 def check_disjoint(train: VideoList, test: VideoList) -> None:
@@ -77,16 +107,6 @@ def _groups(videos: VideoList) -> set[str]:
 
 def _key(sample: Sample) -> str | Path:
     return sample.path if sample.group is None else sample.group
-
-
-def _check_enough(videos: VideoList, groups: Sequence[Counter[int]], parts: Sequence[str]) -> None:
-    having = Counter(label for group in groups for label in group)
-    label = min(having, key=lambda label: (having[label], label))
-    if having[label] < len(parts):
-        raise VidnasError(
-            f"class {videos.classes[label]!r} has {having[label]} group(s) of videos, too few for the "
-            f"{len(parts)} parts {', '.join(parts)}; add videos of it, use finer groups, or leave the class out"
-        )
 
 
 def _deal(groups: Sequence[Counter[int]], shares: Sequence[float], seed: int) -> "_Deal":

@@ -1,4 +1,4 @@
-"""One pass through the video stream of a file: packets in, frames with monotone ticks out, jumps between.
+"""One pass through the film in a file: packets in, frames with monotone ticks out, jumps between.
 
 A tick is the stream's own unit of time.
 """
@@ -13,13 +13,8 @@ from typing import Any
 
 import av
 
-from vidnas.errors import VidnasError
+from vidnas.data.container import BrokenVideo, find_film, open_container
 
-# Playlists and image patterns would lead to other files, so only containers that hold the video themselves.
-_CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,asf,ogg,gif,apng,"
-    "mxf,nut,wtv,rm,dv,mjpeg,yuv4mpegpipe"
-)
 # Farther than this the file is sought; nearer, packets are read on and decoded from the last key frame among them.
 _SEEK_BEYOND_SEC = 10.0
 # Containers that give right times after a seek (MPEG program streams do not).
@@ -35,20 +30,6 @@ _SKIPS = {"h264"}
 _STAND_ALONE = {"mjpeg"}
 # AVI stores no presentation times; the demuxer's own are swapped around B-frames, never by more places than this.
 _AVI_REORDER = 4
-# A file that holds less of what its header declares has been cut short.
-_COMPLETE = 0.9
-
-
-class BrokenVideo(VidnasError):
-    """A file that cannot be used, with its path and the cause (both survive pickling between processes)."""
-
-    def __init__(self, path: str | Path, cause: str) -> None:
-        super().__init__(str(path), cause)
-        self.path = Path(path)
-        self.cause = cause
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.cause}"
 
 
 class LostFrame(Exception):
@@ -56,7 +37,13 @@ class LostFrame(Exception):
 
 
 class Video:
-    """The video stream of an open container, read once from its start or from a key frame on.
+    """The film of an open container, read once from its start or from a key frame on.
+
+    Args:
+        path: the file.
+        container: just opened.
+        stream: its film.
+        counted: ticks from frame to frame, where frames have no times that hold and are counted.
 
     Attributes:
         path: the file.
@@ -67,12 +54,15 @@ class Video:
         stands_alone: whether every packet is a picture that leans on no other.
         reorder: how many places the demuxer's times may be off the order of frames.
         decoded: frames decoded so far.
+        damage: what was lost at the end of the stream, in words; None where nothing was.
     """
 
-    def __init__(self, path: Path, container: Any) -> None:
+    def __init__(self, path: Path, container: Any, stream: Any, counted: int | None = None) -> None:
         self.path = path
         self.container = container
-        self.stream = container.streams.video[0]
+        self.stream = stream
+        self.counted = counted
+        self.damage: str | None = None
         self.stream.codec_context.thread_count = 1
         self.tick_sec = float(self.stream.time_base)
         rate = self.stream.average_rate
@@ -104,31 +94,6 @@ class Video:
     def next(self) -> tuple[int, Any] | None:
         """The next frame and its tick; None after the last."""
         return next(self._stamped, None)
-
-    def check_end(self, start: int, last: int) -> None:
-        """After decoding from end to end, compare with what the header declares.
-
-        Args:
-            start: tick of the first frame.
-            last: tick of the last frame.
-
-        Raises:
-            BrokenVideo: more than a tenth of the frames and of the duration is not there.
-        """
-        declared, duration = self.stream.frames, self.stream.duration
-        end_ticks = last - start + self.frame_ticks
-        # Frames alone would accuse files whose edit list hides some, the duration alone a long last frame.
-        if declared and duration and max(self.decoded / declared, end_ticks / duration) < _COMPLETE:
-            raise BrokenVideo(self.path, f"ends after {self.decoded} of {declared} frames")
-
-    def measure(self) -> tuple[int, float]:
-        """Number of frames, and seconds from the first to the end of the last one, without decoding."""
-        packets = [packet for packet in self._packets() if not _is_end(packet)]
-        starts = [(packet.pts, packet.duration) for packet in packets if packet.pts is not None]
-        if not starts:
-            return len(packets), len(packets) * self.frame_ticks * self.tick_sec
-        last, duration = max(starts)
-        return len(packets), (last - min(starts)[0] + (duration or self.frame_ticks)) * self.tick_sec
 
     def aim(self, tick: float, position: int) -> int | None:
         """Prepare for the frame on the screen at `tick`: `next` may leave out whatever is not needed for it.
@@ -233,26 +198,45 @@ class Video:
             # After the last packet PyAV stumbles over streams that appeared on the way (FLV, transport streams).
             return None
         except av.FFmpegError as error:
-            raise BrokenVideo(self.path, f"read error after frame {self.decoded} ({error.strerror})") from error
+            self._lose(f"read error after frame {self.decoded} ({error.strerror})")
+            return None
 
     def _packets(self) -> Iterator[Any]:
         while (packet := self._queue.popleft() if self._queue else self._read()) is not None:
             yield packet
 
     def _frames(self) -> Iterator[Any]:
+        started = flushed = False
         for packet in self._packets():
             self._leave_out(packet)
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                cause = f"decode error after frame {self.decoded} ({error.strerror})"
-                raise BrokenVideo(self.path, cause) from error
-            for frame in frames:
-                self.decoded += 1
-                if frame.pts in self._inside:
-                    self._inside.remove(frame.pts)
-                if self._floor is None or self._landed_on(frame, self._floor):
-                    yield frame
+                # Before the first key frame nothing can be decoded, and the last packet of a file that was cut short
+                # may be a part of one.
+                if started:
+                    self._lose(f"decode error after frame {self.decoded} ({error.strerror})")
+                continue
+            flushed = _is_end(packet)
+            started = started or packet.is_keyframe
+            if frames and self.damage is not None and not flushed:
+                raise BrokenVideo(self.path, self.damage)
+            yield from self._given(frames)
+        if not flushed:
+            yield from self._given(self.stream.codec_context.decode(None))
+
+    def _given(self, frames: Iterable[Any]) -> Iterator[Any]:
+        """Those of the decoder's frames that count."""
+        for frame in frames:
+            self.decoded += 1
+            if frame.pts in self._inside:
+                self._inside.remove(frame.pts)
+            if self._floor is None or self._landed_on(frame, self._floor):
+                yield frame
+
+    def _lose(self, what: str) -> None:
+        """Take down what cannot be read; the first time counts."""
+        self.damage = self.damage or what
 
     def _leave_out(self, packet: Any) -> None:
         """Tell the decoder whether to pass over this packet if no other leans on it."""
@@ -271,17 +255,20 @@ class Video:
         """Whether a frame after a jump counts; the first one must be the key frame itself.
 
         Streams with periodic intra refresh mark places to start at that are no whole pictures, and leave the
-        first frames out.
+        first frames out. Some files mark pictures that lean on others; the decoder knows which do.
         """
         if frame.pts < floor:
             return False
-        if frame.is_corrupt or not (self._landed or frame.pts == floor):
+        if frame.is_corrupt or not (self._landed or (frame.pts == floor and frame.key_frame)):
             raise LostFrame
         self._landed = True
         return True
 
     def _stamp(self, frames: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         """Give each frame its tick. The decoder's order is the order on the screen, so ticks never go back."""
+        if self.counted is not None:
+            yield from ((place * self.counted, frame) for place, frame in enumerate(frames))
+            return
         waiting: deque[Any] = deque()
         ticks: list[int] = []
         latest: int | None = None
@@ -298,37 +285,20 @@ class Video:
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[Video]:
+def open_video(path: str | Path, *, stream: int | None = None, counted: int | None = None) -> Iterator[Video]:
     """A pass through a file, open for as long as the `with` block.
 
+    Args:
+        path: the file.
+        stream: index of its film, as `probe` found it; None looks for it.
+        counted: see `Video`.
+
     Raises:
-        BrokenVideo: no such file, empty, of no kind that can be read, without video; PyAV's errors come out of the
-            block as this one.
+        BrokenVideo: as `open_container`, or without a film.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise BrokenVideo(path, "not a file" if path.exists() else "no such file")
-    try:
-        if not path.stat().st_size:
-            raise BrokenVideo(path, "the file is empty (0 bytes)")
-        # An absolute path cannot be taken for a protocol.
-        container = av.open(
-            str(path.absolute()),
-            metadata_errors="replace",
-            container_options={"protocol_whitelist": "file", "format_whitelist": _CONTAINERS},
-        )
-    except (av.FFmpegError, OSError) as error:
-        raise BrokenVideo(path, f"not a video that can be read ({error.strerror})") from error
-    with container:
-        if not container.streams.video:
-            raise BrokenVideo(path, "no video stream")
-        if container.streams.video[0].codec_context is None:
-            raise BrokenVideo(path, "no decoder for its video stream")
-        video = Video(path, container)
-        try:
-            yield video
-        except av.FFmpegError as error:
-            raise BrokenVideo(path, f"frame {video.decoded} cannot be converted ({error.strerror})") from error
+    with open_container(path) as container:
+        film = find_film(container, Path(path)) if stream is None else container.streams[stream]
+        yield Video(Path(path), container, film, counted)
 
 
 def _is_end(packet: Any) -> bool:

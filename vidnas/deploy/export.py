@@ -20,8 +20,10 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.data.augment import JITTER, Views, ViewTransform
 from vidnas.deploy.fold import fold_norms
 from vidnas.deploy.formats import FORMATS, INPUT_NAME, FileFormat, Format, Runner
+from vidnas.deploy.preprocessing import describe_postprocessing, describe_preprocessing
 from vidnas.errors import VidnasError
 from vidnas.nn.backends import use_backend
 from vidnas.nn.build import VideoNetwork
@@ -30,6 +32,8 @@ from vidnas.nn.weights import ModelInfo
 # Of max|logit|. Summing in another order costs float32 about 1e-6; half precision costs 5e-4 (float16) and 4e-3
 # (bfloat16), and a wrong constant, layout or missing layer more than that. In between lies what is refused.
 TOLERANCE = 1e-4
+# The views that a video is predicted from unless others are asked for.
+PREDICTED = Views(10, 1)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class ExportResult:
 
     Attributes:
         path: the file that the runtime opens.
-        metadata_path: JSON beside it: classes, clip, normalisation, names and shapes of input and output.
+        metadata_path: JSON beside it: classes, names and shapes of input and output, and how a video becomes the input.
         size_mib: of everything the runtime reads.
         max_difference: from eager on random clips, relative to max|logit|; at most `TOLERANCE`.
         metadata: what `metadata_path` holds.
@@ -60,20 +64,23 @@ def export(
     out: str | Path,
     *,
     clip: ClipSpec | None = None,
+    views: Views = PREDICTED,
     dynamic_batch: bool = False,
     overwrite: bool = False,
 ) -> ExportResult:
     """Write `network` in evaluation mode to `out`, check the file against eager, and describe it in JSON beside it.
 
-    The input is float32 (N, 3, T, S, S), normalised as the metadata says; the output is logits (N, num_classes), or
-    features (N, head.hidden) where there are no classes. The network itself is left as it is.
+    The input is float32 (N, 3, T, S, S), made from a video as the metadata says; the output is logits
+    (N, num_classes), or features (N, head.hidden) where there are no classes. S is the clip's size with one crop and
+    the short side of testing with three. The network itself is left as it is.
 
     Args:
         network: what to export; weights are taken as float32.
         info: what it was trained on.
         file_format: `torch` (torch.export), `onnx` or `openvino`.
         out: path of the file, ending in the format's suffix.
-        clip: frames and size of the clips it will be given; default the network's own.
+        clip: frames and training crop; default the network's own.
+        views: clips x crops of a video that it will be given; the number of clips is only noted.
         dynamic_batch: N may vary; otherwise it is 1.
         overwrite: replace files that exist.
 
@@ -82,19 +89,26 @@ def export(
             an operator is not a stock one, or the outputs differ. Nothing is left behind then.
     """
     clip = clip or network.spec.clip
+    transform = ViewTransform(clip.size, views.spatial, jitter=info.jitter or JITTER)
+    seen = clip.model_copy(update={"size": transform.crop})
     target, out = FORMATS[file_format], Path(out)
     metadata_path = out.with_name(f"{out.name}.json")
     target.require_packages()
     _check_place(target, out, metadata_path, overwrite)
     reference = copy.deepcopy(network).cpu().float().eval()
-    clips = _random_clips(clip, 3)
+    clips = _random_clips(seen, 3)
     batches = [clips[:1], clips] if dynamic_batch else [clips[:1], clips[1:2]]
     with torch.no_grad(), warnings.catch_warnings():
         # The exporters warn about their own internals; what matters to us is compared.
         warnings.simplefilter("ignore")
         expected = [reference(batch) for batch in batches]
-        metadata = _metadata(network, info, clip, dynamic_batch, expected[0])
-        program = _trace(use_backend(fold_norms(reference), "stock"), clip, dynamic_batch)
+        batch: int | str = "batch" if dynamic_batch else 1
+        metadata = {
+            **_metadata(network, info, clip, [batch, *clips.shape[1:]], expected[0]),
+            "preprocessing": describe_preprocessing(clip, views, transform, info),
+            "postprocessing": describe_postprocessing(network.spec.head.num_classes),
+        }
+        program = _trace(use_backend(fold_norms(reference), "stock"), seen, dynamic_batch)
         try:
             # Beside the final place, so that files that have passed only need renaming.
             with tempfile.TemporaryDirectory(prefix=".vidnas-export-", dir=out.parent) as name:
@@ -162,13 +176,12 @@ def _random_clips(clip: ClipSpec, count: int) -> Tensor:
 
 
 def _metadata(
-    network: VideoNetwork, info: ModelInfo, clip: ClipSpec, dynamic_batch: bool, output: Tensor
+    network: VideoNetwork, info: ModelInfo, clip: ClipSpec, input_shape: list[int | str], output: Tensor
 ) -> dict[str, Any]:
-    """Everything a user of the file needs besides it."""
+    """What the file is, its classes, its input and its output."""
     if not bool(output.isfinite().all()):
         raise VidnasError("the network's own output is not finite: its weights are broken, train again")
     spec = network.spec
-    batch = "batch" if dynamic_batch else 1
     return {
         "architecture": spec.name,
         "spec_hash": spec.content_hash,
@@ -177,10 +190,10 @@ def _metadata(
         "mean": list(info.mean),
         "std": list(info.std),
         "classes": list(info.classes),
-        "input": {"name": INPUT_NAME, "shape": [batch, 3, clip.frames, clip.size, clip.size], "dtype": "float32"},
+        "input": {"name": INPUT_NAME, "shape": input_shape, "dtype": "float32"},
         "output": {
             "name": "logits" if spec.head.num_classes else "features",
-            "shape": [batch, output.shape[1]],
+            "shape": [input_shape[0], output.shape[1]],
             "dtype": "float32",
         },
         "versions": dict(info.versions),

@@ -10,17 +10,24 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
 from vidnas.data.augment import JITTER, Views, ViewTransform
 from vidnas.data.clips import test_times
-from vidnas.data.decode import probe, read_frames
+from vidnas.data.decode import probe, read_frames_and_damage
 from vidnas.errors import VidnasError
 from vidnas.nn.build import VideoNetwork
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of a video, highest first, with their scores (a softmax averaged over views)."""
+    """What a video shows.
+
+    Attributes:
+        path: the file.
+        top: the most probable classes, highest first, with their scores (a softmax averaged over views).
+        notice: what the user should know of the file (it ends early, its times jump); None where all is well.
+    """
 
     path: Path
     top: tuple[tuple[str, float], ...]
+    notice: str | None = None
 
 
 class Predictor:
@@ -80,8 +87,8 @@ class Predictor:
         info = probe(path)
         moments = test_times(self.clip, info.duration_sec, info.fps, self.views.temporal)
         side = self.transform.short_side
-        frames = read_frames(
-            path,
+        frames, damage = read_frames_and_damage(
+            info,
             [time for times in moments for time in times],
             short_side=side if min(info.width, info.height) > side else None,
         )
@@ -95,4 +102,5 @@ class Predictor:
         logits = torch.cat([self.network(part) for part in clips.split(self.clips_at_once)])
         scores = logits.float().softmax(1).double().mean(0)
         best = scores.argsort(descending=True, stable=True)[:top].tolist()
-        return Prediction(path, tuple((self.classes[label], float(scores[label])) for label in best))
+        notice = "; ".join(part for part in (info.notice, damage) if part) or None
+        return Prediction(path, tuple((self.classes[label], float(scores[label])) for label in best), notice)

@@ -226,7 +226,7 @@ def run_search(
                 line: dict[str, Any] = {"step": search.step, "epoch": search.step / schedule.steps_per_epoch}
                 line["loss"] = search.weights_step(together(next, weights))
                 if not math.isfinite(line["loss"]):
-                    message = f"step {search.step}: the loss is not finite; lower search.lr or set grad_clip"
+                    message = f"step {search.step}: the loss is not finite; lower search.lr or search.grad_clip"
                     raise told_once(VidnasError(message))
                 found: list[Entry] = []
                 number = schedule.alpha_step(search.step)

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from vidnas.arch.cost import network_cost
-from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.arch.spec import ArchSpec
+from vidnas.data.clips import describe_coverage
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.data.split import split
 from vidnas.engine import runtime
 from vidnas.engine.classifier import Classifier
 from vidnas.engine.config import TrainConfig, fixed_settings
+from vidnas.engine.coverage import median_duration
 from vidnas.engine.keeper import Pace, RunKeeper
 from vidnas.engine.loaders import TrainLoaders
 from vidnas.engine.processes import first_alone, is_first_process, launched, say_nothing, told_once
@@ -116,7 +118,8 @@ def train(
         device = runtime.choose_device(config.device)
         loaders = TrainLoaders(train_part, data, spec.clip, config, pin_memory=device.type == "cuda")
         pace = Pace(loaders.num_steps, loaders.steps_per_epoch)
-        say(f"{spec.name}: {network_cost(spec)}; {_describe_clip(spec.clip)}")
+        median_sec = median_duration(train_part, loaders.clips.reader)
+        say(f"{spec.name}: {network_cost(spec)}; {describe_coverage(spec.clip, median_sec)}")
         say(f"depthwise convolutions: {describe_backend(device)}")
         say(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
         if isinstance(network, ArchSpec):
@@ -126,7 +129,12 @@ def train(
         keeper = RunKeeper(config, pace, folder, identity, resumed, validate, say_nothing if shows_bar else say)
         if keeper.final is None:
             _fit(network, keeper, loaders, device, shows_bar)
-        made_from = {"list": videos.content_hash, "group_regex": data.group_regex, "jitter": list(data.jitter)}
+        made_from = {
+            "list": videos.content_hash,
+            "numbered": videos.numbered,
+            "group_regex": data.group_regex,
+            "jitter": list(data.jitter),
+        }
         result = _finish(network, keeper, loaders, device, made_from, say)
         # A Trainer is a web of cycles, which keeps all of this until Python looks for such.
         loaders.release()
@@ -152,7 +160,7 @@ def _divide(videos: VideoList, config: TrainConfig) -> tuple[VideoList, VideoLis
 def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: DataConfig) -> State:
     """What makes two runs the same run, as builtins."""
     settings = {f"train.{name}": value for name, value in fixed_settings(config).items()}
-    settings |= {f"data.{name}": getattr(data, name) for name in _FIXED_DATA_SETTINGS}
+    settings |= {f"clips.{name}": getattr(data, name) for name in _FIXED_DATA_SETTINGS}
     settings["train.devices"] = math.prod(launched(config.devices))  # norms see one process's share of a batch
     return {
         "name": spec.name,
@@ -274,12 +282,6 @@ def _finished_before(folder: RunFolder, identity: State, say: Notify) -> TrainRe
     check_identity(info.config["identity"], identity, folder.model_info)
     say(f"{folder.weights}: finished already, nothing to do")
     return TrainResult(network, folder, info.config["kept"], info.config["steps"], info.config["figures"])
-
-
-def _describe_clip(clip: ClipSpec) -> str:
-    if clip.sampling == "uniform":
-        return f"{clip.frames} frames over the whole video"
-    return f"{clip.frames} frames, {clip.stride:g} apart at {clip.fps:g} fps, cover {clip.span_sec:.2f} s"
 
 
 def _builtins(settings: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def make_fabric(device: torch.device, precision: str, *, devices: int = 1) -> Fa
     if device.type == "cuda" and torch.cuda.device_count() < local:
         raise VidnasError(
             f"{local} processes start here, where there are {torch.cuda.device_count()} GPUs; lower --nproc-per-node "
-            "or --devices, or set the device to cpu"
+            "or --devices, or compute on the CPU (--device cpu)"
         )
     fabric = Fabric(
         accelerator=device.type, devices=local, num_nodes=nodes, strategy="ddp", precision=_PRECISION[precision]

@@ -55,8 +55,9 @@ def _load_torch(path: Path) -> Any:
             raise VidnasError(f"{path}: not a weight file that torch.save wrote, or a damaged one") from error
         raise VidnasError(
             f"{path}: holds Python objects beside tensors ({unsupported[1]}), and unpickling those can run code. If "
-            "you trust the file, keep its tensors only: torch.save({'model_state': torch.load(FILE, "
-            "weights_only=False)['model_state']}, NEW_FILE)"
+            "you trust the file, keep its tensors only: torch.save(torch.load(FILE, weights_only=False)['state_dict'], "
+            "NEW_FILE); they are under 'state_dict' in Lightning's checkpoints (.ckpt), under 'model_state' in "
+            "SlowFast's (.pyth), and a module that was pickled whole gives them as .state_dict()"
         ) from error
     except Exception as error:  # the unpickler raises whatever arbitrary bytes lead it to
         raise VidnasError(f"{path}: not a weight file that torch.save wrote, or a damaged one") from error

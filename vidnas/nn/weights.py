@@ -89,6 +89,12 @@ class ModelInfo(Frozen):
         """The clip that the network was trained on."""
         return self.spec.clip
 
+    @property
+    def jitter(self) -> tuple[float, float] | None:
+        """The training scales as multiples of the crop, whose lower end is the test scale; None if not known."""
+        found = self.config.get("jitter")
+        return None if found is None else (float(found[0]), float(found[1]))
+
 
 def load_weights(network: VideoNetwork, path: str | Path) -> LoadReport:
     """Fill a network from a weight file: ours, pytorchvideo's or SlowFast's; `.safetensors` or torch.save's.

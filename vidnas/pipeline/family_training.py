@@ -122,6 +122,7 @@ def _inherited(finished: FinishedSearch, spec: ArchSpec, choice: Choice, root: P
             "kept": f"the supernet's weights, norm statistics from {finished.config.norm_batches} batches",
             "steps": 0,
             "list": lists.train.content_hash,
+            "numbered": lists.train.numbered,
             "group_regex": data.group_regex,
             "jitter": list(data.jitter),
         }

@@ -1,16 +1,16 @@
 """The lists of a job: training and test, the parts of a search, and what their videos hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.decode import BrokenVideo, VideoInfo, probe
-from vidnas.data.formats import VideoList, load_dataset, load_list
-from vidnas.data.split import check_disjoint, split
+from vidnas.data.formats import KnownClasses, VideoList, load_dataset, load_list
+from vidnas.data.groups import group_notice
+from vidnas.data.split import check_disjoint, check_enough, hold_out, split
 from vidnas.errors import VidnasError
 
-TEST_FRACTION = 0.2
 # The training list of a search: what trains the weights, what moves alpha, what judges the candidates.
 SEARCH_PARTS: Mapping[str, float] = {"weights": 0.6, "alpha": 0.25, "holdout": 0.15}
 _PROBED = 300
@@ -34,26 +34,34 @@ class Holding:
     duration_sec: float
 
 
-def load_lists(data: DataConfig, seed: int = 0) -> Lists:
+def load_lists(data: DataConfig, seed: int = 0, *, parts: Collection[str] = ("train",)) -> Lists:
     """Read the lists; where there is no test list a fifth of the groups becomes one.
 
+    Args:
+        data: where they are.
+        seed: of the division.
+        parts: what the training list will be divided into, which every class must be enough for.
+
     Raises:
-        VidnasError: an unusable list, or a file or group on both sides.
+        VidnasError: an unusable list, too few videos or groups of a class, or a file or group on both sides.
     """
-    found = load_dataset(data.path, group_regex=data.group_regex)
+    found = load_dataset(data.path, group_regex=data.group_regex, follow_links=data.follow_links)
     train, test = found.train, found.test
     if data.test_path is not None:
-        test = load_list(data.test_path, classes=train.classes, group_regex=data.group_regex)
+        known = KnownClasses(train.classes, str(data.path), train.numbered)
+        test = load_list(data.test_path, classes=known, group_regex=data.group_regex, follow_links=data.follow_links)
+    check_enough(train, [*parts, "test"] if test is None else [*parts])
     # What a copy has missed altogether both of its lists say.
     notices = tuple(dict.fromkeys(train.notices + (test.notices if test is not None else ())))
     if test is None:
-        parts = split(train, {"train": 1 - TEST_FRACTION, "test": TEST_FRACTION}, seed)
-        train, test = parts["train"], parts["test"]
+        train, test = hold_out(train, seed)
         notices += (
             f"no test list: {len(test)} of {len(train) + len(test)} videos are held out for the test (seed {seed}); "
-            "add test.csv or --data.test_path for a split of your own",
+            "add test.csv, or name a test list with --test, for a split of your own",
         )
     check_disjoint(train, test)
+    if told := group_notice({"train": train, "test": test}):
+        notices += (told,)
     return Lists(replace(train, notices=()), replace(test, notices=()), notices)
 
 
@@ -82,7 +90,7 @@ def holding(videos: VideoList) -> Holding:
     if not infos:
         raise VidnasError(f"{videos.root}: none of the videos can be opened; see `vidnas data check`")
     return Holding(
-        frames=_low([info.frames or round(info.duration_sec * info.fps) for info in infos]),
+        frames=_low([info.frames for info in infos]),
         short_side=int(median(min(info.width, info.height) for info in infos)),
         duration_sec=float(median(info.duration_sec for info in infos)),
     )

@@ -17,7 +17,6 @@ from vidnas.report.data import (
     DataSummary,
     Kind,
     NetworkResult,
-    PairedComparison,
     Phase,
     RunReport,
     SearchCurves,
@@ -61,7 +60,7 @@ def write_page(
         data=_data(outcome, source),
         searched=_network("searched", "searched", outcome.searched),
         x3d=_network("X3D", "x3d", outcome.x3d),
-        paired=PairedComparison(outcome.only_searched_right, outcome.only_x3d_right),
+        paired=outcome.paired,
         space=SpaceSummary(
             name=plan.space.name,
             size=plan.space.size,

@@ -8,6 +8,7 @@ from typing import Literal, Protocol, get_args
 from vidnas.arch.cost import format_amount
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.zoo.x3d import x3d_at_cost
+from vidnas.data.clips import describe_coverage
 from vidnas.data.formats import VideoList
 from vidnas.errors import VidnasError
 from vidnas.pipeline.lists import Holding, holding, search_parts
@@ -115,11 +116,7 @@ def plan_search(
         table = latency.costs(space) if metric == "ms" and latency else CostTable.of(space, analytic(metric))
         budgets.append(Budget(table, target))
         ranges.append(reachable(budgets[-1]))
-    if space.clip.sampling == "stride" and space.clip.span_sec > held.duration_sec:
-        explanation += (
-            f"; its {space.clip.span_sec:.1f} s are longer than most videos ({held.duration_sec:.1f} s), which repeat "
-            "their last frame"
-        )
+    explanation += f"; a clip is {describe_coverage(space.clip, held.duration_sec)}"
     latency_file = latency.path if latency and "ms" in targets else None
     parts = search_parts(train, seed)
     return SearchPlan(train, space, tuple(budgets), tuple(ranges), explanation, parts, latency_file)
@@ -203,7 +200,7 @@ def _clip(choice: SpaceChoice, held: Holding) -> ClipSpec | None:
     """The clip that the settings give, or None where the space chooses it."""
     if choice.clip is None:
         if choice.sampling or choice.stride:
-            raise VidnasError("space.sampling and space.stride need space.clip (as in --space.clip 16x56)")
+            raise VidnasError("--sampling and --stride need --clip, as 16x56")
         return None
     sized = ClipSpec(frames=1, size=1, fps=choice.fps).resized(choice.clip)
     span = 80 / 30

@@ -21,7 +21,8 @@ from vidnas.pipeline.latency import time_networks
 from vidnas.pipeline.lists import Lists
 from vidnas.pipeline.plan import SearchPlan, x3d_baseline
 from vidnas.pipeline.search import SearchData, SearchResult
-from vidnas.report.statistics import mcnemar_exact
+from vidnas.report.data import PairedComparison
+from vidnas.report.verdict import paired_text, trainings
 
 Notify = Callable[[str], None]
 
@@ -93,14 +94,10 @@ class RunOutcome:
     measured_ms: Mapping[str, float]
 
     @property
-    def only_searched_right(self) -> int:
-        """Test videos that only the searched network got right."""
-        return int((self.searched.result.correct & ~self.x3d.result.correct).sum())
-
-    @property
-    def only_x3d_right(self) -> int:
-        """Test videos that only X3D got right."""
-        return int((self.x3d.result.correct & ~self.searched.result.correct).sum())
+    def paired(self) -> PairedComparison:
+        """Test videos that only one of the two got right."""
+        searched, x3d = self.searched.result.correct, self.x3d.result.correct
+        return PairedComparison(int((searched & ~x3d).sum()), int((x3d & ~searched).sum()))
 
 
 def run_videos(
@@ -150,7 +147,7 @@ def run_videos(
         start = time.perf_counter()
         run = train(spec, lists.train, train_config, data_config, folder, resume=resume, notify=notify)
         phases.append(Timed(f"train {name}", time.perf_counter() - start))
-        result = test(run.network, lists.test, data_config, views, batch_size=train_config.batch_size)
+        result = test(run.network, lists.test, data_config, views, batch_size=train_config.batch_size, notify=notify)
         phases.append(Timed(f"test {name}", result.wall_sec))
         if is_first_process():
             result.save(run.folder.test)
@@ -164,6 +161,7 @@ def run_videos(
     if is_first_process():
         write_json(paths.result, summary(outcome))
     notify(headline(outcome))
+    notify(f"on the same videos: {paired_text(outcome.paired)}")
     return outcome
 
 
@@ -188,9 +186,10 @@ def summary(outcome: RunOutcome) -> dict[str, object]:
         "targets": outcome.plan.targets,
         "searched": figures(outcome.searched),
         "x3d": figures(outcome.x3d),
-        "only_searched_right": outcome.only_searched_right,
-        "only_x3d_right": outcome.only_x3d_right,
-        "mcnemar_p": mcnemar_exact(outcome.only_searched_right, outcome.only_x3d_right),
+        "trainings_each": 1,
+        "only_searched_right": outcome.paired.only_searched_right,
+        "only_x3d_right": outcome.paired.only_x3d_right,
+        "mcnemar_p": outcome.paired.p_value,
         "measured_ms": dict(outcome.measured_ms),
         "alpha_steps": outcome.search.record["alpha_steps"],
         "phases_sec": {phase.name: phase.wall_sec for phase in outcome.phases},
@@ -198,12 +197,11 @@ def summary(outcome: RunOutcome) -> dict[str, object]:
 
 
 def headline(outcome: RunOutcome) -> str:
-    """One line: both accuracies, the cost, and whether they differ."""
-    p = mcnemar_exact(outcome.only_searched_right, outcome.only_x3d_right)
+    """One line: both accuracies, the cost, and what they rest on."""
     macs = format_macs(network_cost(outcome.searched.spec).macs)
     measured = "".join(f", {name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
     return (
-        f"searched {100 * outcome.searched.result.top1:.1f}%, X3D {100 * outcome.x3d.result.top1:.1f}% top-1 at "
-        f"{macs} @ {outcome.searched.spec.clip}{measured} on {len(outcome.searched.result.paths)} videos "
-        f"(McNemar p = {p:.3g}, one seed)"
+        f"searched {100 * outcome.searched.result.top1:.1f}%, X3D {100 * outcome.x3d.result.top1:.1f}% top-1 on "
+        f"{len(outcome.searched.result.paths)} videos at {macs} @ {outcome.searched.spec.clip}{measured}: "
+        f"{trainings(1)}"
     )

@@ -10,7 +10,7 @@ from vidnas.report.charts import COLOURS, accuracy_chart, search_charts
 from vidnas.report.class_charts import STRONG, class_chart, confusion_chart, heat
 from vidnas.report.data import DataSummary, NetworkResult, RunReport, SearchCurves, SpaceSummary, VariableBelief
 from vidnas.report.style import POLICY, STYLE
-from vidnas.report.verdict import p_text, verdict
+from vidnas.report.verdict import SPREAD, paired_text, verdict
 
 MOST_CLASSES_IN_CHARTS = 60
 MOST_CONFUSIONS = 12
@@ -60,20 +60,19 @@ def page(report: RunReport) -> str:
 
 
 def _headline(report: RunReport) -> str:
-    searched, x3d, paired = report.searched, report.x3d, report.paired
+    searched, x3d = report.searched, report.x3d
     cards = [(f"{100 * searched.top1:.1f}%", "searched, top-1", COLOURS["searched"])]
     if x3d:
         cards.append((f"{100 * x3d.top1:.1f}%", f"{_x3d_name(report)}, top-1", COLOURS["x3d"]))
     cards.append((format_macs(searched.cost.macs), f"multiply-adds @ {searched.cost.clip}", ""))
     cards.append((f"{searched.cost.params / 1e6:.3f} M", "parameters", ""))
     cards.append((str(searched.videos), f"test videos, {len(report.data.classes)} classes", ""))
-    if paired:
-        cards.append((p_text(paired.p_value).removeprefix("p = "), "McNemar p, searched against X3D", ""))
     seeds = f"seed {report.seeds[0]}" if len(report.seeds) == 1 else f"seeds {', '.join(map(str, report.seeds))}"
+    spread = f'<p class="muted">{clean(SPREAD)}</p>' if x3d and len(report.seeds) == 1 else ""
     return (
         f'<h1>{clean(report.title)}</h1><p class="muted">{clean(report.date)} · {seeds} · '
         f"{clean(report.data.source)}</p>"
-        f'<p class="verdict">{clean(verdict(report))}</p><div class="cards">'
+        f'<p class="verdict">{clean(verdict(report))}</p>{spread}<div class="cards">'
         + "".join(
             f'<div class="card"><b{f" style=color:{colour}" if colour else ""}>{clean(value)}</b>'
             f"<span>{clean(name)}</span></div>"
@@ -105,14 +104,11 @@ def _accuracy(report: RunReport) -> str:
     ]
     text = (
         "Multiply-adds of conv, linear and matmul for one clip at the training crop. Bars: 95% interval (Wilson) for "
-        "this number of videos, unless several seeds were run."
+        "this number of videos, unless several seeds were run; what another seed would change comes on top."
     )
     paired = ""
     if report.paired:
-        paired = (
-            f"<p>On the same videos: only the searched network is right on {report.paired.only_searched_right}, only "
-            f"X3D on {report.paired.only_x3d_right}.</p>"
-        )
+        paired = f"<p>On the same videos: {clean(paired_text(report.paired))}.</p>"
     header = ["network", "top-1", "top-5", "right", "cost", "parameters", "views"]
     return _section(
         "Accuracy against cost",

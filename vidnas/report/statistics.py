@@ -1,4 +1,4 @@
-"""The two statistics that keep a comparison honest."""
+"""What the number of test videos allows to say of trained networks."""
 
 import math
 
@@ -11,7 +11,8 @@ def mcnemar_exact(b: int, c: int) -> float:
         c: videos that only the second has right.
 
     Returns:
-        The probability of a split at least as uneven as b : c if both were equally good.
+        The probability of a split at least as uneven as b : c if both trained networks were equally good at such
+        videos. It says nothing of their architectures, which other trainings would serve better or worse.
     """
     if b < 0 or c < 0:
         raise ValueError(f"counts of videos cannot be negative, got {b} and {c}")

@@ -1,0 +1,139 @@
+"""What each video of a list holds, found out once for all of them and kept beside the caches of frames."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from vidnas.data.container import BrokenVideo
+from vidnas.data.probe import VideoInfo, probe
+
+_NAMED = 3
+
+
+class FileStamp(NamedTuple):
+    """A file as it was: its path, size in bytes and time of change in nanoseconds; -1 for one that is not there."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "FileStamp":
+        """As it is now."""
+        try:
+            status = path.stat()
+        except OSError:
+            return cls(str(path), -1, -1)
+        return cls(str(path), status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """The videos that can be used, and why the others cannot.
+
+    Attributes:
+        infos: what the good ones hold.
+        broken: the causes of the others.
+    """
+
+    infos: Mapping[Path, VideoInfo]
+    broken: Mapping[Path, str]
+
+    @property
+    def notices(self) -> dict[Path, str]:
+        """What the user should know of videos that can be used."""
+        return {path: info.notice for path, info in self.infos.items() if info.notice is not None}
+
+
+def index_videos(
+    stamps: Sequence[FileStamp], *, kept: Path | None = None, workers: int | None = None, progress: bool = True
+) -> VideoIndex:
+    """Probe videos in threads, but for those that have not changed since an earlier call.
+
+    A file whose own index does not tell its length is read through for it (`vidnas.data.survey`), so this may take
+    as long as reading the videos from the disk; hence it is kept.
+
+    Args:
+        stamps: the files as they are now.
+        kept: file that an earlier call wrote, and this one writes; None keeps nothing. Where it cannot be written,
+            nothing is kept.
+        workers: threads; one per core if None.
+        progress: show a bar on a terminal.
+    """
+    known = {} if kept is None else _load(kept)
+    unknown = [stamp for stamp in stamps if stamp not in known]
+    if unknown:
+        with worker_threads(workers or os.cpu_count() or 1) as pool:
+            facts = pool.map(lambda stamp: facts_of(Path(stamp.path)), unknown)
+            bar = tqdm(facts, "looking at videos", len(unknown), unit="video", disable=None if progress else True)
+            known |= dict(zip(unknown, bar, strict=True))
+        if kept is not None:
+            _save(kept, {stamp: known[stamp] for stamp in stamps})
+    return index_of({stamp: known[stamp] for stamp in stamps})
+
+
+@contextmanager
+def worker_threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that begin nothing more once the work is done, or an error or a signal has ended it."""
+    pool = ThreadPoolExecutor(number)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """What a file holds or why it cannot be used, as builtins."""
+    try:
+        return as_facts(probe(path))
+    except BrokenVideo as error:
+        return {"broken": error.cause}
+
+
+def as_facts(info: VideoInfo) -> dict[str, Any]:
+    """What a file holds, as builtins."""
+    return {"info": {name: value for name, value in asdict(info).items() if name != "path"}}
+
+
+def index_of(facts: Mapping[FileStamp, Mapping[str, Any]]) -> VideoIndex:
+    """The reverse of `facts_of` for many files."""
+    infos: dict[Path, VideoInfo] = {}
+    broken: dict[Path, str] = {}
+    for stamp, fact in facts.items():
+        path = Path(stamp.path)
+        if "broken" in fact:
+            broken[path] = str(fact["broken"])
+        else:
+            infos[path] = VideoInfo(path=path, **fact["info"])
+    return VideoIndex(infos, broken)
+
+
+def describe_notices(notices: Mapping[Path, str]) -> str:
+    """One line: the first videos with what the user should know of them, and how many more there are."""
+    named = "; ".join(f"{path}: {notice}" for path, notice in list(notices.items())[:_NAMED])
+    more = f"; and {len(notices) - _NAMED} more (`vidnas data check` lists them)" if len(notices) > _NAMED else ""
+    return f"{named}{more}"
+
+
+def _load(file: Path) -> dict[FileStamp, dict[str, Any]]:
+    try:
+        facts = {FileStamp(*stamp): fact for stamp, fact in json.loads(file.read_text(encoding="utf-8"))}
+        index_of(facts)  # of another version, it may have other fields
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return facts
+
+
+def _save(file: Path, facts: Mapping[FileStamp, Mapping[str, Any]]) -> None:
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        unfinished.write_text(json.dumps(list(facts.items())), encoding="utf-8")
+        unfinished.replace(file)
