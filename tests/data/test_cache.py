@@ -248,9 +248,9 @@ import sys
 from pathlib import Path
 import vidnas.data.cache as cache
 decode, calls = cache._decode, []
-def counting(path, short_side):
-    calls.append(path)
-    return decode(path, short_side)
+def counting(*job):
+    calls.append(job)
+    return decode(*job)
 cache._decode = counting
 videos = sorted(Path({str(videos[0].parent)!r}).iterdir())
 print("ready", flush=True)
