@@ -248,9 +248,9 @@ import sys
 from pathlib import Path
 import vidnas.data.cache as cache
 decode, calls = cache._decode, []
-def counting(*job):
-    calls.append(job)
-    return decode(*job)
+def counting(*arguments):
+    calls.append(arguments)
+    return decode(*arguments)
 cache._decode = counting
 videos = sorted(Path({str(videos[0].parent)!r}).iterdir())
 print("ready", flush=True)

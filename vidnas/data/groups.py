@@ -15,7 +15,7 @@ _CANDIDATES = (
     r"(P\d{3})R\d{3}A\d{3}",  # NTU RGB+D: persons
     r"([^/]+)_[fhlu]_[cn]m_np\d_",  # HMDB51: clips of one film
     *(
-        rf"(?i)(?:^|[/_-])({who}[_-]?\d+)(?=[/_.-])"
+        rf"(?i)(?:^|[/_-])({who}[_-]?\d+)(?=[/_-])"
         for who in ("person", "subject", "subj", "sub", "actor", "performer", "signer", "user", "s", "p")
     ),
     r"(?i)([^/]+?)[ _-]*(?:clip|part|seg|segment|piece|chunk|shot|scene|take|cut)[ _-]*\d+\.\w+$",
@@ -26,6 +26,8 @@ _CANDIDATES = (
 _DATE = re.compile(r"\D*(19|20)\d\d([_-]?\d\d){0,2}\D?")
 # The share of names that must match, and of groups to videos what is clearly fewer.
 _MATCHED, _FEWER = 0.95, 0.7
+# Names that are merely numbered (`day_0012.mp4`) are groups only where there are more of them.
+_LEAST_NUMBERED = 4
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def suggest(entries: "list[tuple[VideoList, Sample]]") -> Suggestion | None:
         dates = sum(_DATE.fullmatch(key) is not None for key in sizes)
         if (
             len(sizes) <= _FEWER * len(found)
+            and (len(sizes) >= _LEAST_NUMBERED or expression != _CANDIDATES[-1])
             and 2 * together >= len(found)
             and 2 * several > len(of_class)
             and 2 * dates < len(sizes)
