@@ -35,9 +35,7 @@ def test_who_is_turned_away_changes_nothing(own_run: Path, videos: Path, tmp_pat
         ["derive", str(own_run), "--targets", "0.7M"],
         ["pareto", str(own_run)],
         ["rank", str(own_run), "-n", "3", *quick],
-        ["test", str(own_run), "--data", str(videos), "--out", str(own_run)],
     ]
-    commands[-1][1] = str(own_run / "searched")
     fresh = tmp_path / "fresh"
     others = [
         command("search", videos, fresh),
@@ -160,3 +158,17 @@ def test_a_resumed_run_keeps_its_threads(videos: Path, tmp_path: Path, capsys: p
         record = json.loads((out / "run.json").read_bytes())
         assert record["versions"]["threads"] == 1
         assert len(record["commands"]) == 2
+
+
+def test_no_job_goes_into_the_folder_of_another(
+    own_run: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = own_run / "searched"
+    spec = str(own_run / "search" / "searched.json")
+    training = ["train", "--arch", spec, "--data", str(videos), "--out", str(own_run), "--steps", "1", "--resume"]
+    tested = ["test", str(trained), "--data", str(videos), "--out", str(own_run), "--workers", "0"]
+    before = {path: path.read_bytes() for path in own_run.rglob("*") if path.is_file()}
+    for argv in (training, tested, command("run", videos, trained, "--resume"), command("search", videos, trained)):
+        assert main(argv) == 1
+        assert "is another job; choose another --out" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in own_run.rglob("*") if path.is_file()} == before

@@ -137,10 +137,10 @@ def test_workers_end_with_the_command(
         data = [str(tmp_path / "many")]
     process = start(folder, *(str(own_run / "searched") if word == "RUN" else word for word in argv), *data)
     try:
-        until(60, lambda: process.poll() is not None or len(processes_in(folder)) >= 3)
+        until(120, lambda: process.poll() is not None or len(processes_in(folder)) >= 3)
         time.sleep(0.5)
         process.send_signal(signum)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     what = "interrupted" if signum == signal.SIGINT else "stopped by SIGTERM"
@@ -154,7 +154,7 @@ def test_stopped_while_it_loads(videos: Path, tmp_path: Path, seconds: float) ->
     process = start(tmp_path, *command("run", videos, tmp_path / "run"))
     time.sleep(seconds)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     # Before Python has come to our first line the system ends the process, which a shell calls 143 too.
     if process.returncode != -signal.SIGTERM:
         assert process.returncode == 143

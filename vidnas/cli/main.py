@@ -82,7 +82,8 @@ def _explain(error: BaseException) -> int:
         BaseException: the error itself, where it may be our own fault.
     """
     if isinstance(error, EndedElsewhere):
-        return error.exit_code
+        # Lightning kills the first process, which tells why, as soon as one that it started ends with another code.
+        return 0 if _is_companion() else error.exit_code
     if isinstance(error, VidnasError):
         return _fail(str(error), error.exit_code)
     if isinstance(error, KeyboardInterrupt):
@@ -95,6 +96,11 @@ def _explain(error: BaseException) -> int:
         raise error
     _discard_broken_output()
     return _fail(line, 1)
+
+
+def _is_companion() -> bool:
+    """Whether Lightning has started this process, for `--devices`."""
+    return os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def _stopped(words: Sequence[str], signum: int) -> str:

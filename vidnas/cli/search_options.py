@@ -135,9 +135,11 @@ def prepared(parser: "ConfigParser", argv: Sequence[str], search: str) -> "Itera
         targets = _targets(options)
 
     from vidnas.engine.processes import together
+    from vidnas.pipeline.out import check_unlike
     from vidnas.pipeline.search import prepare_process, with_threads_begun
 
     with told_by_the_first():
+        check_unlike(Path(options.out), parser.prog.removeprefix("vidnas "))
         config, threads = options.search, None
         if options.resume:
             config, threads = with_threads_begun(config, Path(options.out) / search)

@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
     from vidnas.engine.run_folder import RunFolder
     from vidnas.engine.runtime import set_threads, tune_allocator
     from vidnas.engine.test import test
-    from vidnas.pipeline.out import check_out
+    from vidnas.pipeline.out import check_out, check_unlike
 
     tune_allocator()
     set_threads(options.threads)
@@ -48,6 +48,7 @@ def run(argv: list[str]) -> int:
     trained = RunFolder(checkpoint)
     out = options.out or (trained.test if checkpoint.is_dir() else Path("test"))
     check_out(out, data.path, [videos])
+    check_unlike(out, "test")
     with (trained if out == trained.test else RunFolder(out)).lock():
         result = test(
             network,

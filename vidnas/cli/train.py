@@ -32,7 +32,7 @@ def run(argv: list[str]) -> int:
     from vidnas.engine.test import test
     from vidnas.engine.train import train
     from vidnas.pipeline.lists import load_lists
-    from vidnas.pipeline.out import check_out
+    from vidnas.pipeline.out import check_out, check_unlike
 
     views = Views.parse(options.views)
     without_test = options.test == "none"
@@ -56,6 +56,7 @@ def run(argv: list[str]) -> int:
         log.info(f"note: {notice}")
     out = Path(options.out)
     check_out(out, data.path, [videos] if tested is None else [videos, tested])
+    check_unlike(out, "train")
     network = _network(options, len(videos.classes))
     with RunFolder(out).lock():
         result = train(network, videos, options.train, data, out, resume=options.resume)
