@@ -25,13 +25,13 @@ from machine import command_of, save
 
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.base.log import notes_only
 from vidnas.data.augment import short_sides
 from vidnas.data.datamodule import DataConfig, train_reader
 from vidnas.data.encode import SmallForm
 from vidnas.data.formats import VideoList, load_dataset
 from vidnas.data.small_copy import make_copy
 from vidnas.engine.config import TrainConfig
-from vidnas.engine.processes import say_nothing
 from vidnas.engine.train import train
 
 SOURCE = SOURCES[1]
@@ -60,7 +60,8 @@ def network() -> ArchSpec:
 
 def measure(videos: VideoList, data: DataConfig, config: TrainConfig, folder: Path) -> dict[str, float]:
     """Clips per second of a training, and the share of its time that it waited for them."""
-    train(network(), videos, config, data, folder, progress=False, notify=say_nothing)
+    with notes_only():
+        train(network(), videos, config, data, folder, progress=False)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     clips = total_sec = wait_sec = 0.0
     for before, line in itertools.pairwise(lines):

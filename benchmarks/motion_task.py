@@ -86,7 +86,6 @@ class Task:
                 SearchFolder(Path(folder)),
                 {},
                 resume=False,
-                notify=print,
             )
         norm_batches = self.weights.shuffled(config.batch_size, config.seed + 2, config.norm_batches)(0)
         norm_clips = [batch.clips for batch in norm_batches]

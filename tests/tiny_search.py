@@ -77,6 +77,5 @@ def go(
         SearchFolder(folder),
         fingerprint,
         resume=resume,
-        notify=lambda _: None,
     )
     return search

@@ -164,7 +164,6 @@ def _run(job: SupernetSearch, weights: Batch, alpha: Batch, schedule: Schedule) 
             folder,
             {},
             resume=False,
-            notify=print,
         )
         mean_cost: float = json.loads(folder.curves.read_text().splitlines()[-1])["mean_cost"]["macs"]
     return mean_cost

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from test_named_options import COMMANDS
@@ -63,3 +64,21 @@ def test_help_waits_for_no_framework(verb):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
     assert time.perf_counter() - began < 5  # half a second on an idle machine
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (b"train: 5\n", "line 1: train: is a section"),
+        (b"train:\n  epochs: 3\n  epochs: 4\n", "line 3: epochs: given twice"),
+        (b"\xff\xfe", "not UTF-8 text"),
+    ],
+)
+def test_recipes_of_which_something_would_be_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: bytes, words: str
+) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(recipe)
+    code = main(
+        ["train", "--arch", "x3d_s", "--data", "none", "--out", "none", "--config", str(tmp_path / "recipe.yaml")]
+    )
+    assert (code, words in capsys.readouterr().err) == (2, True)

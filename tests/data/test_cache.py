@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from vidnas.base.errors import VidnasError
-from vidnas.data.cache import FrameCache, open_reader
+from vidnas.data.cache import FrameCache, default_cache_dir, open_reader
 from vidnas.data.decode import BrokenVideo, probe, read_all
 from vidnas.data.reader import FileReader
 from vidnas.data.synthetic import write_video
@@ -196,3 +196,87 @@ def test_a_pickled_cache_carries_no_frames(videos, tmp_path):
     packed = pickle.dumps(cache)
     assert len(packed) < size / 10
     np.testing.assert_array_equal(pickle.loads(packed).read(videos[0], [0.5]), expected)
+
+
+needs_maps = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into /proc")
+
+
+def mapped(folder: Path) -> list[str]:
+    """Files of caches in a folder that this process maps."""
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    return [line.split(maxsplit=5)[5] for line in lines if str(folder) in line]
+
+
+@needs_maps
+def test_frames_are_mapped_once_and_let_go_with_the_last_reader(videos, tmp_path):
+    folder = tmp_path / "cache"
+    readers = [open_cache(videos, folder) for _ in range(3)]
+    readers.append(pickle.loads(pickle.dumps(readers[0])))
+    for reader in readers:
+        reader.read(videos[0], [0.1])
+    assert len(mapped(folder)) == 1
+    readers[0].release()
+    del readers[1:], reader
+    assert mapped(folder) == []
+    assert readers[0].read(videos[0], [0.1]).shape[0] == 1
+    assert len(mapped(folder)) == 1
+    # One that is made anew is another file; who reads the old one goes on with it.
+    before = readers[0].read(videos[1], [0.1])
+    videos[0].touch()
+    readers.append(open_cache(videos, folder))
+    np.testing.assert_array_equal(readers[1].read(videos[1], [0.1]), before)
+    np.testing.assert_array_equal(readers[0].read(videos[1], [0.1]), before)
+    assert [name.endswith("(deleted)") for name in sorted(mapped(folder))] == [False, True]
+    del readers[0]
+    assert len(mapped(folder)) == 1
+
+
+def test_a_worker_never_reads_a_cache_that_was_replaced(videos, tmp_path):
+    packed = pickle.dumps(open_cache(videos, tmp_path / "cache"))
+    write_uneven(videos[0], seed=3)
+    open_cache(videos, tmp_path / "cache")
+    with pytest.raises(VidnasError, match="was removed or replaced while it was in use; give the same command again"):
+        pickle.loads(packed).read(videos[1], [0.1])
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(VidnasError, match="was removed or replaced"):
+        pickle.loads(packed).read(videos[1], [0.1])
+
+
+def test_two_processes_that_start_together_build_once(videos, tmp_path):
+    program = f"""
+import sys
+from pathlib import Path
+import vidnas.data.cache as cache
+decode, calls = cache._decode, []
+def counting(*arguments):
+    calls.append(arguments)
+    return decode(*arguments)
+cache._decode = counting
+videos = sorted(Path({str(videos[0].parent)!r}).iterdir())
+print("ready", flush=True)
+sys.stdin.readline()
+reader = cache.open_reader(videos, 32, cache_dir=Path({str(tmp_path / "cache")!r}), workers=1)
+print(len(calls), reader.read(videos[0], [0.2]).sum())
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", program], **pipes) for _ in range(2)]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    counts, sums = zip(*(process.communicate(timeout=60)[0].split() for process in both), strict=True)
+    assert sorted(map(int, counts)) == [0, len(videos)]
+    assert len(set(sums)) == 1
+
+
+def test_a_cache_folder_by_default(videos, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative/folder")
+    assert default_cache_dir() == tmp_path / "home" / ".cache" / "vidnas"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_cache_dir() == tmp_path / "xdg" / "vidnas"
+    assert isinstance(open_reader(videos, 32), FrameCache)
+    shutil.rmtree(tmp_path / "xdg" / "vidnas")
+    (tmp_path / "xdg" / "vidnas").touch()  # nothing can be written there
+    assert isinstance(open_reader(videos, 32), FileReader)

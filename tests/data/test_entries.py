@@ -47,14 +47,14 @@ def test_rubbish_is_passed_over_everywhere(tmp_path: Path) -> None:
 
 
 def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
-    make(tmp_path, "a/1.mp4", "a/deep/2.mp4", "b/3.mp4", ".store/c/4.mp4")
+    make(tmp_path, "a/1.mp4", "a/deep/2.mp4", "b/3.mp4", ".store/c/4.mp4", ".store/more/5.mp4")
     (tmp_path / "c").symlink_to(".store/c")
-    (tmp_path / "b" / "more").symlink_to("../.store/c")
+    (tmp_path / "b" / "more").symlink_to("../.store/more")
     assert [row[:2] for row in rows(load_list(tmp_path))] == [
         ("a/1.mp4", "a"),
         ("a/deep/2.mp4", "a"),
         ("b/3.mp4", "b"),
-        ("b/more/4.mp4", "b"),
+        ("b/more/5.mp4", "b"),
         ("c/4.mp4", "c"),
     ]
 

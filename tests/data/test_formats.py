@@ -10,6 +10,7 @@ from lists_of_files import make, refused, rows
 
 from vidnas.base.errors import VidnasError
 from vidnas.data.formats import DataLists, Sample, VideoList, load_dataset, load_list, save_list
+from vidnas.data.split import check_disjoint
 
 
 def test_class_folders(tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
     for path in (data, data / "list.csv"):
         assert len(load_dataset(path, follow_links=True).train) == 3
     link.unlink()
-    link.symlink_to(data / "a" / "1.mp4")  # inside it is welcome
+    link.symlink_to(data / "b" / "2.mp4")  # inside it is welcome
     assert len(load_list(data)) == len(load_list(data / "list.csv")) == 3
     link.unlink()
     (data / "c").symlink_to(tmp_path / "outside")
@@ -257,7 +258,7 @@ def test_a_saved_list_loads_equal(
         assert (file.parent / "classes.txt").exists() != writes_names
         save_list(videos, file)  # once more, over the first
         assert same(load_list(file), videos)
-    assert not list(root.rglob("*.part"))
+    assert not list(root.rglob(".*"))
 
 
 def test_a_list_is_not_saved_where_it_would_not_load(tmp_path: Path) -> None:
@@ -313,3 +314,48 @@ def test_content_hash_is_what_it_was() -> None:
     # sha256sum of [["x", "y"], [["a/\\u00fc.mp4", 1]]]; caches are found by it.
     videos = VideoList(Path("/r"), (Sample(Path("/r/a/ü.mp4"), 1),), ("x", "y"))
     assert videos.content_hash == "a6a2f5960f9ead3878530a3a0ef4b098df4bbe6db655f36f61673e1d0d0c7640"
+
+
+def test_one_file_under_two_names_has_one_label_and_one_side(tmp_path: Path) -> None:
+    make(tmp_path, "videos/a.mp4", "videos/b.mp4", "videos/c.mp4")
+    (tmp_path / "videos/again.mp4").symlink_to("a.mp4")
+    (tmp_path / "train.csv").write_text("videos/a.mp4,x\nvideos/b.mp4,y\n")
+    (tmp_path / "test.csv").write_text("videos/again.mp4,x\nvideos/c.mp4,y\n")
+    lists = load_dataset(tmp_path)
+    assert lists.test is not None
+    with pytest.raises(VidnasError, match=r"a\.mp4 is in the training list and in the test list"):
+        check_disjoint(lists.train, lists.test)
+    (tmp_path / "train.csv").write_text("videos/a.mp4,x\nvideos/b.mp4,y\nvideos/again.mp4,y\n")
+    refused(tmp_path, "two names with two labels", "videos/a.mp4 (x) and videos/again.mp4 (y)")
+    folders = tmp_path / "folders"
+    make(folders, "a/1.mp4", "b/2.mp4")
+    (folders / "c").symlink_to("a")
+    refused(folders, "two names with two labels", "a/1.mp4 (a) and c/1.mp4 (c)")
+
+
+@pytest.mark.parametrize("name", [" walk", "walk ", "wa\nlk", "wa\x85lk"])
+def test_class_names_that_no_list_can_hold(tmp_path: Path, name: str) -> None:
+    make(tmp_path, f"{name}/1.mp4", "run/2.mp4")
+    refused(tmp_path, "rename it", repr(name))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('a.mp4,"x\nb.mp4,y\nc.mp4,y"\nd.mp4,x\n', ["line 3", "is a quote not closed"]),
+        ("a.mp4,x\0\nb.mp4,y\n", ["line 1", "a zero in it"]),
+    ],
+)
+def test_fields_that_swallow_lines(tmp_path: Path, text: str, words: list[str]) -> None:
+    make(tmp_path, "a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    (tmp_path / "l.csv").write_text(text)
+    refused(tmp_path / "l.csv", *words)
+
+
+@pytest.mark.parametrize(
+    "text", ["a.mp4;x\nb.mp4;y\n", "path|label\na.mp4|x\nb.mp4|y\n", '"a.mp4", "x"\n"b.mp4", "y"\n']
+)
+def test_other_separators(tmp_path: Path, text: str) -> None:
+    make(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "l.csv").write_text(text)
+    assert rows(load_list(tmp_path / "l.csv")) == [("a.mp4", "x", None), ("b.mp4", "y", None)]

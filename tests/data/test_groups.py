@@ -113,3 +113,7 @@ def test_a_few_other_names_do_not_hide_groups() -> None:
     told = group_notice(dict(zip(("train", "test"), hold_out(whole, seed=0), strict=True)))
     assert told is not None
     assert "(all but 1 names)" in told
+    # The expression that is advised can be given.
+    grouped = with_groups(whole, told.split("--group-regex '")[1].split("'")[0])
+    assert sum(sample.group is None for sample in grouped.samples) == 1
+    assert "no group in 1 of 71 paths, e.g. walk/other.avi; each is a group of its own" in grouped.notices[0]

@@ -1,4 +1,3 @@
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -7,11 +6,12 @@ import av
 import numpy as np
 import pytest
 
+from vidnas.base.log import note_once
 from vidnas.cli.main import main
 from vidnas.data.cache import FrameCache, open_reader
 from vidnas.data.decode import BrokenVideo
 from vidnas.data.index import FileStamp, describe_notices, index_videos
-from vidnas.data.reader import FileReader, tell
+from vidnas.data.reader import FileReader
 from vidnas.data.synthetic import write_video
 
 
@@ -70,9 +70,8 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(videos: list[Path], tmp_p
 def test_what_ends_early_is_named_before_anything_is_read(
     videos: list[Path], tmp_path: Path, budget_mib: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tell.cache_clear()
-    with caplog.at_level(logging.WARNING):
-        reader = open_reader(videos, 32, budget_mib=budget_mib, cache_dir=tmp_path / "cache")
+    note_once.cache_clear()
+    reader = open_reader(videos, 32, budget_mib=budget_mib, cache_dir=tmp_path / "cache")
     assert isinstance(reader, FrameCache if budget_mib == 2048 else FileReader)
     assert "cut.mp4: ends early: " in caplog.text
     assert set(reader.broken) == {tmp_path / "videos/text.mp4"}
@@ -82,8 +81,7 @@ def test_what_ends_early_is_named_before_anything_is_read(
     assert cut.duration_sec < 0.7 * whole.duration_sec
     # The last frame stands where the damaged one is missing.
     damaged = tmp_path / "videos/damaged.mp4"
-    with caplog.at_level(logging.WARNING):
-        last = reader.read(damaged, [1e6])
+    last = reader.read(damaged, [1e6])
     assert "damaged.mp4: decode error after frame" in caplog.text
     assert last.shape == reader.read(damaged, [0.0]).shape
 

@@ -18,6 +18,7 @@ from vidnas.data.parts import part_of
         ),
         ("test", "test Test TESTING testset test_data testlist01 Test-Videos tests"),
         ("val", "val Valid validation Validation_Set dev eval evaluation val_256 videos_val"),
+        ("train", "rgb_train train.v1 depth-training"),
         (None, "trains trainer running contest tested value device developer interval trained_dog test_drive evaluate"),
     ],
 )

@@ -19,6 +19,7 @@ from PIL import Image
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
+from vidnas.base.files import replace_file
 from vidnas.data import small_copy
 from vidnas.data.augment import Views
 from vidnas.data.dataset import ViewClips
@@ -27,7 +28,6 @@ from vidnas.data.encode import SmallForm
 from vidnas.data.formats import VideoList, load_dataset, load_list
 from vidnas.data.manifest import MANIFEST, load_manifest
 from vidnas.data.reader import FileReader
-from vidnas.data.rows import write_text
 from vidnas.data.small_copy import CopyReport, make_copy
 from vidnas.data.synthetic import write_dataset, write_video
 
@@ -482,12 +482,12 @@ def test_a_build_killed_while_it_writes_its_lists_knows_them(
 ) -> None:
     out = tmp_path / "out"
 
-    def killed_after_the_first(path: Path, text: str) -> None:
-        write_text(path, text)
+    def killed_after_the_first(path: Path, text: str, **settings: str) -> None:
+        replace_file(path, text, **settings)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(small_copy, "write_text", killed_after_the_first)
+        patch.setattr(small_copy, "replace_file", killed_after_the_first)
         with pytest.raises(KeyboardInterrupt):
             copy(data, out)
     assert sum((out / name).exists() for name in ("train.csv", "test.csv", "classes.txt")) == 1

@@ -205,6 +205,77 @@ def test_a_file_that_goes_on_after_its_last_packet_says_so(tmp_path: Path) -> No
     assert re.match(r"the last \d\d% of the file cannot be read", str(probe(path).notice))
 
 
+def test_two_films_in_one_file_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", 50)
+    assert probe(path).notice is None
+    path.write_bytes(path.read_bytes() * 2)
+    assert "only the first of its films" in str(probe(path).notice)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264", "mjpeg"])
+def test_an_avi_cut_short_says_so_whatever_its_length_seems(tmp_path: Path, codec: str) -> None:
+    """FFmpeg guesses the length of an AVI from the size of the file."""
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = add_film(container, codec)
+        heard = add_sound(container, "mp3", 8)
+        pictures = encoded(stream, halves(200))
+        for k, packet in enumerate(heard):  # interleaved
+            for picture in pictures[k * len(pictures) // len(heard) : (k + 1) * len(pictures) // len(heard)]:
+                container.mux(picture)
+            container.mux(packet)
+    assert probe(path).notice is None
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size * 6 // 10)
+    assert re.search(r"ends early: \d+ of 20\d frames are there", str(probe(path).notice))
+
+
+def test_b_frames_with_the_times_of_their_decoding_come_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    shades = [(k * 4, 255 - k * 4, k * 7 % 256) for k in range(60)]
+    with av.open(str(path), "w") as container:
+        stream = add_film(container, bf="2", sc_threshold="0")
+        for k, packet in enumerate(encoded(stream, shades)):
+            packet.pts = packet.dts = k
+            packet.time_base = Fraction(1, 25)
+            container.mux(packet)
+    info = probe(path)
+    frames, times, notice = read_all(info)
+    assert (len(frames), notice) == (60, None)
+    np.testing.assert_allclose(times, np.arange(60) / 25, atol=2e-3)
+    levels = frames.mean((1, 2))[:, 0]
+    assert (np.diff(levels) > 0).all()
+    for k in range(0, 60, 7):
+        np.testing.assert_array_equal(read_frames(info, [times[k] + 0.01])[0], frames[k])
+
+
+def test_shots_joined_with_the_frames_before_their_first_are_counted(tmp_path: Path) -> None:
+    """What a joint of copied cuts leaves: times that go back by three frames, in a file whose index goes forward."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = add_film(container, bf="2", sc_threshold="0")
+        latest = -(10**6)
+        for place, packet in enumerate(encoded(stream, halves(60))):
+            late = 3 * int(Fraction(1, 25) / packet.time_base) if place >= 24 else 0
+            packet.dts = latest = max(packet.dts - late, latest + 1)
+            packet.pts = max(packet.pts - late, packet.dts)
+            container.mux(packet)
+    info = probe(path)
+    assert info.frames == len(read_all(info)[0]) == 60
+    assert "start over or jump" in str(info.notice)
+    assert read_all(info)[1][-1] == pytest.approx(59 / 25)
+
+
+def test_a_stream_that_holds_nothing_is_not_the_film(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        empty, film = add_film(container, size=96), add_film(container)
+        empty.disposition = Disposition.default
+        for packet in encoded(film, [BLUE] * 20):
+            container.mux(packet)
+    assert (probe(path).width, seen(path, 2)) == (SIDE, "BB")
+
+
 def colour_film(path: Path, colour: tuple[int, int, int], start_sec: int) -> bytes:
     """One second of a colour, its clock at `start_sec` at first."""
     with av.open(str(path), "w", container_options={"mpegts_copyts": "1"}) as container:

@@ -54,9 +54,7 @@ class MadeUpMachine:
 
 
 def filled(space: Space, stopwatch: Stopwatch, **options: float) -> LatencyTable:
-    return measure_table(
-        space, stopwatch, machine="made up", threads=1, versions={}, notify=lambda line: None, **options
-    )
+    return measure_table(space, stopwatch, machine="made up", threads=1, versions={}, **options)
 
 
 @pytest.mark.parametrize(("scale", "overhead_ms"), [(1.0, 0.07), (0.6, -0.01), (1.3, 0.0)])
@@ -161,15 +159,12 @@ def test_modules_of_sub_layers_have_their_shapes() -> None:
     assert seen == {"stem", "expand", "depthwise", "project", "shortcut", "attention", "conv5", "head"}
 
 
-def test_a_very_small_space_on_this_cpu() -> None:
+def test_a_very_small_space_on_this_cpu(caplog: pytest.LogCaptureFixture) -> None:
     space = small_space()
-    lines: list[str] = []
     state = torch.random.get_rng_state()
-    table = measure_table(
-        space, TorchStopwatch("cpu"), machine="this", threads=1, versions={"torch": "x"}, notify=lines.append
-    )
+    table = measure_table(space, TorchStopwatch("cpu"), machine="this", threads=1, versions={"torch": "x"})
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert "sub-layers measured" in lines[0]
+    assert "sub-layers measured" in caplog.messages[0]
     assert (table.device, table.machine, table.threads, table.clip, table.space) == (
         "cpu",
         "this",

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.log import log
 from vidnas.data.formats import load_dataset
 from vidnas.engine.classifier import Classifier
 from vidnas.engine.keeper import Pace, RunKeeper
@@ -28,17 +30,17 @@ def videos(synthetic_data):
 
 
 @pytest.fixture
-def run(videos, synthetic_data, tmp_path):
+def run(videos, synthetic_data, tmp_path, caplog):
     """Train a tiny network with these settings; returns the result and what was said."""
 
     def run(name, network=None, **settings):
-        said = []
+        caplog.clear()
         resume = settings.pop("resume", False)
         data = tiny_data(synthetic_data, **settings.pop("data", {}))
         config = tiny_config(**settings)
         given = tiny_spec() if network is None else network
-        result = train(given, videos, config, data, tmp_path / name, resume=resume, notify=said.append)
-        return result, said
+        result = train(given, videos, config, data, tmp_path / name, resume=resume)
+        return result, caplog.messages
 
     return run
 
@@ -66,7 +68,7 @@ def test_learns_to_tell_videos_apart(synthetic_data, tmp_path):
     few = lists.train.subset([0, 1, 2, 3])  # one video of each of four classes
     spec = tiny_spec(dropout=0.0)
     config = tiny_config(steps=60, batch_size=4, lr=0.01, label_smoothing=0.0)
-    result = train(spec, few, config, tiny_data(synthetic_data), tmp_path / "run", notify=lambda line: None)
+    result = train(spec, few, config, tiny_data(synthetic_data), tmp_path / "run")
     lines = [json.loads(line) for line in result.folder.metrics.read_text().splitlines()]
     assert lines[0]["loss"] > 1.3  # four classes of twelve: starts at ln 12
     assert lines[-1]["loss"] < 0.4
@@ -206,7 +208,7 @@ def test_average_follows_the_weights(videos, synthetic_data, tmp_path):
         return {"val_loss": 0.0, "val_top1": 0.0}
 
     folder = RunFolder(tmp_path)
-    keeper = RunKeeper(config, Pace(4, 1), folder, {}, None, record, lambda line: None)
+    keeper = RunKeeper(config, Pace(4, 1), folder, {}, None, record)
     module = Classifier(
         network, config, num_steps=4, warmup_steps=0, start_step=0, make_loader=lambda *_: loaders.loader(0, 4)
     )
@@ -230,14 +232,17 @@ def test_a_full_disk_loses_nothing(run, videos, synthetic_data, tmp_path):
     whole, _ = run("a")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def fill_disk(line):
-        if line.startswith("step 5/6"):  # the state after step 4 is saved
+    def fill_disk(record):
+        if record.getMessage().startswith("step 5/6"):  # the state after step 4 is saved
             resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+        return True
 
+    log.addFilter(fill_disk)
     try:
         with pytest.raises(VidnasError, match=r"last\.ckpt: cannot be written .* nothing saved before is lost"):
-            train(tiny_spec(), videos, tiny_config(), tiny_data(synthetic_data), tmp_path / "b", notify=fill_disk)
+            train(tiny_spec(), videos, tiny_config(), tiny_data(synthetic_data), tmp_path / "b")
     finally:
+        log.removeFilter(fill_disk)
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     resumed, said = run("b", resume=True)
     assert said[0] == "going on after step 4"
@@ -262,15 +267,24 @@ def test_bad_input_is_one_line(run, settings, message):
     assert "\n" not in str(caught.value)
 
 
-def test_broken_videos_are_set_aside_and_told(videos, synthetic_data, tmp_path):
+def test_broken_videos_are_set_aside_and_told(videos, synthetic_data, tmp_path, caplog):
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"")
     samples = (replace(videos.samples[0], path=broken), *videos.samples[1:])
     listed = replace(videos, root=tmp_path.parent, samples=samples)
-    said = []
     config = tiny_config(steps=5)
-    train(tiny_spec(), listed, config, tiny_data(synthetic_data), tmp_path / "run", notify=said.append)
-    assert f"set aside in training: {broken}: the file is empty (0 bytes)" in said
+    train(tiny_spec(), listed, config, tiny_data(synthetic_data), tmp_path / "run")
+    assert f"set aside in training: {broken}: the file is empty (0 bytes)" in caplog.messages
     many = replace(listed, samples=tuple(replace(sample, path=broken) for sample in samples[:30]) + samples[30:])
     with pytest.raises(VidnasError, match="videos are broken"):
-        train(tiny_spec(), many, config, tiny_data(synthetic_data), tmp_path / "run2", notify=said.append)
+        train(tiny_spec(), many, config, tiny_data(synthetic_data), tmp_path / "run2")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into /proc")
+def test_no_frames_stay_mapped_after_a_training(videos, synthetic_data, tmp_path):
+    data = tiny_data(synthetic_data, memory_budget_mib=100, cache_dir=tmp_path / "cache")
+    config = tiny_config(steps=2, val_fraction=0.2)
+    for name in "ab":
+        train(tiny_spec(), videos, config, data, tmp_path / name)
+    assert len(list((tmp_path / "cache").glob("*/frames.bin"))) == 2  # to learn from, and held out
+    assert str(tmp_path / "cache") not in Path("/proc/self/maps").read_text(encoding="utf-8")

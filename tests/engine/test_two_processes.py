@@ -24,11 +24,11 @@ from pathlib import Path
 from tiny_training import tiny_config, tiny_data, tiny_spec
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vidnas.base.log import is_first_process
 from vidnas.data.augment import Views
 from vidnas.data.formats import load_dataset
 from vidnas.engine import test as testing
 from vidnas.engine.train import fresh_network, train
-from vidnas.engine.processes import is_first_process
 
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
 lists, data = load_dataset(root), tiny_data(root)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vidnas.base.errors import VidnasError
+from vidnas.base.files import ANOTHER_PLACE, replace_file
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 # Widths of characters in units of the font size, between Arial's and DejaVu Sans'.
@@ -124,17 +124,14 @@ def to_png(picture: Picture) -> bytes:
     return content.getvalue()
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a finished picture or page.
+def write(path: Path, content: bytes | str) -> None:
+    """Write a finished picture or page, whole or not at all.
 
     Raises:
         VidnasError: the folder is missing, the disk full, or the place forbidden.
     """
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise VidnasError(f"{path}: cannot be written ({reason}); make room or choose another place") from error
+    # What a link leads to is replaced, not the link.
+    replace_file(path.resolve() if path.is_file() else path, content, mend=ANOTHER_PLACE)
 
 
 def clean(text: str) -> str:

@@ -10,13 +10,18 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from vidnas.base.errors import VidnasError
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 _CAUGHT = (signal.SIGINT, signal.SIGTERM)
 # Until an exception that was swallowed is raised again: long enough for whoever swallowed it to be left behind.
 _AGAIN_SEC = 0.05
+# See `ends_with_command`.
+_launchers: "list[Launcher]" = []
 
 
 class Interrupted(VidnasError):
@@ -38,6 +43,17 @@ class Stopped(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
+
+
+class Launcher(Protocol):
+    """Has started processes that do the same as this one, or will."""
+
+    procs: "list[Popen[bytes]]"
+
+
+def ends_with_command(launcher: Launcher) -> None:
+    """Have its processes ended when the command is stopped, before they notice and complain."""
+    _launchers.append(launcher)
 
 
 class CommandSignals:
@@ -73,6 +89,11 @@ class CommandSignals:
 
     def __exit__(self, *_: object) -> None:
         self.over = True
+        if self.received is not None:
+            for process in [process for launcher in _launchers for process in launcher.procs]:
+                process.kill()
+                process.wait()
+                process.returncode = 0  # Lightning would kill this process for any other
         if self._previous and not self.to_the_end:
             sys.unraisablehook, threading.excepthook = self._hooks
             _give_back(self._previous)

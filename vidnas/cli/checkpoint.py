@@ -1,11 +1,10 @@
 """What the verbs that use a trained network share: finding and reading it, and what it was trained with."""
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.log import log
 
 if TYPE_CHECKING:
     from vidnas.nn.build import VideoNetwork
@@ -19,8 +18,7 @@ def trained_in(path: Path) -> Path:
     inner = path / "searched"
     if (path / "model.safetensors").exists() or not inner.is_dir():
         return path
-    if os.environ.get("RANK", "0") == "0":
-        print(f"note: {path} is a whole run; taking the network that was searched, {inner}", file=sys.stderr)
+    log.warning(f"note: {path} is a whole run; taking the network that was searched, {inner}")
     return inner
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser
 
 from vidnas.base.yaml_text import lines_of
@@ -56,6 +57,8 @@ class ConfigParser(ArgumentParser):
             else:
                 options.append(self._spelt_out(token))
         self._config_files = recipes
+        for file in recipes:
+            self._check_recipe(file)
         words = [f"--config={recipe}" for recipe in recipes] + with_negative_values(self, options)
         return super().parse_args(words, *rest, **named)
 
@@ -85,6 +88,30 @@ class ConfigParser(ArgumentParser):
             grouped = [name for name in known if name.endswith(f".{spelt[2:]}")]
             spelt = grouped[0] if len(grouped) == 1 else option
         return spelt + equals + value
+
+    def _check_recipe(self, file: str) -> None:
+        """Refuse what YAML lets pass and jsonargparse then drops: a key given twice, a value in place of a section."""
+        try:
+            root = yaml.compose(Path(file).read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{file}: not UTF-8 text; save it as such") from error
+        except (OSError, yaml.YAMLError):
+            return  # told by jsonargparse
+        sections = {name.removeprefix("--").partition(".")[0] for name in self._option_string_actions if "." in name}
+        waiting = [(root, True)]
+        while waiting:
+            node, at_top = waiting.pop()
+            if not isinstance(node, yaml.MappingNode):
+                continue
+            seen: set[str] = set()
+            for key, value in node.value:
+                place = f"{file}, line {key.start_mark.line + 1}: {key.value}"
+                if key.value in seen:
+                    raise UsageError(f"{place}: given twice; leave one")
+                if at_top and key.value in sections and not isinstance(value, yaml.MappingNode):
+                    raise UsageError(f"{place}: is a section; write its settings below it, as `  name: value`")
+                seen.add(key.value)
+                waiting.append((value, False))
 
     def _explained(self, message: str) -> UsageError:
         if match := re.match(r"Group '(.*)' does not accept option '(.*)'", message):

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.interrupt import StopSignals
 from vidnas.cli.cache import cache
 from vidnas.cli.generate import generate
 from vidnas.cli.parsing import UsageError, make_parser, positive, suggestion
@@ -82,7 +83,8 @@ def _check(argv: list[str]) -> int:
     leaking = {i for i, _ in (*in_both, *look_alike)}
     for part, target in targets.items():
         good = [i for i in reports[part].good if part != "train" or i not in leaking]
-        _write(parts[part].subset(good), target)
+        with StopSignals():  # a list is never left moved away and not written
+            _write(parts[part].subset(good), target)
     return 0
 
 

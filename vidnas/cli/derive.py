@@ -39,7 +39,7 @@ def run(argv: list[str]) -> int:
         fine_tune_lr=options.fine_tune_lr,
     )
     with finished_search(options) as finished:
-        members = derive_family(finished, options.metric, targets, options.evaluations, training, print)
+        members = derive_family(finished, options.metric, targets, options.evaluations, training)
     print(table(members))
     for member in members:
         print(f"{member.label}: {member.folder / 'searched.json'}")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vidnas.base.errors import EndedElsewhere, VidnasError
 from vidnas.base.interrupt import CommandSignals
+from vidnas.base.log import printed
 from vidnas.cli.parsing import UsageError, suggestion
 
 VERBS = {
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signals = CommandSignals(to_the_end=argv is None)
     try:
         # torchrun ends its processes in its own way.
-        with nullcontext() if "LOCAL_RANK" in os.environ else signals:
+        with nullcontext() if "LOCAL_RANK" in os.environ else signals, printed():
             code = _run(words, signals)
     except BaseException:
         if signals.received is None:
@@ -81,7 +82,8 @@ def _explain(error: BaseException) -> int:
         BaseException: the error itself, where it may be our own fault.
     """
     if isinstance(error, EndedElsewhere):
-        return error.exit_code
+        # Lightning kills the first process, which tells why, as soon as one that it started ends with another code.
+        return 0 if _is_companion() else error.exit_code
     if isinstance(error, VidnasError):
         return _fail(str(error), error.exit_code)
     if isinstance(error, KeyboardInterrupt):
@@ -94,6 +96,11 @@ def _explain(error: BaseException) -> int:
         raise error
     _discard_broken_output()
     return _fail(line, 1)
+
+
+def _is_companion() -> bool:
+    """Whether Lightning has started this process, for `--devices`."""
+    return os.environ.get("LOCAL_RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def _stopped(words: Sequence[str], signum: int) -> str:
@@ -124,7 +131,8 @@ def _do_without_home() -> None:
     except RuntimeError:
         home = Path("/")
         os.environ["HOME"] = str(home)
-    if os.access(home, os.W_OK):
+    named = [Path(os.environ[name]) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME") if os.environ.get(name)]
+    if all(map(_can_be_written, (home, *named))):
         return
     import atexit
     import shutil
@@ -135,6 +143,12 @@ def _do_without_home() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ("MPLCONFIGDIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
         os.environ.setdefault(name, str(folder / name.lower()))
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Whether it, or the folder that it could be made in, takes files."""
+    found = next(place for place in (folder, *folder.parents) if place.exists())
+    return found.is_dir() and os.access(found, os.W_OK)
 
 
 def _calm_idle_threads() -> None:

@@ -15,7 +15,7 @@ def run(argv: list[str]) -> int:
     from vidnas.pipeline.pareto import front_table, pareto_front, write_front
 
     with finished_search(options) as finished:
-        points = pareto_front(finished, options.metric, options.n, options.evaluations, print)
+        points = pareto_front(finished, options.metric, options.n, options.evaluations)
         print(front_table(finished, points, options.metric))
         print(f"picture: {write_front(finished, points, options.metric)}")
     return 0

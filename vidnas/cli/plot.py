@@ -19,6 +19,6 @@ def run(argv: list[str]) -> int:
     if path.suffix not in (".svg", ".png"):
         raise VidnasError(f"{path}: the picture's name must end in .svg or .png")
     picture = draw(resolve(options.network))
-    write(path, to_png(picture) if path.suffix == ".png" else to_svg(picture).encode())
+    write(path, to_png(picture) if path.suffix == ".png" else to_svg(picture))
     print(f"wrote {path}")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.log import log
 from vidnas.cli.checkpoint import CHECKPOINT, load_checkpoint, trained_in, trained_jitter
 from vidnas.cli.parsing import make_parser, positive
 from vidnas.cli.video_files import find_videos
@@ -45,7 +46,7 @@ def run(argv: list[str]) -> int:
             _tell_failure(word, error, as_json=options.json)
             continue
         if found.others:
-            print(f"note: {printable(word)}: {found.others} files passed over: hidden or no videos", file=sys.stderr)
+            log.warning(f"note: {printable(word)}: {found.others} files passed over: hidden or no videos")
         for path in found.files:
             try:
                 prediction = predictor.predict(path, options.top)
@@ -60,7 +61,7 @@ def run(argv: list[str]) -> int:
 def _tell(prediction: "Prediction", *, as_json: bool) -> None:
     path = str(prediction.path)
     if prediction.notice is not None:
-        print(f"note: {printable(path)}: {prediction.notice}", file=sys.stderr)
+        log.warning(f"note: {printable(path)}: {prediction.notice}")
     if as_json:
         top = [{"class": name, "score": round(score, 6)} for name, score in prediction.top]
         # A name that is not UTF-8 keeps its bytes: os.fsencode gives them back.

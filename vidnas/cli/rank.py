@@ -27,7 +27,7 @@ def run(argv: list[str]) -> int:
         raise VidnasError(f"--range {options.range}: give the least and the largest cost, as 0.5G,2G")
     settings = RankSettings(options.n, options.epochs, (ends[0], ends[1]) if ends else None, options.seed)
     with finished_search(options) as finished:
-        results = rank_networks(finished, settings, print)
+        results = rank_networks(finished, settings)
         write_ranking(finished, results, settings)
     print(describe(agreement(results)))
     print(f"picture: {options.run / 'rank.svg'}")

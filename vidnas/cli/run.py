@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidnas.base.log import is_first_process
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError
 from vidnas.cli.search_options import FIRST, Prepared, prepared, remember, search_parser, settle_or_resume
@@ -19,7 +20,6 @@ def run(argv: list[str]) -> int:
 
 def _run(ready: Prepared, argv: list[str]) -> int:
     from vidnas.data.augment import Views
-    from vidnas.engine.processes import is_first_process
     from vidnas.pipeline.page import write_page
     from vidnas.pipeline.run import RunPaths, run_videos
 

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vidnas.base.log import log
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import make_config_parser
 from vidnas.cli.search_options import prepared, remember, search_parser, settle_or_resume
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 def run(argv: list[str]) -> int:
     """Search; returns the exit code."""
     with prepared(_parser(whole=not asks_for_first(argv)), argv, search=".") as ready:
-        from vidnas.engine.processes import say
         from vidnas.pipeline.baselines import search_with_baselines
 
         training = _training(ready.options.train)
@@ -30,7 +30,7 @@ def run(argv: list[str]) -> int:
         )
         data_words = _data_words(ready.options)
     arch, trained = (shlex.quote(str(out / name)) for name in ("searched.json", "trained"))
-    say(f"next: vidnas train --arch {arch} {shlex.join(data_words)} --out {trained}")
+    log.info(f"next: vidnas train --arch {arch} {shlex.join(data_words)} --out {trained}")
     return 0
 
 

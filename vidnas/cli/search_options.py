@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.arch.cost import parse_amount
 from vidnas.base.errors import VidnasError
+from vidnas.base.log import is_first_process, log
 from vidnas.cli.parsing import UsageError, make_config_parser, told_by_the_first
 
 if TYPE_CHECKING:
@@ -134,9 +135,11 @@ def prepared(parser: "ConfigParser", argv: Sequence[str], search: str) -> "Itera
         targets = _targets(options)
 
     from vidnas.engine.processes import together
+    from vidnas.pipeline.out import check_unlike
     from vidnas.pipeline.search import prepare_process, with_threads_begun
 
     with told_by_the_first():
+        check_unlike(Path(options.out), parser.prog.removeprefix("vidnas "))
         config, threads = options.search, None
         if options.resume:
             config, threads = with_threads_begun(config, Path(options.out) / search)
@@ -148,7 +151,6 @@ def prepared(parser: "ConfigParser", argv: Sequence[str], search: str) -> "Itera
 def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", held: ExitStack) -> Prepared:
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.groups import group_notice
-    from vidnas.engine.processes import say
     from vidnas.pipeline.lists import SEARCH_PARTS, load_lists
     from vidnas.pipeline.out import check_out
     from vidnas.pipeline.plan import SpaceChoice, plan_search
@@ -164,17 +166,17 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", he
     )
     lists = load_lists(data_config, search.seed, parts=SEARCH_PARTS)
     for notice in lists.notices:
-        say(f"note: {notice}")
+        log.info(f"note: {notice}")
     check_out(Path(options.out), data_config.path, (lists.train, lists.test))
     if "ms" in targets and options.latency_table is None:  # which is measured into the run folder
         _hold(options, held)
     choice = SpaceChoice(options.space, options.clip, options.sampling, options.stride, options.fps)
     plan = plan_search(lists.train, targets, choice, search.seed, _latency(options, targets))
-    say(plan.explanation)
+    log.info(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
-    say(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
+    log.info(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
     if told := group_notice(plan.parts):
-        say(f"note: {told}")
+        log.info(f"note: {told}")
     if not options.dry_run:
         _hold(options, held)
     data = SearchData(plan, data_config, search)
@@ -219,7 +221,7 @@ def _targets(options: Any) -> dict[str, float]:
 
 def _latency(options: Any, targets: Mapping[str, float]) -> "MeasuredLatency | None":
     """What knows milliseconds, where a budget needs it."""
-    from vidnas.engine.processes import process_count, say
+    from vidnas.engine.processes import process_count
 
     if "ms" not in targets:
         return None
@@ -230,19 +232,19 @@ def _latency(options: Any, targets: Mapping[str, float]) -> "MeasuredLatency | N
         raise VidnasError(
             f"{path}: one process must measure this latency table: give the command once with --dry-run, no torchrun"
         )
-    return MeasuredLatency(options.device, path, say)
+    return MeasuredLatency(options.device, path)
 
 
 def settle_or_resume(ready: Prepared, training: "TrainConfig | None") -> "Settled | None":
     """The settings after any time limit, with the estimate printed; None for a dry run."""
-    from vidnas.engine.processes import is_first_process, say, together
+    from vidnas.engine.processes import together
     from vidnas.pipeline.settle import keep, kept, settle
 
     settled = together(kept, ready.search, training, ready.settled) if ready.options.resume else None
     fresh = settled is None
     if settled is None:
         settled = settle(ready.plan, ready.data, ready.search, training, ready.options.max_hours)
-    say(settled.line)
+    log.info(settled.line)
     if ready.options.dry_run:
         return None
     if fresh and is_first_process():
@@ -252,7 +254,6 @@ def settle_or_resume(ready: Prepared, training: "TrainConfig | None") -> "Settle
 
 def remember(ready: Prepared, training: "TrainConfig", *, views: str, search: str) -> None:
     """Note in the run folder what `vidnas derive`, `pareto` and `rank` must know; `search` is the search's folder."""
-    from vidnas.engine.processes import is_first_process
     from vidnas.pipeline.job import Job, keep_job, list_hashes
 
     if is_first_process():

@@ -9,6 +9,7 @@ from typing import Any
 from vidnas.arch.cost import format_macs, network_cost, parse_amount
 from vidnas.arch.registry import list_models, resolve
 from vidnas.base.errors import VidnasError
+from vidnas.base.files import ANOTHER_PLACE, replace_file
 from vidnas.cli.parsing import Parser, UsageError, make_parser, natural, positive, suggestion
 from vidnas.search.space import Space
 from vidnas.search.spaces.registry import list_spaces, resolve_space
@@ -71,7 +72,7 @@ def _sample(argv: list[str]) -> int:
         written = ""
         if options.out:
             path = options.out / f"{i}_{spec.content_hash}.json"
-            path.write_text(spec.to_json(), encoding="utf-8")
+            replace_file(path, spec.to_json(), mend=ANOTHER_PLACE)
             written = f"  {path}"
         print(f"{spec.name}  {network_cost(spec)}{written}")
     return 0

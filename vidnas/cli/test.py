@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vidnas.base.log import is_first_process, log
 from vidnas.cli.checkpoint import CHECKPOINT, load_checkpoint, trained_in, trained_jitter
 from vidnas.cli.parsing import make_parser, natural, positive
 
@@ -20,11 +21,10 @@ def run(argv: list[str]) -> int:
     from vidnas.arch.cost import network_cost
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
-    from vidnas.engine.processes import is_first_process, say
     from vidnas.engine.run_folder import RunFolder
     from vidnas.engine.runtime import set_threads, tune_allocator
     from vidnas.engine.test import test
-    from vidnas.pipeline.out import check_out
+    from vidnas.pipeline.out import check_out, check_unlike
 
     tune_allocator()
     set_threads(options.threads)
@@ -43,11 +43,12 @@ def run(argv: list[str]) -> int:
     )
     videos, notices = _test_list(data, info)
     for notice in notices:
-        say(f"note: {notice}")
-    say(f"{len(videos)} videos, {network_cost(info.spec, clip)} per clip, {views} views")
+        log.info(f"note: {notice}")
+    log.info(f"{len(videos)} videos, {network_cost(info.spec, clip)} per clip, {views} views")
     trained = RunFolder(checkpoint)
     out = options.out or (trained.test if checkpoint.is_dir() else Path("test"))
     check_out(out, data.path, [videos])
+    check_unlike(out, "test")
     with (trained if out == trained.test else RunFolder(out)).lock():
         result = test(
             network,
@@ -59,7 +60,6 @@ def run(argv: list[str]) -> int:
             precision=options.precision,
             device=options.device,
             devices=options.devices,
-            notify=say,
         )
         if is_first_process():
             result.save(out)

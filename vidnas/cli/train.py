@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.arch.registry import resolve
 from vidnas.arch.spec import ArchSpec
+from vidnas.base.log import is_first_process, log
 from vidnas.cli.checkpoint import trained_in
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import make_config_parser, told_by_the_first
@@ -27,12 +28,11 @@ def run(argv: list[str]) -> int:
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.formats import load_dataset
-    from vidnas.engine.processes import is_first_process, say
     from vidnas.engine.run_folder import RunFolder
     from vidnas.engine.test import test
     from vidnas.engine.train import train
     from vidnas.pipeline.lists import load_lists
-    from vidnas.pipeline.out import check_out
+    from vidnas.pipeline.out import check_out, check_unlike
 
     views = Views.parse(options.views)
     without_test = options.test == "none"
@@ -53,12 +53,13 @@ def run(argv: list[str]) -> int:
         lists = load_lists(data, options.train.seed)
         videos, tested, notices = lists.train, lists.test, lists.notices
     for notice in notices:
-        say(f"note: {notice}")
+        log.info(f"note: {notice}")
     out = Path(options.out)
     check_out(out, data.path, [videos] if tested is None else [videos, tested])
-    network = _network(options, len(videos.classes), say)
+    check_unlike(out, "train")
+    network = _network(options, len(videos.classes))
     with RunFolder(out).lock():
-        result = train(network, videos, options.train, data, out, resume=options.resume, notify=say)
+        result = train(network, videos, options.train, data, out, resume=options.resume)
         if tested is None:
             return 0
         outcome = test(
@@ -70,7 +71,6 @@ def run(argv: list[str]) -> int:
             precision=options.train.precision,
             device=options.train.device,
             devices=options.train.devices,
-            notify=say,
         )
         if is_first_process():
             outcome.save(result.folder.test)
@@ -148,7 +148,7 @@ def _parse(argv: list[str]) -> Any:
         return train_parser(whole=not asks_for_first(argv)).read(argv)
 
 
-def _network(options: Any, num_classes: int, say: Any) -> "ArchSpec | VideoNetwork":
+def _network(options: Any, num_classes: int) -> "ArchSpec | VideoNetwork":
     """The spec with the list's classes and the clip asked for, or the network with the weights given."""
     import torch
 
@@ -162,7 +162,7 @@ def _network(options: Any, num_classes: int, say: Any) -> "ArchSpec | VideoNetwo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.train.seed)
         network, report = build_with_weights(spec, weights)
-    say(report.table())
+    log.info(report.table())
     return network
 
 

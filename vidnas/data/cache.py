@@ -8,7 +8,6 @@ wait for the first one, and what a killed build left behind is removed by the ne
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections import deque
@@ -25,13 +24,13 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.log import log, note_once
 from vidnas.data.decode import BrokenVideo, VideoInfo, read_all
 from vidnas.data.index import FileStamp, VideoIndex, as_facts, describe_notices, index_videos, worker_threads
-from vidnas.data.reader import FileReader, Reader, limit, tell
+from vidnas.data.reader import FileReader, Reader, limit
 
 VERSION = 1
 MIB = 2**20
-_LOG = logging.getLogger(__name__)
 
 
 class _TooLarge(Exception):
@@ -79,9 +78,11 @@ def open_reader(
     else:
         reader = FileReader(short_side, index_videos(stamps, workers=workers, progress=progress))
         if budget_mib > 0 and stamps:
-            tell("no frame cache, as there is no home folder for it; videos are decoded as needed, or name --cache-dir")
+            note_once(
+                "no frame cache, as there is no home folder for it; videos are decoded as needed, or name --cache-dir"
+            )
     if reader.notices:
-        tell(describe_notices(reader.notices))
+        note_once(describe_notices(reader.notices))
     return reader
 
 
@@ -103,7 +104,7 @@ def _cached(
                 _build(folder, stamps, index, short_side, budget, workers, progress)
                 cache = _load(folder, stamps)
     except _TooLarge as reason:
-        _LOG.info("no frame cache: %s; videos are decoded as needed", reason)
+        log.debug("no frame cache: %s; videos are decoded as needed", reason)
         cache = None
     except OSError as error:
         cache = _load(folder, stamps)  # made when it still could be written
@@ -114,7 +115,9 @@ def _cached(
             ) from error
         if cache is None:
             cause = (error.strerror or str(error)).lower()
-            tell(f"no frame cache in {parent} ({cause}); videos are decoded as needed, or name another --cache-dir")
+            note_once(
+                f"no frame cache in {parent} ({cause}); videos are decoded as needed, or name another --cache-dir"
+            )
     if cache is None:  # a file that changes while the cache is built makes it stale at once
         return FileReader(short_side, index or index_videos(stamps, workers=workers, progress=progress))
     return cache
@@ -145,6 +148,10 @@ class FrameCache:
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes map the file themselves; a pickled map would be a copy of all frames."""
         return self.__dict__ | {"_map": None}
+
+    def release(self) -> None:
+        """Let go of the frames until some are asked for again."""
+        self._map = None
 
     def info(self, path: Path) -> VideoInfo:
         """See `Reader`."""

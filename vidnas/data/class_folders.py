@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vidnas.base.errors import VidnasError
 from vidnas.data.classes import KnownClasses
-from vidnas.data.entries import FOLDER, Walk, check_names, kind_of, visible
+from vidnas.data.entries import FOLDER, Walk, check_class_name, check_names, kind_of, visible
 from vidnas.data.manifest import check_finished
 from vidnas.data.video_list import Sample, VideoList
 
@@ -21,7 +21,7 @@ def read_class_folders(folder: Path, known: KnownClasses | None, follow_links: b
 
     Raises:
         VidnasError: an unfinished copy, no class folder, a class without a video, an unknown class, a link out, names
-            that are not UTF-8.
+            that are not UTF-8 or that a list of classes cannot hold.
     """
     root = folder.resolve()
     check_finished(folder)
@@ -34,6 +34,7 @@ def read_class_folders(folder: Path, known: KnownClasses | None, follow_links: b
     check_names(root, [str(path.relative_to(root)) for path in (*files, *chain.from_iterable(files.values()))])
     samples: list[Sample] = []
     for entry, found in files.items():
+        check_class_name(entry.name, str(folder))
         if not found and known is None:
             raise VidnasError(f"{entry}: no video in this class folder; add some or remove the folder")
         if found and entry.name not in names:

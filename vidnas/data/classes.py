@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidnas.base.errors import VidnasError
+from vidnas.data.entries import check_class_name
 from vidnas.data.rows import Row
 
 # What pandas and others write where a value is missing.
@@ -101,6 +102,8 @@ def classify(file: Path, rows: Sequence[Row], known: KnownClasses | None) -> Lab
     else:
         classes = _count_classes(file, rows)
         names = [classes[int(row.label)] for row in rows]
+    for name in classes:
+        check_class_name(name, str(file))
     index = {name: label for label, name in enumerate(classes)}
     for row, name in zip(rows, names, strict=True):
         if name not in index:

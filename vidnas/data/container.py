@@ -1,6 +1,6 @@
 """Video files opened by PyAV: which containers, which stream in them is the film, and what is wrong in one line."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,13 @@ def open_container(path: str | Path) -> Iterator[Any]:
             raise BrokenVideo(path, f"cannot be read ({type(error).__name__}: {error})") from error
 
 
-def find_film(container: Any, path: Path) -> Any:
+def find_film(container: Any, path: Path, empty: Collection[int] = ()) -> Any:
     """The video stream that FFmpeg takes by itself: the largest, one marked as default before others.
+
+    Args:
+        container: just opened.
+        path: its file.
+        empty: indices of streams that are known to hold nothing.
 
     Raises:
         BrokenVideo: there is none, or only covers and previews, or nothing decodes it.
@@ -95,7 +100,7 @@ def find_film(container: Any, path: Path) -> Any:
     if not films:
         beside = " (but a picture that goes with the sound)" if container.streams.video else ""
         raise BrokenVideo(path, f"no video stream{beside}")
-    decodable = [stream for stream in films if stream.codec_context is not None]
+    decodable = [s for s in films if s.codec_context is not None and s.index not in empty]
     if not decodable:
         raise BrokenVideo(path, "no decoder for its video stream")
     return max(decodable, key=_weight)

@@ -65,7 +65,7 @@ def read_frames_and_damage(
     if info.seekable:
         try:
             with info.open() as opened:
-                return _pick(opened, times_sec, short_side, jump=not opened.reorder), opened.damage
+                return _pick(opened, times_sec, short_side, jump=opened.starts_anywhere), opened.damage
         except (LostFrame, BrokenVideo):
             # A jump may land badly in a damaged or oddly made file. From the start it is slower and always right,
             # and an error then comes with the number of frames that were good.
@@ -120,7 +120,8 @@ def read_through(video: str | Path | VideoInfo) -> tuple[int, str | None]:
 
 def notices(info: VideoInfo, opened: Video) -> str | None:
     """What the user should know of a video that was read to its end."""
-    return "; ".join(notice for notice in (info.notice, opened.damage) if notice) or None
+    unseen = f"{opened.unseen} frames have the time of another and are not seen" if opened.unseen else None
+    return "; ".join(notice for notice in (info.notice, opened.damage, unseen) if notice) or None
 
 
 def _known(video: str | Path | VideoInfo) -> VideoInfo:

@@ -2,13 +2,17 @@
 
 import os
 import stat
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidnas.base.errors import VidnasError
 from vidnas.data.video_list import printable
+
+# Control characters, and those that separate lines and paragraphs.
+_NOT_PRINTED = {"Cc", "Zl", "Zp"}
 
 # What counts as a video in a class folder.
 SUFFIXES = frozenset(
@@ -155,6 +159,19 @@ def leads_out(path: Path, root: Path) -> bool:
     return not Path(os.path.realpath(path)).is_relative_to(root)
 
 
+def real_paths(paths: Iterable[Path]) -> list[str]:
+    """What paths lead to, with links followed: equal for one file under several names."""
+    folders: dict[str, str] = {}
+    found = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        real = os.path.join(folders[folder], name)
+        found.append(os.path.realpath(real) if os.path.islink(real) else real)
+    return found
+
+
 def check_names(folder: Path, paths: list[str]) -> None:
     """Refuse names that are not UTF-8, which no list, result or page could hold.
 
@@ -171,6 +188,18 @@ def check_names(folder: Path, paths: list[str]) -> None:
         raise VidnasError(
             f"{printable(folder)}: names that are not UTF-8: {', '.join(map(printable, bad[:3]))}{more}; rename them, "
             "e.g. with `convmv -f gbk -t utf8 -r --notest FOLDER` (gbk, latin1 or what the archive was made with)"
+        )
+
+
+def check_class_name(name: str, where: str) -> None:
+    """Refuse a name that a list of classes, with one per line, could not hold.
+
+    Raises:
+        VidnasError: it begins or ends with a blank, or has a line end or another control character in it.
+    """
+    if name != name.strip() or any(unicodedata.category(character) in _NOT_PRINTED for character in name):
+        raise VidnasError(
+            f"{where}: class {name!r} begins or ends with a blank, or has a control character in it; rename it"
         )
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.files import ANOTHER_PLACE, replace_file
 from vidnas.data.class_folders import read_class_folders
 from vidnas.data.classes import KnownClasses, classify, is_name, read_classes
-from vidnas.data.entries import FILE, FOLDER, NOTHING, SUFFIXES, check_names, kind_of, leads_out
+from vidnas.data.entries import FILE, FOLDER, NOTHING, SUFFIXES, check_names, kind_of, leads_out, real_paths
 from vidnas.data.groups import with_groups
 from vidnas.data.manifest import check_finished, stale_notice
 from vidnas.data.parts import find_parts
-from vidnas.data.rows import format_rows, read_rows, write_text
+from vidnas.data.rows import format_rows, read_rows
 from vidnas.data.video_list import Sample, VideoList
 
 __all__ = [
@@ -108,9 +109,20 @@ def load_list(
         raise VidnasError(f"{path}: no such file or folder; check the path")
     else:
         raise VidnasError(f"{path}: is a {kind}; give a folder or a CSV file")
+    _check_one_label(path, videos)
     if len(videos.classes) < 2:
         raise VidnasError(f"{path}: only one class ({videos.classes[0]!r}); classification needs at least two")
     return videos if group_regex is None else with_groups(videos, group_regex)
+
+
+def _check_one_label(path: Path, videos: VideoList) -> None:
+    """Refuse one file under two names with two labels."""
+    first: dict[str, Sample] = {}
+    for sample, real in zip(videos.samples, real_paths(sample.path for sample in videos.samples), strict=True):
+        other = first.setdefault(real, sample)
+        if other.label != sample.label:
+            names = " and ".join(f"{videos.relative(s)} ({videos.classes[s.label]})" for s in (other, sample))
+            raise VidnasError(f"{path}: one file under two names with two labels: {names}; keep one of the two")
 
 
 def _read_csv(file: Path, known: KnownClasses | None, follow_links: bool) -> VideoList:
@@ -204,7 +216,7 @@ def save_list(videos: VideoList, file: Path) -> None:
         VidnasError: the file would lie where its paths would have to lead upwards, or beside other class names.
     """
     for path, text in list_texts(videos, file).items():
-        write_text(path, text)
+        replace_file(path, text, mend=ANOTHER_PLACE)
 
 
 def list_texts(videos: VideoList, file: Path) -> dict[Path, str]:

@@ -15,7 +15,7 @@ _CANDIDATES = (
     r"(P\d{3})R\d{3}A\d{3}",  # NTU RGB+D: persons
     r"([^/]+)_[fhlu]_[cn]m_np\d_",  # HMDB51: clips of one film
     *(
-        rf"(?i)(?:^|[/_-])({who}[_-]?\d+)(?=[/_.-])"
+        rf"(?i)(?:^|[/_-])({who}[_-]?\d+)(?=[/_-])"
         for who in ("person", "subject", "subj", "sub", "actor", "performer", "signer", "user", "s", "p")
     ),
     r"(?i)([^/]+?)[ _-]*(?:clip|part|seg|segment|piece|chunk|shot|scene|take|cut)[ _-]*\d+\.\w+$",
@@ -24,8 +24,10 @@ _CANDIDATES = (
     r"([^/]+?)[ _-]\d+\.\w+$",
 )
 _DATE = re.compile(r"\D*(19|20)\d\d([_-]?\d\d){0,2}\D?")
-# Of all names that must match, and of groups to videos that is clearly fewer.
+# The share of names that must match, and of groups to videos what is clearly fewer.
 _MATCHED, _FEWER = 0.95, 0.7
+# Names that are merely numbered (`day_0012.mp4`) are groups only where there are more of them.
+_LEAST_NUMBERED = 4
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ class Suggestion:
 def with_groups(videos: VideoList, expression: str) -> VideoList:
     """The list with the first match group on each relative path as the video's group.
 
+    The few videos whose paths do not match are groups of their own, with a notice.
+
     Raises:
-        VidnasError: an expression that is none, has no match group, or does not match a path.
+        VidnasError: an expression that is none, has no match group, or does not match many a path.
     """
     try:
         pattern = re.compile(expression)
@@ -51,15 +55,16 @@ def with_groups(videos: VideoList, expression: str) -> VideoList:
     samples, unmatched = [], []
     for sample in videos.samples:
         match = pattern.search(videos.relative(sample))
-        if match is None or not match[1]:
+        found = match is not None and match[1]
+        samples.append(replace(sample, group=found or None))
+        if not found:
             unmatched.append(videos.relative(sample))
-        else:
-            samples.append(replace(sample, group=match[1]))
-    if unmatched:
-        raise VidnasError(
-            f"group expression {expression!r}: no group in {len(unmatched)} of {len(videos)} paths, e.g. {unmatched[0]}"
-        )
-    return replace(videos, samples=tuple(samples))
+    if not unmatched:
+        return replace(videos, samples=tuple(samples))
+    told = f"group expression {expression!r}: no group in {len(unmatched)} of {len(videos)} paths, e.g. {unmatched[0]}"
+    if len(videos) - len(unmatched) < _MATCHED * len(videos):
+        raise VidnasError(told)
+    return replace(videos, samples=tuple(samples), notices=(*videos.notices, f"{told}; each is a group of its own"))
 
 
 def group_notice(parts: Mapping[str, VideoList]) -> str | None:
@@ -78,11 +83,9 @@ def group_notice(parts: Mapping[str, VideoList]) -> str | None:
     pattern = re.compile(found.expression)
     keys = {name: [_key(pattern, videos, s) for s in videos.samples] for name, videos in parts.items()}
     first, *others = keys
-    shared = [
-        f"{sum(key in set(keys[first]) for key in keys[name])} of {len(keys[name])} {name} videos"
-        for name in others
-        if not set(keys[name]).isdisjoint(keys[first])
-    ]
+    known = set(keys[first])
+    both = {name: sum(key in known for key in keys[name]) for name in others}
+    shared = [f"{count} of {len(keys[name])} {name} videos" for name, count in both.items() if count]
     if not shared:
         return None
     all_but = f" (all but {found.unmatched} names)" if found.unmatched else ""
@@ -113,6 +116,7 @@ def suggest(entries: "list[tuple[VideoList, Sample]]") -> Suggestion | None:
         dates = sum(_DATE.fullmatch(key) is not None for key in sizes)
         if (
             len(sizes) <= _FEWER * len(found)
+            and (len(sizes) >= _LEAST_NUMBERED or expression != _CANDIDATES[-1])
             and 2 * together >= len(found)
             and 2 * several > len(of_class)
             and 2 * dates < len(sizes)

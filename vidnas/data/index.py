@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from vidnas.base.errors import VidnasError
+from vidnas.base.files import replace_file
 from vidnas.data.container import BrokenVideo
 from vidnas.data.probe import VideoInfo, probe
 
@@ -133,7 +135,5 @@ def _load(file: Path) -> dict[FileStamp, dict[str, Any]]:
 
 
 def _save(file: Path, facts: Mapping[FileStamp, Mapping[str, Any]]) -> None:
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        unfinished.write_text(json.dumps(list(facts.items())), encoding="utf-8")
-        unfinished.replace(file)
+    with contextlib.suppress(VidnasError):
+        replace_file(file, json.dumps(list(facts.items())), shared=True)

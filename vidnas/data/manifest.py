@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vidnas.base.errors import VidnasError
-from vidnas.data.rows import write_text
+from vidnas.base.files import ANOTHER_PLACE, replace_file
 
 MANIFEST = "manifest.jsonl"
 VERSION = 2
@@ -100,7 +100,8 @@ class Manifest:
             "written": dict(self.written),
         }
         lines = [head, *(_as_line(entry) for entry in self.entries.values())]
-        write_text(folder / MANIFEST, "".join(json.dumps(line) + "\n" for line in lines))
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        replace_file(folder / MANIFEST, text, mend=ANOTHER_PLACE)
 
 
 def add_entry(folder: Path, entry: Entry) -> None:

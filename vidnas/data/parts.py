@@ -16,8 +16,8 @@ _WORDS = {
 }
 _PATTERNS = {
     part: re.compile(
-        rf"((videos?|data|set|split)[\W_]*)?({words})[\W_]*(set|lists?|data|split|videos?|files?|labels?|annotations?)?"
-        r"[\W_]*\d*"
+        rf"((videos?|data|set|split|rgb|depth|flow|frames|clips)[\W_]*)?({words})[\W_]*(set|lists?|data|split|videos?|files?|labels?|annotations?)?"
+        r"([\W_]*v?\d+)*"
     )
     for part, words in _WORDS.items()
 }

@@ -11,6 +11,9 @@ from vidnas.data.container import find_film, open_container
 from vidnas.data.stream import Video, open_video
 from vidnas.data.survey import Survey, survey_index, survey_packets
 
+# Beyond these the rate in a header is an accident.
+_LEAST_FPS, _MOST_FPS = 0.01, 1000
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -30,6 +33,7 @@ class VideoInfo:
         counted_ticks: ticks from frame to frame where the file's times start over, jump or are missing, so that
             frames are counted instead; None where its times hold.
         seekable: whether frames can be sought; otherwise every read starts at the first frame.
+        reorder: how many places the times of packets may be off the order of frames.
         notice: what the user should know of the file, in words; None where all is well.
     """
 
@@ -44,11 +48,12 @@ class VideoInfo:
     stream: int
     counted_ticks: int | None
     seekable: bool
+    reorder: int
     notice: str | None
 
     def open(self) -> AbstractContextManager[Video]:
         """A pass through the file; see `open_video`."""
-        return open_video(self.path, stream=self.stream, counted=self.counted_ticks)
+        return open_video(self.path, stream=self.stream, counted=self.counted_ticks, reorder=self.reorder)
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -58,15 +63,19 @@ def probe(path: str | Path) -> VideoInfo:
         BrokenVideo: the file cannot be used.
     """
     path = Path(path)
-    with open_container(path) as container:
-        stream = find_film(container, path)
-        size = path.stat().st_size
-        survey = survey_index(container, stream, size)
-        if survey is not None:
-            return _info(Video(path, container, stream), survey)
-        survey = survey_packets(container, stream, size)
-        place = stream.index
-    with open_video(path, stream=place) as video:
+    empty: set[int] = set()
+    while True:
+        with open_container(path) as container:
+            stream = find_film(container, path, empty)
+            survey = survey_index(container, stream, path)
+            if survey is not None:
+                return _info(Video(path, container, stream), survey)
+            survey = survey_packets(container, stream, path)
+            place, others = stream.index, len(container.streams.video) - len(empty)
+        if survey.ticks or others == 1:
+            break
+        empty.add(place)  # announced, but not there
+    with open_video(path, stream=place, reorder=survey.reorder) as video:
         return _info(video, survey)
 
 
@@ -80,20 +89,23 @@ def _info(video: Video, survey: Survey) -> VideoInfo:
     else:
         duration_sec = frames * survey.step * video.tick_sec
         rate = 1 / (survey.step * video.tick_sec)
+    if not rate or not _LEAST_FPS <= rate <= _MOST_FPS:
+        rate = frames / duration_sec
     matrix = display_matrix(first)
     turned = matrix is not None and is_turned(matrix)
     return VideoInfo(
         path=video.path,
         width=first.height if turned else first.width,
         height=first.width if turned else first.height,
-        fps=float(rate) if rate else frames / duration_sec,
+        fps=float(rate),
         frames=frames,
         duration_sec=duration_sec,
         rotation=round(first.rotation / 90) * 90 % 360,
         slack_sec=video.slack_ticks * video.tick_sec,
         stream=video.stream.index,
         counted_ticks=None if survey.steady else survey.step,
-        seekable=survey.steady and survey.in_order,
+        seekable=survey.steady and survey.in_order and not survey.reorder,
+        reorder=survey.reorder,
         notice=survey.notice,
     )
 

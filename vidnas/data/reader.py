@@ -1,19 +1,15 @@
 """Where a clip's frames come from: the video files, or a cache of decoded frames behind the same two questions."""
 
-import functools
-import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from vidnas.base.log import note_once
 from vidnas.data.container import BrokenVideo
 from vidnas.data.decode import VideoInfo, probe, read_frames_and_damage
 from vidnas.data.index import VideoIndex
-
-_LOG = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
@@ -77,15 +73,8 @@ class FileReader:
         info = self.info(path)
         frames, damage = read_frames_and_damage(info, times_sec, short_side=limit(info, self.short_side))
         if damage is not None:
-            tell(f"{path}: {damage}; what follows is missing")
+            note_once(f"{path}: {damage}; what follows is missing")
         return frames
-
-
-@functools.cache
-def tell(line: str) -> None:
-    """Give the user a note, once, and from one process of a run."""
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
-        _LOG.warning("note: %s", line)
 
 
 def limit(info: VideoInfo, short_side: int | None) -> int | None:

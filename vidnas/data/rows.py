@@ -107,7 +107,7 @@ def _split(file: Path, text: str, names_video: Callable[[str], bool]) -> Iterato
     """Line numbers and stripped fields of the lines that are not blank."""
     lines = text.split("\n")
     first = next((line for line in lines if line.strip()), "")
-    separator = next((mark for mark in "\t," if mark in first), None)
+    separator = next((mark for mark in "\t,;|" if mark in first), None)
     if separator is None:
         # Only the path may hold blanks, so fields are counted from the end.
         count = len(first.split()) if _header([(1, first.split())], names_video) else 2
@@ -115,9 +115,13 @@ def _split(file: Path, text: str, names_video: Callable[[str], bool]) -> Iterato
             if line.strip():
                 yield number, line.rsplit(maxsplit=count - 1)
         return
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True, skipinitialspace=True)
     try:
         for fields in reader:
+            if any(mark in field for field in fields for mark in "\n\r\0"):
+                raise VidnasError(
+                    f"{file}, line {reader.line_num}: a field with a line end or a zero in it; is a quote not closed?"
+                )
             if any(field.strip() for field in fields):
                 yield reader.line_num, [field.strip() for field in fields]
     except csv.Error as error:
@@ -129,10 +133,3 @@ def format_rows(rows: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file that is either the old one or the new one, whatever happens on the way."""
-    unfinished = file.with_name(file.name + ".part")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    unfinished.replace(file)

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.files import ANOTHER_PLACE, replace_file
 from vidnas.data.container import BrokenVideo
 from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.formats import Sample, VideoList, list_texts
@@ -28,7 +29,6 @@ from vidnas.data.manifest import (
 )
 from vidnas.data.parts import find_part
 from vidnas.data.processes import cores, run_apart
-from vidnas.data.rows import write_text
 
 _LOCK, _UNFINISHED = ".lock", ".unfinished"
 _LISTS = ("train.csv", "test.csv", "classes.txt")
@@ -203,7 +203,7 @@ class _Build:
         manifest = replace(earlier, written={path.name: text_hash(text) for path, text in texts.items()})
         replace(manifest, entries={**before, **entries}).save(self.out)
         for path, text in texts.items():
-            write_text(path, text)
+            replace_file(path, text, mend=ANOTHER_PLACE)
         _remove(self.out, gone)
         replace(manifest, lists=self.list_stamps, entries=entries).save(self.out)
         shutil.rmtree(self.out / _UNFINISHED, ignore_errors=True)

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from vidnas.base.errors import VidnasError
-from vidnas.data.video_list import Sample, VideoList
+from vidnas.data.entries import real_paths
+from vidnas.data.video_list import VideoList
 
 # Of a list without a test list.
 TEST_FRACTION = 0.2
@@ -41,9 +41,9 @@ def split(videos: VideoList, fractions: Mapping[str, float], seed: int) -> dict[
     shares = list(fractions.values())
     if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise VidnasError(f"fractions {dict(fractions)}: each must be above 0 and their sum 1")
-    members: dict[str | Path, list[int]] = {}
-    for index, sample in enumerate(videos.samples):
-        members.setdefault(_key(sample), []).append(index)
+    members: dict[str, list[int]] = {}
+    for index, key in enumerate(_keys(videos)):
+        members.setdefault(key, []).append(index)
     groups = [Counter(videos.samples[i].label for i in indices) for indices in members.values()]
     check_enough(videos, list(fractions))
     deal = _deal(groups, shares, seed)
@@ -66,9 +66,9 @@ def check_enough(videos: VideoList, parts: Sequence[str]) -> None:
     Raises:
         VidnasError: counts the videos and groups of that class as the list has them.
     """
-    of_class: dict[int, set[str | Path]] = {}
-    for sample in videos.samples:
-        of_class.setdefault(sample.label, set()).add(_key(sample))
+    of_class: dict[int, set[str]] = {}
+    for sample, key in zip(videos.samples, _keys(videos), strict=True):
+        of_class.setdefault(sample.label, set()).add(key)
     label = min(of_class, key=lambda label: (len(of_class[label]), label))
     groups, count = len(of_class[label]), videos.counts[label]
     if groups >= len(parts):
@@ -88,7 +88,8 @@ def check_disjoint(train: VideoList, test: VideoList) -> None:
     Raises:
         VidnasError: naming one that is on both sides.
     """
-    files = {sample.path for sample in train.samples} & {sample.path for sample in test.samples}
+    known = set(real_paths(sample.path for sample in train.samples))
+    files = [file for file in real_paths(sample.path for sample in test.samples) if file in known]
     if files:
         raise VidnasError(
             f"{min(files)} is in the training list and in the test list ({len(files)} such files); remove it from one"
@@ -105,8 +106,10 @@ def _groups(videos: VideoList) -> set[str]:
     return {sample.group for sample in videos.samples if sample.group is not None}
 
 
-def _key(sample: Sample) -> str | Path:
-    return sample.path if sample.group is None else sample.group
+def _keys(videos: VideoList) -> list[str]:
+    """The group of each video, or the file itself, which may have several names."""
+    files = real_paths(sample.path for sample in videos.samples)
+    return [file if s.group is None else s.group for s, file in zip(videos.samples, files, strict=True)]
 
 
 def _deal(groups: Sequence[Counter[int]], shares: Sequence[float], seed: int) -> "_Deal":

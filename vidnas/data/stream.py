@@ -28,8 +28,12 @@ _PICTURE_PER_PACKET = {"h264", "hevc"}
 _SKIPS = {"h264"}
 # Codecs of which every packet is a picture that stands alone.
 _STAND_ALONE = {"mjpeg"}
-# AVI stores no presentation times; the demuxer's own are swapped around B-frames, never by more places than this.
-_AVI_REORDER = 4
+# Codecs whose decoders tell which of their frames lean on no other, so that decoding can start in the middle.
+_STARTS_ANYWHERE = {
+    *("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "h263", "vp8", "vp9", "av1", "libdav1d", "flv", "vc1"),
+    *("wmv1", "wmv2", "wmv3", "msmpeg4", "msmpeg4v2", "mjpeg", "prores", "ffv1", "dnxhd", "dvvideo", "qtrle"),
+    *("rv10", "rv20", "rv30", "rv40"),
+}
 
 
 class LostFrame(Exception):
@@ -44,6 +48,7 @@ class Video:
         container: just opened.
         stream: its film.
         counted: ticks from frame to frame, where frames have no times that hold and are counted.
+        reorder: how many places the demuxer's times may be off the order of frames.
 
     Attributes:
         path: the file.
@@ -52,12 +57,13 @@ class Video:
         frame_ticks: ticks from frame to frame, on average.
         seeks: whether the container gives right times after a seek.
         stands_alone: whether every packet is a picture that leans on no other.
-        reorder: how many places the demuxer's times may be off the order of frames.
+        starts_anywhere: whether decoding can start in the middle.
         decoded: frames decoded so far.
         damage: what was lost at the end of the stream, in words; None where nothing was.
+        unseen: frames so far that have the time of the frame before them.
     """
 
-    def __init__(self, path: Path, container: Any, stream: Any, counted: int | None = None) -> None:
+    def __init__(self, path: Path, container: Any, stream: Any, counted: int | None = None, reorder: int = 0) -> None:
         self.path = path
         self.container = container
         self.stream = stream
@@ -70,10 +76,11 @@ class Video:
         # Containers round start times to their tick, so a time computed from the rate may fall just short of one.
         self.slack_ticks = min(1.0, self.frame_ticks / 4)
         self.seeks = bool(_SEEKABLE & set(container.format.name.split(",")))
-        self.reorder = _AVI_REORDER if container.format.name == "avi" else 0
-        self.decoded = 0
+        self.reorder = reorder
+        self.decoded = self.unseen = 0
         self._codec = self.stream.codec_context.name
-        self.stands_alone = self._codec in _STAND_ALONE and not self.reorder
+        self.starts_anywhere = self._codec in _STARTS_ANYWHERE
+        self.stands_alone = self._codec in _STAND_ALONE
         self._demuxed = container.demux(self.stream)
         self._queue: deque[Any] = deque()  # packets read ahead, not decoded yet
         self._inside: list[int] = []  # ticks of packets that went into the decoder and did not come out yet
@@ -208,6 +215,8 @@ class Video:
     def _frames(self) -> Iterator[Any]:
         started = flushed = False
         for packet in self._packets():
+            if not packet.size and not _is_end(packet):
+                continue  # repeats the picture before it, which a decoder would take for the end
             self._leave_out(packet)
             try:
                 frames = packet.decode()
@@ -280,25 +289,29 @@ class Video:
                 waiting.append(frame)
             if waiting and (frame is None or len(waiting) > self.reorder):
                 tick = heapq.heappop(ticks)
+                self.unseen += shown is not None and tick <= shown
                 shown = tick if shown is None else max(shown, tick)
                 yield shown, waiting.popleft()
 
 
 @contextmanager
-def open_video(path: str | Path, *, stream: int | None = None, counted: int | None = None) -> Iterator[Video]:
+def open_video(
+    path: str | Path, *, stream: int | None = None, counted: int | None = None, reorder: int = 0
+) -> Iterator[Video]:
     """A pass through a file, open for as long as the `with` block.
 
     Args:
         path: the file.
         stream: index of its film, as `probe` found it; None looks for it.
         counted: see `Video`.
+        reorder: see `Video`.
 
     Raises:
         BrokenVideo: as `open_container`, or without a film.
     """
     with open_container(path) as container:
         film = find_film(container, Path(path)) if stream is None else container.streams[stream]
-        yield Video(Path(path), container, film, counted)
+        yield Video(Path(path), container, film, counted, reorder)
 
 
 def _is_end(packet: Any) -> bool:

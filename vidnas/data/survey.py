@@ -1,14 +1,15 @@
 """What the packets of a file tell before anything is decoded: how long the film is, and whether its times hold.
 
 A header may promise more than there is (a sound that goes on, a download cut short), less (an elementary stream), or
-something else (a segment out of the middle of a film). So the length is taken from the packets. An MP4 or MOV whose
-index lists every frame is believed after a look at the index alone. Every other file is read through once without
-decoding, which costs what reading the file costs: about a millisecond per megabyte that is in memory already.
+something else (a segment out of the middle of a film). So the length is taken from the packets. An MP4 or MOV without
+B-frames whose index lists every frame is believed after a look at the index alone. Every other file is read through
+once without decoding, which costs what reading the file costs: about a millisecond per megabyte that is in memory.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,8 +19,10 @@ import av
 _TIMELESS = {"h264", "hevc", "vvc", "mpegvideo", "m4v", "mjpeg", "obu", "cavsvideo", "dirac"}
 # Containers that write when a packet is to be decoded; elsewhere the demuxer guesses it.
 _DECODE_TIMES = {"mov", "mpegts", "mpeg", "flv"}
+# Containers that write a time for every packet.
+_ALL_TIMES = {"mov", "matroska", "flv", "asf"}
 # Containers whose header says how long the whole is (in others FFmpeg estimates it from the size).
-_LENGTH_IN_HEADER = {"mov", "matroska", "asf", "flv", "avi"}
+_LENGTH_IN_HEADER = {"mov", "matroska", "asf", "flv"}
 # A longer time without a frame is a jump of the clock: streams are broadcast and recorded without pauses, other files
 # may show one picture for minutes.
 _LONGEST_HOLD_SEC = {"mpegts": 10.0, "mpeg": 10.0, "flv": 10.0}
@@ -28,15 +31,17 @@ _LONGEST_HOLD_ELSEWHERE_SEC = 3600.0
 _LONGEST_HOLD_STEPS = 100
 # No codec shows a frame before one that it decodes so many places earlier.
 _REORDER = 17
+# Where packets have the times of decoding alone, these are off the order of frames by no more places.
+_UNORDERED = 4
 _UNKNOWN_FPS = 25
+# Packets among which the time from frame to frame is looked for.
+_WINDOW = 64
 # Where more frames share a tick, ticks tell nothing.
 _MOST_REPEATED = 0.1
 # Containers that hold little but packets, so that what follows the last one was not read: FFmpeg stops at the header
-# of a second recording in them.
-_PACKETS_TO_THE_END = {"flv", "asf", "ivf", "rm"}
+# of a second recording in them. With them, the bytes that an index may take, or a block of which packets are parts.
+_PACKETS_TO_THE_END = {"flv": 1 << 10, "rm": 1 << 10, "ivf": 1 << 10, "asf": 1 << 16, "matroska": 1 << 16}
 _MOST_UNREAD = 0.25
-# Of an index, and of the packet itself where its place is that of a block.
-_UNREAD_BYTES = 1 << 16
 # A file that holds less of what its header declares has been cut short.
 _COMPLETE = 0.9
 
@@ -52,6 +57,7 @@ class Survey:
         step: ticks from frame to frame.
         steady: whether times go forward, without a jump; otherwise frames can only be counted.
         in_order: whether packets lie in the order of their times, so that a place can be sought.
+        reorder: how many places the times of packets may be off the order of frames.
         notice: what the user should know, in words; None where all is well.
     """
 
@@ -61,6 +67,7 @@ class Survey:
     step: int
     steady: bool
     in_order: bool
+    reorder: int
     notice: str | None
 
     def frames_from(self, tick: int) -> int:
@@ -72,30 +79,35 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Place:
-    """A packet of the film."""
+    """A packet of the film; one without data repeats the picture before it."""
 
     pts: int | None
     dts: int | None
     duration: int
     key: bool
     hidden: bool
+    empty: bool
 
 
-def survey_index(container: Any, stream: Any, size: int) -> Survey | None:
+def survey_index(container: Any, stream: Any, path: Path) -> Survey | None:
     """The survey of a file whose index lists every frame, in steady order, all of it inside the file.
 
     Args:
         container: just opened.
         stream: its film.
-        size: of the file in bytes.
+        path: the file.
 
     Returns:
-        None where the index does not tell; then the packets must.
+        None where the index does not tell; then the packets must. It has times of decoding alone, which B-frames are
+        not shown at.
     """
     if "mov" not in container.format.name or not stream.frames or not stream.duration:
         return None
+    size = path.stat().st_size
     entries = list(stream.index_entries)
-    if len(entries) != stream.frames or any(entry.is_discard or entry.pos + entry.size > size for entry in entries):
+    if stream.codec_context.has_b_frames or len(entries) != stream.frames:
+        return None
+    if any(entry.is_discard or entry.pos + entry.size > size for entry in entries):
         return None
     starts = [entry.timestamp for entry in entries]
     steps = [after - before for before, after in pairwise(starts)]
@@ -107,16 +119,16 @@ def survey_index(container: Any, stream: Any, size: int) -> Survey | None:
         return None
     start = stream.start_time or 0
     ticks = [entry - starts[0] + start for entry in starts]
-    return Survey(ticks, 0, start + stream.duration, step, True, True, None)
+    return Survey(ticks, 0, start + stream.duration, step, True, True, 0, _second_film(path))
 
 
-def survey_packets(container: Any, stream: Any, size: int) -> Survey:
+def survey_packets(container: Any, stream: Any, path: Path) -> Survey:
     """Read all packets of a container just opened, of every stream.
 
     Args:
         container: at its start.
         stream: its film.
-        size: of the file in bytes.
+        path: the file.
     """
     places: list[_Place] = []
     latest_sec = 0.0
@@ -126,21 +138,24 @@ def survey_packets(container: Any, stream: Any, size: int) -> Survey:
         if time is not None:
             latest_sec = max(latest_sec, float((time + (packet.duration or 0)) * packet.time_base))
         read_bytes = max(read_bytes, (packet.pos or 0) + packet.size)
-        if packet.stream.index == stream.index and packet.size:
-            duration = packet.duration or 0
-            places.append(_Place(packet.pts, packet.dts, duration, packet.is_keyframe, packet.is_discard))
-    shown = [place for place in places if not place.hidden]
+        if packet.stream.index == stream.index and not (time is None and not packet.size):
+            facts = packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, packet.is_discard
+            places.append(_Place(*facts, empty=not packet.size))
+    shown = [place for place in places if not place.hidden and not place.empty]
     step = _step(shown, stream)
     ticks = [place.pts for place in shown]
-    ends = [place.pts + (place.duration or step) for place in shown if place.pts is not None]
+    ends = [place.pts + (place.duration or step) for place in places if place.pts is not None and not place.hidden]
     formats = set(container.format.name.split(","))
-    steady = _is_steady(shown, step, container, stream)
+    reorder = _unordered(shown, stream, formats)
     # Of several small pictures in a packet of a program stream only one has a time of its own.
     guessed = len(ticks) - len(set(ticks)) > (0 if "mpeg" in formats else _MOST_REPEATED * len(ticks))
-    if formats & _PACKETS_TO_THE_END and (unread := 1 - (read_bytes + _UNREAD_BYTES) / size) > _MOST_UNREAD:
+    known = bool(ends) and not guessed and not formats & _TIMELESS and not (formats & _ALL_TIMES and None in ticks)
+    steady = _is_steady(shown, step, container, stream, reorder)
+    if unread := _unread(formats, read_bytes, path.stat().st_size):
         notice: str | None = f"the last {unread:.0%} of the file cannot be read, as where files were joined"
     elif steady:
-        notice = _shortfall(container, stream, formats, len(places), ends, latest_sec)
+        lacking = _shortfall(container, stream, formats, len(places), ends, latest_sec)
+        notice = lacking or (_second_film(path) if "mov" in formats else None)
     else:
         notice = (
             "its times start over or jump: its frames are counted instead, and every clip is read from the start "
@@ -152,10 +167,22 @@ def survey_packets(container: Any, stream: Any, size: int) -> Survey:
         first_key=next((i for i, place in enumerate(shown) if place.key), 0),
         end=_backed_end(stream, places, formats) or max(ends, default=None),
         step=step,
-        steady=steady and bool(ends) and not guessed and not formats & _TIMELESS,
+        steady=steady and known,
         in_order=not formats & _DECODE_TIMES or all(after >= before for before, after in pairwise(dts)),
+        reorder=reorder,
         notice=notice,
     )
+
+
+def _unordered(places: Sequence[_Place], stream: Any, formats: set[str]) -> int:
+    """How far the times of packets may be off the order of frames.
+
+    AVI stores no times, and some writers give B-frames the times of their decoding: they go forward in the order of
+    decoding, which cannot be.
+    """
+    pts = [place.pts for place in places if place.pts is not None]
+    forward = all(after > before for before, after in pairwise(pts))
+    return _UNORDERED if "avi" in formats or (stream.codec_context.has_b_frames and forward) else 0
 
 
 def _backed_end(stream: Any, places: Sequence[_Place], formats: set[str]) -> int | None:
@@ -189,17 +216,17 @@ def _packets(container: Any) -> Iterator[Any]:
 
 def _step(places: Sequence[_Place], stream: Any) -> int:
     """Ticks from frame to frame."""
-    durations = [place.duration for place in places if place.duration > 0]
-    if len(durations) > len(places) / 2:
-        return round(median(durations))
-    times = [place.pts if place.dts is None else place.dts for place in places]
-    steps = [
-        after - before
-        for before, after in pairwise(times)
-        if before is not None and after is not None and after > before
-    ]
+    times = [place.dts if place.pts is None else place.pts for place in places]
+    steps: list[int] = []
+    for first in range(0, len(times), _WINDOW):
+        # In the order of the screen; where parts were joined only one window mixes them.
+        near = sorted({time for time in times[first : first + _WINDOW] if time is not None})
+        steps += [after - before for before, after in pairwise(near)]
     if steps:
         return round(median(steps))
+    durations = [place.duration for place in places if place.duration > 0]
+    if durations:
+        return round(median(durations))
     rate = stream.average_rate or stream.guessed_rate or _UNKNOWN_FPS
     return max(1, round(1 / (rate * stream.time_base)))
 
@@ -213,7 +240,7 @@ def _longest_hold(container: Any, stream: Any, step: int) -> float:
     return max(seconds / float(stream.time_base), _LONGEST_HOLD_STEPS * step)
 
 
-def _is_steady(places: Sequence[_Place], step: int, container: Any, stream: Any) -> bool:
+def _is_steady(places: Sequence[_Place], step: int, container: Any, stream: Any, reorder: int) -> bool:
     """Whether times go forward in the way that frames coded out of order do, and never far at once."""
     longest = _longest_hold(container, stream, step)
     stored = bool(_DECODE_TIMES & set(container.format.name.split(",")))
@@ -228,9 +255,9 @@ def _is_steady(places: Sequence[_Place], step: int, container: Any, stream: Any)
             continue
         if latest and place.pts > latest[-1] + longest:
             return False
-        # Nothing that is decoded before a key frame is shown after it. Rounding may let ticks go back a little.
-        settled = latest[-1:] if place.key else latest[-_REORDER : 1 - _REORDER]
-        if settled and place.pts < settled[0] - 2 * step:
+        # Nothing that is decoded before a key frame is shown at its time or after it.
+        settled = latest[-1:] if place.key and not reorder else latest[-_REORDER : 1 - _REORDER]
+        if settled and place.pts <= settled[0]:
             return False
         latest.append(max(place.pts, latest[-1]) if latest else place.pts)
     return True
@@ -240,13 +267,39 @@ def _shortfall(
     container: Any, stream: Any, formats: set[str], packets: int, ends: Sequence[int], latest_sec: float
 ) -> str | None:
     """What is missing of the film by its own header, or of the whole file by that of the container."""
-    if stream.frames and stream.duration and ends:
-        start = stream.start_time or 0
-        # Frames alone would accuse files whose edit list hides some, the duration alone a long last frame.
-        if max(packets / stream.frames, (max(ends) - start) / stream.duration) < _COMPLETE:
+    if stream.frames and ends and formats & {"mov", "avi"}:
+        share = packets / stream.frames
+        if "mov" in formats and stream.duration:
+            # Frames alone would accuse files whose edit list hides some, the duration alone a long last frame.
+            share = max(share, (max(ends) - (stream.start_time or 0)) / stream.duration)
+        if share < _COMPLETE:
             return f"ends early: {packets} of {stream.frames} frames are there"
     elif container.duration and formats & _LENGTH_IN_HEADER:
         declared_sec = container.duration / av.time_base
         if latest_sec < _COMPLETE * declared_sec:
             return f"ends early: {latest_sec:.3g} of {declared_sec:.3g} s are there"
     return None
+
+
+def _unread(formats: set[str], read_bytes: int, size: int) -> float | None:
+    """The share of a file that follows its last packet, where that is more than it should be."""
+    for name in formats & set(_PACKETS_TO_THE_END):
+        share = 1 - (read_bytes + _PACKETS_TO_THE_END[name]) / size
+        if share > _MOST_UNREAD:
+            return share
+    return None
+
+
+def _second_film(path: Path) -> str | None:
+    """What to say of an MP4 or MOV that holds a second one, of which FFmpeg reads nothing."""
+    headers = 0
+    with path.open("rb") as file:
+        while len(head := file.read(16)) >= 8:
+            length, kind = int.from_bytes(head[:4]), head[4:8]
+            if length == 1 and len(head) == 16:
+                length = int.from_bytes(head[8:])
+            if length < 8:  # up to the end, or no box
+                break
+            headers += kind == b"moov"
+            file.seek(length - len(head), 1)
+    return "only the first of its films is read, as where files were joined" if headers > 1 else None

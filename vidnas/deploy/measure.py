@@ -3,20 +3,20 @@
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.arch.latency import Curve, LatencyTable, Point, relative_errors
 from vidnas.arch.sub_layers import Kind, Layer, SubLayer, network_sub_layers, number_of_blocks
+from vidnas.base.log import log
 from vidnas.deploy.stopwatch import Stopwatch
 from vidnas.search.latency_costs import reached_shapes, spread_choices
 from vidnas.search.space import Space
 
 Channels = tuple[int, ...]
 Floats = NDArray[np.float64]
-Notify = Callable[[str], None]
 # Shapes of a layer that are measured at first; depthwise time follows from one number of channels.
 _FIRST: Mapping[Kind, int] = {"depthwise": 5, "attention": 12}
 _FIRST_OF_OTHERS = 8
@@ -41,7 +41,6 @@ def measure_table(
     threads: int,
     versions: Mapping[str, str],
     refine_sec: float = 120.0,
-    notify: Notify = print,
 ) -> LatencyTable:
     """Measure what the look-up of any network of a space needs.
 
@@ -52,7 +51,6 @@ def measure_table(
         threads: of CPU operators, for the table; they are those that the stopwatch uses.
         versions: for the table.
         refine_sec: once so much time has passed, nothing is refined any more.
-        notify: takes a line for the user.
     """
     start = time.perf_counter()
     fill = _Fill(space, stopwatch)
@@ -81,7 +79,7 @@ def measure_table(
     scale, overhead_ms = _fit(sums_ms, blocks, networks_ms)
     fit_error = float(relative_errors(scale * sums_ms + overhead_ms * blocks, networks_ms).mean())
     took_sec = time.perf_counter() - start
-    notify(
+    log.info(
         f"latency on {stopwatch.device}: {fill.number} of {fill.reachable} sub-layers measured in {took_sec:.0f} s; "
         f"where it was checked the look-up was off by {table.held_out_error:.1%}, on {len(specs)} networks by "
         f"{fit_error:.1%}"

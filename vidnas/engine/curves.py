@@ -27,7 +27,7 @@ class Curves:
         )
         if writes and metrics.exists():
             kept = [line for line in metrics.read_text(encoding="utf-8").splitlines() if _step(line) <= start_step]
-            replace_file(metrics, "".join(f"{line}\n" for line in kept).encode())
+            replace_file(metrics, "".join(f"{line}\n" for line in kept))
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add one line for the step just finished (steps count from 1 here)."""

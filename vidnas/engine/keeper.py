@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import StopSignals
+from vidnas.base.log import log
 from vidnas.engine.classifier import Classifier
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.curves import Curves
@@ -52,7 +53,7 @@ class RunKeeper(lightning.Callback):
         identity: what a resumed run must share with this one; builtins.
         resumed: the saved state to go on from, or None.
         validate: figures of a network on the held-out part, or None where there is none.
-        notify: takes a line for the user, now and then.
+        reports: whether it logs lines about progress, now and then.
 
     Attributes:
         done: steps finished.
@@ -70,7 +71,8 @@ class RunKeeper(lightning.Callback):
         identity: State,
         resumed: State | None,
         validate: Validate | None,
-        notify: Callable[[str], None],
+        *,
+        reports: bool = True,
     ) -> None:
         self.config = config
         self.pace = pace
@@ -78,7 +80,7 @@ class RunKeeper(lightning.Callback):
         self.identity = identity
         self.resumed = resumed
         self.validate = validate
-        self.notify = notify
+        self.reports = reports
         self.done: int = resumed["step"] if resumed else 0
         self.saved = self.done
         self.best: dict[str, float] = dict(resumed["best"]) if resumed else {}
@@ -132,8 +134,8 @@ class RunKeeper(lightning.Callback):
             self._log(trainer, module)
         if self.validate is not None and self.pace.ends_epochs(self.done, self.config.val_every_epochs):
             self._validate(trainer, module)
-        if tells:
-            self._tell()
+        if tells and self.reports:
+            self._report()
         # Every process must stop at the same step.
         stop = trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False)
         if stop or self.done % self.config.checkpoint_every_steps == 0 or self.done == self.pace.num_steps:
@@ -185,10 +187,10 @@ class RunKeeper(lightning.Callback):
         self.last |= values
         self.curves.write(self.done, values)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         shown = {"loss": "loss {:.3f}", "top1": "top-1 {:.1%}", "val_top1": "held-out top-1 {:.1%}"}
         figures = [text.format(self.last[name]) for name, text in shown.items() if name in self.last]
-        self.notify(f"step {self.done}/{self.pace.num_steps}  " + "  ".join(figures))
+        log.info(f"step {self.done}/{self.pace.num_steps}  " + "  ".join(figures))
 
     def _share_statistics(self, module: Classifier) -> None:
         """Give all processes the norm statistics of the first one, as DistributedDataParallel does before each step."""

@@ -6,6 +6,7 @@ from torch.utils.data import Sampler
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.data.augment import Views
+from vidnas.data.cache import FrameCache
 from vidnas.data.datamodule import (
     ClipLoader,
     DataConfig,
@@ -16,6 +17,7 @@ from vidnas.data.datamodule import (
     view_reader,
 )
 from vidnas.data.formats import VideoList
+from vidnas.data.reader import Reader
 from vidnas.data.sampler import Item, SequentialBatches, StepBatches
 from vidnas.engine.config import TrainConfig
 
@@ -69,6 +71,10 @@ class TrainLoaders:
         parts = Parts(batches, self.config.accumulate)
         return make_loader(self.clips, parts, self.workers, pin_memory=self.pin_memory)
 
+    def release(self) -> None:
+        """Let go of frames in memory; they come back when clips are asked for."""
+        _release(self.clips.reader)
+
     def _batches(self, start_step: int, end_step: int, rank: int, world_size: int) -> StepBatches:
         return StepBatches(
             len(self.clips),
@@ -113,3 +119,12 @@ class ViewLoaders:
         """The share of one process."""
         batches = SequentialBatches(len(self.clips), self.batch_size, rank=rank, world_size=world_size)
         return make_loader(self.clips, batches, self.workers, pin_memory=self.pin_memory)
+
+    def release(self) -> None:
+        """Let go of frames in memory; they come back when views are asked for."""
+        _release(self.clips.reader)
+
+
+def _release(reader: Reader) -> None:
+    if isinstance(reader, FrameCache):
+        reader.release()

@@ -11,10 +11,10 @@ from typing import ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
 from vidnas.base.errors import EndedElsewhere, VidnasError
+from vidnas.base.log import is_first_process
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,26 +39,6 @@ def process_count() -> int:
 def process_rank() -> int:
     """Number of this process, from 0."""
     return dist.get_rank() if process_count() > 1 else 0
-
-
-def is_first_process() -> bool:
-    """Whether this process writes files and talks to the user."""
-    return bool(rank_zero_only.rank == 0)
-
-
-def first_alone(notify: Callable[[str], None]) -> Callable[[str], None]:
-    """`notify` on the first process, silence on the others."""
-    return notify if is_first_process() else say_nothing
-
-
-def say(line: str) -> None:
-    """Print from the first process alone."""
-    if is_first_process():
-        print(line, flush=True)
-
-
-def say_nothing(_: str) -> None:
-    """For what takes a line for the user."""
 
 
 def add_up(numbers: Tensor) -> Tensor:

@@ -169,4 +169,4 @@ def _write_csv(path: Path, header: list[str], rows: Any) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    replace_file(path, text.getvalue().encode())
+    replace_file(path, text.getvalue())

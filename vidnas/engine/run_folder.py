@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json, write_json
+from vidnas.base.log import is_first_process
 from vidnas.engine.runtime import versions
 
 
@@ -100,8 +101,6 @@ class RunFolder:
         Raises:
             VidnasError: another process is in it, or the folder cannot be made.
         """
-        from vidnas.engine.processes import is_first_process  # which loads what predicting has no need of
-
         if not is_first_process():
             yield
             return

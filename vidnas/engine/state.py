@@ -1,7 +1,7 @@
 """The file that a run goes on from: written whole or not at all, one older copy kept, read without pickle."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import replace_file
+from vidnas.base.log import log
 
 State = dict[str, Any]
 
@@ -27,7 +28,7 @@ def save_state(state: State, path: Path) -> None:
     replace_file(path, buffer.getbuffer(), keep_as=previous_path(path))
 
 
-def load_state(path: Path, notify: Callable[[str], None]) -> State | None:
+def load_state(path: Path) -> State | None:
     """The newest whole state of a run, or None where none was ever saved.
 
     Raises:
@@ -38,10 +39,10 @@ def load_state(path: Path, notify: Callable[[str], None]) -> State | None:
         try:
             state = torch.load(candidate, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises a dozen kinds for torn files; all mean the same here
-            notify(f"{candidate}: cannot be read ({_first_line(error)}); trying the state before it")
+            log.info(f"{candidate}: cannot be read ({_first_line(error)}); trying the state before it")
             continue
         if candidate != path:
-            notify(f"{candidate}: going on from this older state")
+            log.info(f"{candidate}: going on from this older state")
         return dict(state)
     if candidates:
         raise VidnasError(f"{path}: no saved state can be read; delete the folder's *.ckpt files to start afresh")

@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import Interrupted, StopSignals
+from vidnas.base.log import is_first_process, log
 from vidnas.data.dataset import UNREADABLE, Batch
 from vidnas.engine.inactive import step_where_used
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.processes import (
     add_up,
     add_up_gradients,
-    is_first_process,
     largest,
     process_count,
     process_rank,
@@ -189,7 +189,6 @@ def run_search(
     fingerprint: Mapping[str, Any],
     *,
     resume: bool,
-    notify: Callable[[str], None],
 ) -> None:
     """Run all steps that are left, keeping archive, curves and state in the folder.
 
@@ -202,7 +201,6 @@ def run_search(
         folder: where files go; it exists.
         fingerprint: what a resumed run must share with the one before, by name.
         resume: go on from the state in the folder.
-        notify: takes one line for the user.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM, whichever process got it; the state is saved.
@@ -210,7 +208,7 @@ def run_search(
         VidnasError: the state belongs to something else, or the loss is not finite.
     """
     schedule = search.schedule
-    lines = together(_go_on, search, folder, fingerprint, notify) if resume else {"archive": 0, "curves": 0}
+    lines = together(_go_on, search, folder, fingerprint) if resume else {"archive": 0, "curves": 0}
     with together(SearchJournal, folder, lines, writes=is_first_process()) as journal:
 
         def save() -> None:
@@ -249,16 +247,14 @@ def run_search(
                     raise told_once(Interrupted(f"{done}; the state is saved, --resume goes on", signum))
 
 
-def _go_on(
-    search: SupernetSearch, folder: SearchFolder, fingerprint: Mapping[str, Any], notify: Callable[[str], None]
-) -> dict[str, int]:
+def _go_on(search: SupernetSearch, folder: SearchFolder, fingerprint: Mapping[str, Any]) -> dict[str, int]:
     """Put back the state in the folder, if there is one; returns the lines that its files had."""
-    state = load_state(folder.state, notify)
+    state = load_state(folder.state)
     if state is None:
         return {"archive": 0, "curves": 0}
     check_fingerprint(state["fingerprint"], fingerprint, folder.state)
     search.load_state_dict(state)
-    notify(f"going on at step {search.step} of {search.schedule.total}")
+    log.info(f"going on at step {search.step} of {search.schedule.total}")
     return dict(state["lines"])
 
 

@@ -4,7 +4,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,13 +13,14 @@ from tqdm import tqdm
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
+from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.clips import describe_views
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.engine.coverage import median_duration
 from vidnas.engine.loaders import ViewLoaders
-from vidnas.engine.processes import add_up, is_first_process, say_nothing
+from vidnas.engine.processes import add_up
 from vidnas.engine.results import TestResult
 from vidnas.engine.runtime import choose_device
 from vidnas.engine.scoring import ViewScores, score_views
@@ -39,7 +40,6 @@ def test(
     device: str = "auto",
     devices: int = 1,
     progress: bool = True,
-    notify: Callable[[str], None] = say_nothing,
 ) -> TestResult:
     """Score every video as the average of its views' softmax (X3D sec. 4.1: K-Center and K-LeftCenterRight).
 
@@ -54,7 +54,6 @@ def test(
         device: auto, cpu or cuda.
         devices: processes that share the list.
         progress: show a bar on a terminal.
-        notify: takes a line that says what the views cover.
 
     Raises:
         VidnasError: classes that do not fit, or not one video that can be read.
@@ -68,7 +67,7 @@ def test(
     start = time.perf_counter()
     target = choose_device(device)
     loaders = ViewLoaders(videos, data, clip, views, batch_size, pin_memory=target.type == "cuda")
-    notify(describe_views(clip, views.temporal, median_duration(videos, loaders.clips.reader)))
+    log.info(describe_views(clip, views.temporal, median_duration(videos, loaders.clips.reader)))
     fabric = make_fabric(target, precision, devices=devices)
     batches = loaders.loader(fabric.global_rank, fabric.world_size)
     scores = ViewScores(len(videos), len(videos.classes), batch_size)

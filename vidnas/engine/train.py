@@ -1,10 +1,8 @@
 """Train a network on a list of videos: a plain function, safe to kill and to call again."""
 
-import gc
 import math
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import Interrupted
+from vidnas.base.log import is_first_process, log
 from vidnas.data.clips import describe_coverage
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
@@ -26,7 +25,7 @@ from vidnas.engine.config import TrainConfig, fixed_settings
 from vidnas.engine.coverage import median_duration
 from vidnas.engine.keeper import Pace, RunKeeper
 from vidnas.engine.loaders import TrainLoaders
-from vidnas.engine.processes import first_alone, is_first_process, launched, say_nothing, told_once
+from vidnas.engine.processes import launched, told_once
 from vidnas.engine.progress import StepProgress
 from vidnas.engine.recalibrate import recalibrate_norms
 from vidnas.engine.run_folder import RunFolder
@@ -39,8 +38,6 @@ from vidnas.nn.weights import load_model, save_model
 
 # Settings of the data that change the numbers; the others say where things lie and how fast they come.
 _FIXED_DATA_SETTINGS = ("jitter", "flip", "autoaugment")
-
-Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,6 @@ def train(
     *,
     resume: bool = False,
     progress: bool = True,
-    notify: Notify = print,
 ) -> TrainResult:
     """Train, and leave model.safetensors and model.json in the run folder.
 
@@ -86,7 +82,6 @@ def train(
         run_dir: the run folder.
         resume: go on from the state in the run folder if there is one; a finished run is returned as it is.
         progress: show a bar on a terminal.
-        notify: takes a line for the user.
 
     Raises:
         VidnasError: a run of something else is in the folder, classes that do not fit, a loss that is not finite, too
@@ -98,18 +93,17 @@ def train(
         raise VidnasError(
             f"the list has {len(videos.classes)} classes, the network {spec.head.num_classes}; build it for the list's"
         )
-    say = first_alone(notify)
     folder = RunFolder(run_dir)
     train_part, held_out = _divide(videos, config)
     identity = _identity(spec, train_part, config, data)
     if resume and folder.is_finished:
         runtime.set_threads(config.threads or folder.threads_begun("train"))
-        return _finished_before(folder, identity, say)
+        return _finished_before(folder, identity)
     with folder.lock():
-        resumed = load_state(folder.state, say) if resume else None
+        resumed = load_state(folder.state) if resume else None
         if resumed is not None:
             check_identity(resumed["identity"], identity, folder.state)
-            say(f"going on after step {resumed['step']}")
+            log.info(f"going on after step {resumed['step']}")
         threads = config.threads if resumed is None else folder.threads_to_resume(config.threads, "train")
         runtime.tune_allocator()
         runtime.set_threads(threads)
@@ -120,14 +114,14 @@ def train(
         loaders = TrainLoaders(train_part, data, spec.clip, config, pin_memory=device.type == "cuda")
         pace = Pace(loaders.num_steps, loaders.steps_per_epoch)
         median_sec = median_duration(train_part, loaders.clips.reader)
-        say(f"{spec.name}: {network_cost(spec)}; {describe_coverage(spec.clip, median_sec)}")
-        say(f"depthwise convolutions: {describe_backend(device)}")
-        say(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
+        log.info(f"{spec.name}: {network_cost(spec)}; {describe_coverage(spec.clip, median_sec)}")
+        log.info(f"depthwise convolutions: {describe_backend(device)}")
+        log.info(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
         if isinstance(network, ArchSpec):
             network = fresh_network(network, config.seed, zero_init_residual=config.zero_init_residual)
         validate = Validation(held_out, data, config, spec.clip) if held_out is not None else None
         shows_bar = progress and is_first_process() and sys.stdout.isatty()
-        keeper = RunKeeper(config, pace, folder, identity, resumed, validate, say_nothing if shows_bar else say)
+        keeper = RunKeeper(config, pace, folder, identity, resumed, validate, reports=not shows_bar)
         if keeper.final is None:
             _fit(network, keeper, loaders, device, shows_bar)
         made_from = {
@@ -136,7 +130,12 @@ def train(
             "group_regex": data.group_regex,
             "jitter": list(data.jitter),
         }
-        return _finish(network, keeper, loaders, device, made_from, say)
+        result = _finish(network, keeper, loaders, device, made_from)
+        # A Trainer is a web of cycles, which keeps all of this until Python looks for such.
+        loaders.release()
+        if validate is not None:
+            validate.release()
+        return result
 
 
 def fresh_network(spec: ArchSpec, seed: int, *, zero_init_residual: bool = False) -> VideoNetwork:
@@ -205,9 +204,6 @@ def _fit(
                 raise
             raise _interrupted(keeper) from error
     network.activation_checkpointing = False
-    del module, trainer
-    # A trainer is full of cycles, which would keep its frames and its optimiser for as long as Python likes.
-    gc.collect()
     if keeper.saved < pace.num_steps:  # a signal to another process
         raise _interrupted(keeper)
 
@@ -228,7 +224,6 @@ def _finish(
     loaders: TrainLoaders,
     device: torch.device,
     made_from: dict[str, Any],
-    say: Notify,
 ) -> TrainResult:
     """Take the weights to keep and write them out, with what testing must know of the data."""
     folder, num_steps = keeper.folder, keeper.pace.num_steps
@@ -236,7 +231,7 @@ def _finish(
     figures = {**keeper.last, **{f"best_{name}": value for name, value in keeper.best.items()}}
     figures |= {**keeper.clock.totals(), "peak_memory_mib": runtime.peak_memory_mib(device)}
     for error in loaders.clips.quarantine.broken():
-        say(f"set aside in training: {error}")
+        log.info(f"set aside in training: {error}")
     if is_first_process():
         described = {
             "kept": kept,
@@ -247,7 +242,7 @@ def _finish(
         }
         save_model(folder.root, network, classes=loaders.clips.videos.classes, config=described)
         previous_path(folder.state).unlink(missing_ok=True)
-        say(f"{folder.weights}: {kept}")
+        log.info(f"{folder.weights}: {kept}")
     return TrainResult(network, folder, kept, num_steps, figures)
 
 
@@ -262,7 +257,7 @@ def _put_kept_weights(network: VideoNetwork, keeper: RunKeeper, loaders: TrainLo
         weights.pop("n_averaged")
         kept = f"weights averaged with decay {config.ema} up to step {keeper.done}"
     if config.keep == "best":
-        best = load_state(keeper.folder.best, say_nothing)
+        best = load_state(keeper.folder.best)
         assert best is not None
         weights = best["network"]
         kept = f"{'averaged ' if config.ema else ''}weights of step {best['step']}, the best on the held-out part"
@@ -276,10 +271,10 @@ def _put_kept_weights(network: VideoNetwork, keeper: RunKeeper, loaders: TrainLo
     return kept
 
 
-def _finished_before(folder: RunFolder, identity: State, say: Notify) -> TrainResult:
+def _finished_before(folder: RunFolder, identity: State) -> TrainResult:
     network, info = load_model(folder.root)
     check_identity(info.config["identity"], identity, folder.model_info)
-    say(f"{folder.weights}: finished already, nothing to do")
+    log.info(f"{folder.weights}: finished already, nothing to do")
     return TrainResult(network, folder, info.config["kept"], info.config["steps"], info.config["figures"])
 
 

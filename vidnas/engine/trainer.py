@@ -11,6 +11,7 @@ import torch
 from lightning.fabric import Fabric
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.interrupt import ends_with_command
 from vidnas.engine.processes import launched
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -34,7 +35,7 @@ def make_trainer(
     check_precision(device, precision)
     local, nodes = launched(devices)
     several = local * nodes > 1
-    return lightning.Trainer(
+    trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index] if device.index is not None and not several else local,
         num_nodes=nodes,
@@ -48,6 +49,9 @@ def make_trainer(
         num_sanity_val_steps=0,
         **settings,
     )
+    if several:
+        ends_with_command(trainer.strategy.launcher)
+    return trainer
 
 
 def make_fabric(device: torch.device, precision: str, *, devices: int = 1) -> Fabric:
@@ -74,6 +78,7 @@ def make_fabric(device: torch.device, precision: str, *, devices: int = 1) -> Fa
     fabric = Fabric(
         accelerator=device.type, devices=local, num_nodes=nodes, strategy="ddp", precision=_PRECISION[precision]
     )
+    ends_with_command(fabric.strategy.launcher)
     with quiet_lightning():
         fabric.launch()
     return fabric

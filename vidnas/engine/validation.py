@@ -31,6 +31,11 @@ class Validation:
         self.loaders = ViewLoaders(videos, data, clip, Views(1, 1), self.clips_at_once)
         self._loader: ClipLoader | None = None
 
+    def release(self) -> None:
+        """Let go of worker processes and frames in memory."""
+        self._loader = None
+        self.loaders.release()
+
     def __call__(self, network: VideoNetwork, trainer: lightning.Trainer) -> dict[str, float]:
         """`val_loss`, `val_top1` and `val_top5`, the same on every process."""
         if self._loader is None:  # kept, with its worker processes, for the next time

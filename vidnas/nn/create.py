@@ -6,10 +6,9 @@ from pathlib import Path
 from vidnas.arch.registry import resolve
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
+from vidnas.base.log import log
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.weights import build_with_weights
-
-_log = logging.getLogger("vidnas")
 
 
 def create_model(
@@ -34,5 +33,5 @@ def create_model(
     if weights is None:
         return build(spec)
     network, report = build_with_weights(spec, weights)
-    _log.log(logging.INFO if report.is_plain else logging.WARNING, report.table())
+    log.log(logging.DEBUG if report.is_plain else logging.WARNING, report.table())
     return network

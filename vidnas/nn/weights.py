@@ -1,6 +1,5 @@
 """Weights into networks, from our own files and official ones; models into files and back."""
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.document import Frozen
 from vidnas.base.errors import VidnasError
+from vidnas.base.files import ANOTHER_PLACE, replace_file
 from vidnas.base.mistakes import explain
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.official_keys import OurState, projection_norm_of, to_ours
@@ -172,8 +172,8 @@ def save_model(
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     metadata = {"spec": network.spec.to_json()}
     # As bytes: safetensors' own file is readable by its owner only.
-    _write(weights_path, save(tensors, metadata))
-    _write(info_path, text.encode())
+    replace_file(weights_path, save(tensors, metadata), shared=True, mend=ANOTHER_PLACE)
+    replace_file(info_path, text, shared=True, mend=ANOTHER_PLACE)
     return ModelInfo.model_validate_json(text)
 
 
@@ -311,18 +311,3 @@ def _spec_of_weights(path: Path) -> ArchSpec | None:
 def _check_classes(info: ModelInfo, path: Path) -> None:
     if len(info.classes) != info.spec.head.num_classes:
         raise VidnasError(f"{path}: {len(info.classes)} class names for {info.spec.head.num_classes} classes")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Through a temporary file beside it, so that an interrupted write leaves the old file whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise VidnasError(f"{path}: cannot write the model ({one_line(error)})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

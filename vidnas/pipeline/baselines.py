@@ -6,6 +6,7 @@ from typing import Any
 
 from vidnas.arch.cost import format_amount
 from vidnas.base.files import write_json
+from vidnas.base.log import log
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.candidates import found_otherwise
 from vidnas.engine.fixed_batches import FixedBatches
@@ -14,7 +15,6 @@ from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.supernet_search import SupernetSearch
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.search import (
-    Notify,
     SearchData,
     SearchResult,
     candidate_record,
@@ -39,13 +39,12 @@ def search_with_baselines(
     root: Path,
     *,
     resume: bool = False,
-    notify: Notify = print,
 ) -> SearchResult:
     """`search_videos`, and then what else the settings ask for to compare with; result.json gains `baselines`.
 
     Asked for after the search has ended, with `resume`, they are added to its result.
     """
-    result = search_videos(plan, data_config, data, config, root, resume=resume, notify=notify)
+    result = search_videos(plan, data_config, data, config, root, resume=resume)
     if not config.baseline_names:
         return result
     record = dict(result.record)
@@ -54,14 +53,14 @@ def search_with_baselines(
     if missing:
         with RunFolder(root).lock():
             search = new_search(plan, config.schedule(data.steps_per_epoch), config)
-            load_trained(search, result.folder, record["fingerprint"], notify)
+            load_trained(search, result.folder, record["fingerprint"])
             evaluations = sum(1 for _ in read(result.folder.archive))
             for name in missing:
-                notify(f"{name}: {evaluations} evaluations on the trained supernet")
+                log.info(f"{name}: {evaluations} evaluations on the trained supernet")
                 done[name] = run_baseline(name, search, data, evaluations)
                 record["baselines"] = done
                 write_json(result.folder.result, record)
-    notify(comparison(record, config.score_batch_size, len(data.holdout)))
+    log.info(comparison(record, config.score_batch_size, len(data.holdout)))
     return SearchResult(result.spec, record, result.folder)
 
 

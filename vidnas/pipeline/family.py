@@ -8,13 +8,14 @@ from typing import Any
 from vidnas.arch.cost import format_amount, network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import read_json, replace_file, write_json
+from vidnas.base.log import log
 from vidnas.engine.candidates import found_otherwise, probable_candidates
 from vidnas.engine.fixed_batches import FixedBatches
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import check_fingerprint
 from vidnas.pipeline.baselines import best_choices, evolution_settings
 from vidnas.pipeline.family_training import WEIGHTS, FamilyTraining, Tested, read_tests, train_member
-from vidnas.pipeline.finished_search import FinishedSearch, Notify
+from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.plan import reachable
 from vidnas.pipeline.search import candidate_record, costs_of, judge_on_holdout
 from vidnas.search.baselines import evolution
@@ -66,7 +67,6 @@ def derive_family(
     targets: Sequence[float],
     evaluations: int,
     training: FamilyTraining,
-    notify: Notify,
 ) -> list[Member]:
     """One network per target, in RUN/derived/<target>; what an earlier call did is not done again.
 
@@ -76,7 +76,6 @@ def derive_family(
         targets: costs of one clip.
         evaluations: architectures that evolution scores per target.
         training: how they are trained, if at all.
-        notify: takes a line for the user.
 
     Raises:
         VidnasError: no such metric here, or a target that the space cannot meet; nothing is done then.
@@ -96,8 +95,8 @@ def derive_family(
                 scorer = scorer or finished.scorer()
                 _find(finished, costs, target, scorer, evaluations, folder)
             member = _member(finished, folder)
-            notify(f"{member.spec.name}: {network_cost(member.spec)}, from {' and '.join(member.chosen['from'])}")
-            train_member(finished, member.spec, tuple(member.record["choice"]), folder, training, notify)
+            log.info(f"{member.spec.name}: {network_cost(member.spec)}, from {' and '.join(member.chosen['from'])}")
+            train_member(finished, member.spec, tuple(member.record["choice"]), folder, training)
             members.append(_member(finished, folder))
         write_json(root / "family.json", [_row(member) for member in members])
     return members
@@ -156,7 +155,7 @@ def _find(
         "fingerprint": finished.record["fingerprint"],
     }
     spec = finished.spec(chosen.choice, f"derived_{folder.name}")
-    replace_file(folder / "searched.json", spec.to_json().encode())
+    replace_file(folder / "searched.json", spec.to_json())
     write_json(folder / "result.json", record)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import read_json
+from vidnas.base.log import log, notes_only
 from vidnas.data.augment import Views
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.recalibrate import recalibrate_norms
@@ -14,7 +15,7 @@ from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.test import test
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.weights import load_model, save_model
-from vidnas.pipeline.finished_search import FinishedSearch, Notify
+from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.stand_alone import train_and_test
 from vidnas.search.space import Choice
 from vidnas.search.supernet import extract
@@ -73,7 +74,7 @@ class Tested:
 
 
 def train_member(
-    finished: FinishedSearch, spec: ArchSpec, choice: Choice, folder: Path, settings: FamilyTraining, notify: Notify
+    finished: FinishedSearch, spec: ArchSpec, choice: Choice, folder: Path, settings: FamilyTraining
 ) -> None:
     """Do what the settings ask for and has not been done, in folder/inherited, /fine_tuned and /scratch.
 
@@ -84,8 +85,8 @@ def train_member(
     views = Views.parse(finished.job.views)
 
     def trained(network: ArchSpec | VideoNetwork, config: TrainConfig, weights: str) -> None:
-        notify(f"{spec.name}, {weights.replace('_', '-')}: {config.describe_length()}, peak lr {config.peak_lr:.3g}")
-        train_and_test(network, lists.train, lists.test, config, finished.job.data, views, folder / weights, notify)
+        log.info(f"{spec.name}, {weights.replace('_', '-')}: {config.describe_length()}, peak lr {config.peak_lr:.3g}")
+        train_and_test(network, lists.train, lists.test, config, finished.job.data, views, folder / weights)
 
     if settings.inherit:
         network = _inherited(finished, spec, choice, folder / "inherited", views)
@@ -129,5 +130,7 @@ def _inherited(finished: FinishedSearch, spec: ArchSpec, choice: Choice, root: P
         save_model(root, network, classes=lists.train.classes, config=made_from)
     if not (folder.test / "result.json").exists():
         run = finished.job.training
-        test(network, lists.test, data, views, batch_size=run.batch_size, device=run.device).save(folder.test)
+        with notes_only():
+            result = test(network, lists.test, data, views, batch_size=run.batch_size, device=run.device)
+        result.save(folder.test)
     return network

@@ -1,6 +1,6 @@
 """A finished search, opened again: the trained supernet, its distribution, and the data they were made with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,6 @@ from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs
 from vidnas.search.space import Choice, Space
-
-Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,6 @@ def open_search(
     test_path: Path | None = None,
     device: str = "auto",
     threads: int | None = None,
-    notify: Notify = print,
 ) -> FinishedSearch:
     """Open what `vidnas search` or `vidnas run` left.
 
@@ -109,7 +106,6 @@ def open_search(
         test_path: where the test list is now, if it lies elsewhere and was moved.
         device: auto, cpu or cuda.
         threads: CPU threads; None is as in the search.
-        notify: takes a line for the user.
 
     Raises:
         VidnasError: no finished search there, or other data than it was made with.
@@ -132,7 +128,7 @@ def open_search(
     check_fingerprint(record["fingerprint"], {"space": space.content_hash, **parts}, folder.result)
     data = SearchData(plan, job.data, config)
     search = new_search(plan, config.schedule(data.steps_per_epoch), config)
-    load_trained(search, folder, record["fingerprint"], notify)
+    load_trained(search, folder, record["fingerprint"])
     return FinishedSearch(root, folder, record, job, lists, plan, data, search)
 
 

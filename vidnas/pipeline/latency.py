@@ -13,6 +13,7 @@ from vidnas.arch.latency import Device, LatencyTable
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import replace_file
+from vidnas.base.log import log
 from vidnas.deploy.measure import measure_table
 from vidnas.deploy.openvino_stopwatch import OpenVinoStopwatch
 from vidnas.deploy.stopwatch import Stopwatch
@@ -23,7 +24,6 @@ from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs, spread_choices
 from vidnas.search.space import Space
 
-Notify = Callable[[str], None]
 # Where the way to the multiply-adds of a target in ms begins, and its steps.
 _FIRST_MACS = 50e6
 _STEPS, _FURTHEST = 4, 8
@@ -37,16 +37,14 @@ class MeasuredLatency:
     Attributes:
         device: what will run the network.
         path: the table; measured and saved where there is none.
-        notify: takes a line for the user.
     """
 
     device: Device
     path: Path
-    notify: Notify = print
 
     def costs(self, space: Space) -> CostTable:
         """See `latency_budget_costs`."""
-        return latency_budget_costs(space, self.device, self.path, self.notify)
+        return latency_budget_costs(space, self.device, self.path)
 
     def macs_within(self, target_ms: float, space_at: Callable[[float], Space]) -> float:
         """The multiply-adds of a network that takes about `target_ms`, from a few networks that are timed.
@@ -73,21 +71,20 @@ def macs_within(target_ms: float, space_at: Callable[[float], Space], stopwatch:
     return macs
 
 
-def latency_budget_costs(space: Space, device: Device, path: Path, notify: Notify = print) -> CostTable:
+def latency_budget_costs(space: Space, device: Device, path: Path) -> CostTable:
     """Predicted milliseconds per clip of a space's networks on this machine, with torch's number of threads.
 
     Args:
         space: the space.
         device: what will run the network.
         path: the table; measured and saved where there is none.
-        notify: takes a line for the user.
 
     Raises:
         VidnasError: no such device here; the file is broken, or of another device, machine, thread count, clip or
             space.
     """
     if path.exists():
-        table = load_table(path, device, notify)
+        table = load_table(path, device)
         try:
             return latency_costs(space, table)
         except VidnasError as error:
@@ -95,20 +92,19 @@ def latency_budget_costs(space: Space, device: Device, path: Path, notify: Notif
     if not path.parent.is_dir():
         raise VidnasError(f"{path}: there is no folder {path.parent}; make it first")
     stopwatch = open_stopwatch(device)
-    notify(f"{path}: measuring sub-layers of {space.name} on {device}, some minutes on an otherwise idle machine")
+    log.info(f"{path}: measuring sub-layers of {space.name} on {device}, some minutes on an otherwise idle machine")
     table = measure_table(
         space,
         stopwatch,
         machine=machine_name(device),
         threads=torch.get_num_threads(),
         versions=measured_versions(device),
-        notify=notify,
     )
-    replace_file(path, table.to_json().encode())
+    replace_file(path, table.to_json())
     return latency_costs(space, table)
 
 
-def load_table(path: Path, device: Device, notify: Notify = print) -> LatencyTable:
+def load_table(path: Path, device: Device) -> LatencyTable:
     """A table that was measured here; versions other than its own are only noted.
 
     Raises:
@@ -127,7 +123,7 @@ def load_table(path: Path, device: Device, notify: Notify = print) -> LatencyTab
     if changed:
         before = ", ".join(f"{name} {table.versions.get(name, 'none')}" for name in changed)
         after = ", ".join(f"{name} {now}" for name, now in changed.items())
-        notify(f"note: {path} was measured with {before}, now there is {after}; remove it to measure again")
+        log.info(f"note: {path} was measured with {before}, now there is {after}; remove it to measure again")
     return table
 
 

@@ -1,4 +1,4 @@
-"""Where results may go: not among the videos of a data set that is read folder by folder."""
+"""Where results may go: not among videos that are read folder by folder, nor into the folder of another job."""
 
 import re
 from collections.abc import Iterable
@@ -30,6 +30,26 @@ def check_out(out: Path, data: Path, lists: Iterable[VideoList]) -> None:
         raise VidnasError(
             f"--out {out}: lies in the data set {data}, whose folders are classes of videos; name one outside of it"
         )
+
+
+def check_unlike(out: Path, verb: str) -> None:
+    """Refuse the folder of another kind of job: results of two in one folder would be taken for those of one.
+
+    Args:
+        out: where results are to go.
+        verb: `train`, `test`, `search` or `run`.
+
+    Raises:
+        VidnasError: a search or a whole run is there, or a training where it is not one that goes on.
+    """
+    searched, trained = (out / "settled.json").exists(), (out / "run.json").exists()
+    if searched and verb in ("train", "test"):
+        what = "a search or a whole run"
+    elif trained and not searched and verb != "train":
+        what = "a training"
+    else:
+        return
+    raise VidnasError(f"--out {out}: holds {what}, and `vidnas {verb}` is another job; choose another --out")
 
 
 def _is_read(place: Path, root: Path) -> bool:

@@ -10,10 +10,11 @@ import numpy as np
 
 from vidnas.arch.cost import format_amount
 from vidnas.base.files import write_json
+from vidnas.base.log import log
 from vidnas.engine.candidates import found_otherwise
 from vidnas.engine.fixed_batches import FixedBatches
 from vidnas.pipeline.baselines import evolution_settings
-from vidnas.pipeline.finished_search import FinishedSearch, Notify
+from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.pictures import write_picture
 from vidnas.pipeline.search import judge_on_holdout
 from vidnas.report.scatter import Dots, front_chart
@@ -55,9 +56,7 @@ class FrontPoint:
     on_front: bool
 
 
-def pareto_front(
-    finished: FinishedSearch, metric: str, number: int, evaluations: int, notify: Notify
-) -> list[FrontPoint]:
+def pareto_front(finished: FinishedSearch, metric: str, number: int, evaluations: int) -> list[FrontPoint]:
     """Judge the most promising architectures of all costs on the holdout, cheapest first.
 
     Args:
@@ -65,7 +64,6 @@ def pareto_front(
         metric: what is counted.
         number: architectures to judge.
         evaluations: architectures that evolution scores, over all costs.
-        notify: takes a line for the user.
 
     Raises:
         VidnasError: milliseconds, of a search that had no budget in them.
@@ -83,10 +81,10 @@ def pareto_front(
         found = _best_of_interval(finished, budgets, leads, scorer, max(2, evaluations // _INTERVALS))
         sources = found | sources
         ranked.append(sorted(found, key=lambda choice: -scorer.known[choice]))
-    notify(f"{len(scorer.known)} architectures scored on {scorer.clips} clips")
+    log.info(f"{len(scorer.known)} architectures scored on {scorer.clips} clips")
     in_turn = [choice for best in zip_longest(*ranked) for choice in best if choice is not None]
     picked = list(dict.fromkeys([finished.chosen, *in_turn]))[:number]
-    notify(f"{len(picked)} of them judged on {len(finished.data.holdout)} holdout videos")
+    log.info(f"{len(picked)} of them judged on {len(finished.data.holdout)} holdout videos")
     scorer(picked)
     candidates = found_otherwise(picked, finished.search.alpha.distribution, [Budget(table, edges[-1])])
     judged = sorted(judge_on_holdout(finished.search, candidates, finished.data), key=lambda one: one.derived.cost)

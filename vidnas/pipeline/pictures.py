@@ -8,5 +8,5 @@ from vidnas.base.files import replace_file
 
 def write_picture(stem: Path, picture: Picture) -> None:
     """Write stem.svg and stem.png."""
-    replace_file(stem.with_suffix(".svg"), to_svg(picture).encode())
+    replace_file(stem.with_suffix(".svg"), to_svg(picture))
     replace_file(stem.with_suffix(".png"), to_png(picture))

@@ -8,12 +8,13 @@ import numpy as np
 
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.base.errors import VidnasError
+from vidnas.base.log import log, notes_only
 from vidnas.data.augment import Views
 from vidnas.data.formats import VideoList
 from vidnas.engine.candidates import Judged, found_otherwise
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.run_folder import RunFolder
-from vidnas.pipeline.finished_search import FinishedSearch, Notify
+from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.search import judge_on_holdout
 from vidnas.pipeline.stand_alone import train_and_test
 from vidnas.search.baselines import choices_within
@@ -71,7 +72,7 @@ class Ranked:
     alone_top1: float
 
 
-def rank_networks(finished: FinishedSearch, settings: RankSettings, notify: Notify) -> list[Ranked]:
+def rank_networks(finished: FinishedSearch, settings: RankSettings) -> list[Ranked]:
     """Train random architectures on their own, each in RUN/rank/<hash>; trained ones are not trained again.
 
     They learn from the training list without the holdout and are tested on the holdout, where the supernet is judged
@@ -85,7 +86,7 @@ def rank_networks(finished: FinishedSearch, settings: RankSettings, notify: Noti
     training = settings.training(finished.job.training)
     holdout = finished.plan.parts["holdout"]
     videos = without(finished.lists.train, holdout)
-    notify(
+    log.info(
         f"{len(choices)} networks, {training.describe_length()} each on {len(videos)} videos, judged on {len(holdout)} "
         "others"
     )
@@ -95,7 +96,7 @@ def rank_networks(finished: FinishedSearch, settings: RankSettings, notify: Noti
     with RunFolder(finished.root).lock():
         for place, choice in enumerate(choices, start=1):
             results.append(_ranked(finished, judged[choice], training, videos, holdout))
-            notify(f"{place}/{len(choices)}  {describe_network(results[-1], finished)}")
+            log.info(f"{place}/{len(choices)}  {describe_network(results[-1], finished)}")
     return results
 
 
@@ -143,7 +144,8 @@ def _ranked(
     spec = finished.space.decode(choice)
     # Other schedules of the same network lie beside each other.
     folder = finished.root / "rank" / f"{spec.content_hash}_{training.describe_length().replace(' ', '_')}"
-    tested = train_and_test(spec, videos, holdout, training, finished.job.data, Views(1, 1), folder, lambda _: None)
+    with notes_only():
+        tested = train_and_test(spec, videos, holdout, training, finished.job.data, Views(1, 1), folder)
     # Twenty networks need no state to go on from once they are trained.
     RunFolder(folder).state.unlink(missing_ok=True)
     return Ranked(

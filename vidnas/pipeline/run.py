@@ -1,17 +1,17 @@
 """The whole job: search, train what was found and X3D at equal cost, test both on the same videos, report."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import write_json
+from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.config import TrainConfig
-from vidnas.engine.processes import first_alone, is_first_process, say
 from vidnas.engine.results import TestResult
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.test import test
@@ -23,8 +23,6 @@ from vidnas.pipeline.plan import SearchPlan, x3d_baseline
 from vidnas.pipeline.search import SearchData, SearchResult
 from vidnas.report.data import PairedComparison
 from vidnas.report.verdict import paired_text, trainings
-
-Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -111,11 +109,10 @@ def run_videos(
     paths: RunPaths,
     *,
     resume: bool = False,
-    notify: Notify = say,
 ) -> RunOutcome:
     """Search, then train and test the network found and X3D. The test list is used once for each, at the end.
 
-    Several processes all call this; the first one writes and notifies.
+    Several processes all call this; the first one writes and logs.
 
     Args:
         lists: training and test list.
@@ -127,31 +124,27 @@ def run_videos(
         views: of the test.
         paths: the run folder.
         resume: go on where the folder's files end.
-        notify: takes a line for the user.
 
     Raises:
         Interrupted: stopped by a signal; everything done so far is kept.
     """
-    notify = first_alone(notify)
     phases: list[Timed] = []
     start = time.perf_counter()
-    search = search_with_baselines(
-        plan, data_config, search_data, search_config, paths.search, resume=resume, notify=notify
-    )
+    search = search_with_baselines(plan, data_config, search_data, search_config, paths.search, resume=resume)
     phases.append(Timed("search", time.perf_counter() - start))
     macs = network_cost(search.spec).macs
     baseline = x3d_baseline(search.spec, macs)
     trained = {}
     for name, spec, folder in (("searched", search.spec, paths.searched), ("X3D", baseline, paths.x3d)):
-        notify(f"training {name}: {network_cost(spec)}")
+        log.info(f"training {name}: {network_cost(spec)}")
         start = time.perf_counter()
-        run = train(spec, lists.train, train_config, data_config, folder, resume=resume, notify=notify)
+        run = train(spec, lists.train, train_config, data_config, folder, resume=resume)
         phases.append(Timed(f"train {name}", time.perf_counter() - start))
-        result = test(run.network, lists.test, data_config, views, batch_size=train_config.batch_size, notify=notify)
+        result = test(run.network, lists.test, data_config, views, batch_size=train_config.batch_size)
         phases.append(Timed(f"test {name}", result.wall_sec))
         if is_first_process():
             result.save(run.folder.test)
-        notify(f"{name}: {result.describe()}")
+        log.info(f"{name}: {result.describe()}")
         trained[name] = Trained(spec, result, run.kept, run.figures.get("peak_memory_mib"))
     measured_ms: Mapping[str, float] = {}
     if "ms" in plan.targets and is_first_process():
@@ -160,8 +153,8 @@ def run_videos(
     outcome = RunOutcome(lists, plan, search, trained["searched"], trained["X3D"], tuple(phases), measured_ms)
     if is_first_process():
         write_json(paths.result, summary(outcome))
-    notify(headline(outcome))
-    notify(f"on the same videos: {paired_text(outcome.paired)}")
+    log.info(headline(outcome))
+    log.info(f"on the same videos: {paired_text(outcome.paired)}")
     return outcome
 
 

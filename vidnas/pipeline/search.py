@@ -1,6 +1,6 @@
 """Search: from a plan to a derived architecture, in one folder that can be killed and resumed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,19 +12,13 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json, replace_file, write_json
+from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_reader, view_clips
 from vidnas.data.dataset import Batch, TrainClips, ViewClips
 from vidnas.data.sampler import SequentialBatches, StepBatches
 from vidnas.engine.candidates import Judged, judge, probable_candidates
-from vidnas.engine.processes import (
-    first_alone,
-    is_first_process,
-    process_count,
-    process_rank,
-    say,
-    together,
-)
+from vidnas.engine.processes import process_count, process_rank, together
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.runtime import choose_device, set_threads, tune_allocator, use_repeatable_kernels
 from vidnas.engine.search_config import Schedule, SearchConfig
@@ -39,7 +33,6 @@ from vidnas.search.budget import Budget
 from vidnas.search.derive import Derived
 from vidnas.search.space import Choice
 
-Notify = Callable[[str], None]
 _CENTRE = Views(1, 1)
 # An accuracy on so many clips is good to 3 points.
 _COMPARED_CLIPS = 256
@@ -189,12 +182,11 @@ def search_videos(
     root: Path,
     *,
     resume: bool = False,
-    notify: Notify = say,
 ) -> SearchResult:
     """Train the supernet and alpha, then derive: candidates under the target are judged on the holdout.
 
     Several processes, started by torchrun and brought together by `prepare_process`, all call this; the first one
-    writes and notifies.
+    writes and logs.
 
     Args:
         plan: space, target and parts.
@@ -203,7 +195,6 @@ def search_videos(
         config: settings.
         root: folder; made if missing.
         resume: go on from the state in it, or return the result that is there.
-        notify: takes a line for the user.
 
     Raises:
         Interrupted: stopped by a signal; the state is saved.
@@ -212,7 +203,7 @@ def search_videos(
     config = config.for_processes(process_count())
     with ExitStack() as held:
         together(held.enter_context, RunFolder(root).lock())
-        return _search_locked(plan, data_config, data, config, SearchFolder(root), resume, first_alone(notify))
+        return _search_locked(plan, data_config, data, config, SearchFolder(root), resume)
 
 
 def _search_locked(
@@ -222,12 +213,11 @@ def _search_locked(
     config: SearchConfig,
     folder: SearchFolder,
     resume: bool,
-    notify: Notify,
 ) -> SearchResult:
     schedule = config.schedule(data.steps_per_epoch)
     fingerprint = _fingerprint(plan, data_config, config)
     if resume and (finished := together(_finished_before, folder, fingerprint)) is not None:
-        notify(f"{folder.derived}: searched already, nothing to do")
+        log.info(f"{folder.derived}: searched already, nothing to do")
         return finished
     together(_open, folder, plan, {"search": asdict(config), "fingerprint": fingerprint}, resume)
     search = new_search(plan, schedule, config)
@@ -238,19 +228,18 @@ def _search_locked(
         folder,
         fingerprint,
         resume=resume,
-        notify=notify,
     )
     candidates = probable_candidates(search.alpha.distribution, search.alpha.budgets, config.candidates)
     judged = judge_on_holdout(search, candidates, data)
     unreadable = gather_unreadable({"weights": data.weights, "alpha": data.alpha, "holdout": data.holdout})
     if unreadable:
-        notify(describe_unreadable(unreadable, {name: len(part) for name, part in plan.parts.items()}))
+        log.info(describe_unreadable(unreadable, {name: len(part) for name, part in plan.parts.items()}))
     record = {**_record(search, plan, judged), "unreadable": unreadable, "fingerprint": fingerprint}
     spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
     result = SearchResult(spec, record, folder)
     together(_write, result)
     predicted = f", predicted {record['cost']['ms']:.3g} ms" if "ms" in plan.targets else ""
-    notify(f"{folder.derived}: {network_cost(spec)}{predicted}, H/H0 {record['entropy_share']:.2f}")
+    log.info(f"{folder.derived}: {network_cost(spec)}{predicted}, H/H0 {record['entropy_share']:.2f}")
     return result
 
 
@@ -265,14 +254,14 @@ def _finished_before(folder: SearchFolder, fingerprint: Mapping[str, Any]) -> Se
 def _open(folder: SearchFolder, plan: SearchPlan, settings: Mapping[str, Any], resume: bool) -> None:
     if is_first_process():
         RunFolder(folder.root).open(settings, resume=resume)
-        replace_file(folder.space, plan.space.to_json().encode())
+        replace_file(folder.space, plan.space.to_json())
         if plan.latency_file is not None:
             replace_file(folder.latency, plan.latency_file.read_bytes())
 
 
 def _write(result: SearchResult) -> None:
     if is_first_process():
-        replace_file(result.folder.derived, result.spec.to_json().encode())
+        replace_file(result.folder.derived, result.spec.to_json())
         write_json(result.folder.result, result.record)
 
 
@@ -282,13 +271,13 @@ def new_search(plan: SearchPlan, schedule: Schedule, config: SearchConfig) -> Su
     return SupernetSearch(plan.space, plan.budgets, schedule, config, fabric)
 
 
-def load_trained(search: SupernetSearch, folder: SearchFolder, fingerprint: Mapping[str, Any], notify: Notify) -> None:
+def load_trained(search: SupernetSearch, folder: SearchFolder, fingerprint: Mapping[str, Any]) -> None:
     """Give a search at its start the weights and the distribution that a finished one ended with.
 
     Raises:
         VidnasError: they are missing, or those of another search.
     """
-    state = load_state(folder.state, notify)
+    state = load_state(folder.state)
     if state is None:
         raise VidnasError(f"{folder.state}: missing; the trained supernet is in it, so the search must be run again")
     check_fingerprint(state["fingerprint"], fingerprint, folder.state)

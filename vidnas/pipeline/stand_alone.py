@@ -1,6 +1,6 @@
 """Training one network and testing it, going on wherever an earlier call of the same command was stopped."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json
 from vidnas.base.interrupt import Interrupted
+from vidnas.base.log import notes_only
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
@@ -26,7 +27,6 @@ def train_and_test(
     data: DataConfig,
     views: Views,
     folder: Path,
-    notify: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Train in a folder and test, unless both are done; returns the summary of the test.
 
@@ -38,7 +38,6 @@ def train_and_test(
         data: how clips are made.
         views: of the test.
         folder: of this network.
-        notify: takes a line for the user.
 
     Raises:
         Interrupted: stopped by a signal; the same command goes on.
@@ -46,12 +45,13 @@ def train_and_test(
     """
     _check_same(folder, config)
     try:
-        run = train(network, videos, config, data, folder, resume=True, notify=notify)
+        run = train(network, videos, config, data, folder, resume=True)
     except Interrupted as stop:
         raise Interrupted(f"{folder}: stopped, its state is saved; the same command goes on", stop.signum) from stop
     summary = run.folder.test / "result.json"
     if not summary.exists():
-        result = test(run.network, tested, data, views, batch_size=config.batch_size, device=config.device)
+        with notes_only():
+            result = test(run.network, tested, data, views, batch_size=config.batch_size, device=config.device)
         result.save(run.folder.test)
     return dict(read_json(summary))
 

@@ -22,7 +22,7 @@ def write_report(path: str | Path, report: RunReport) -> None:
     Raises:
         VidnasError: the file cannot be written.
     """
-    write(Path(path), page(report).encode())
+    write(Path(path), page(report))
 
 
 def page(report: RunReport) -> str:

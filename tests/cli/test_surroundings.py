@@ -1,0 +1,153 @@
+"""No home, no place for caches, no shared memory, no characters: one line at most, and the work is done."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from search_commands import command
+from tiny_training import tiny_spec
+
+import vidnas
+from vidnas.cli.main import main
+from vidnas.data.formats import load_dataset
+
+# A user that nobody knows, who may still read what tests lie on.
+NOBODY = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+NOBODY += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+
+
+def works(words: Sequence[str]) -> bool:
+    return shutil.which(words[0]) is not None and subprocess.run([*words, "true"], check=False).returncode == 0
+
+
+SEVERAL = """
+import json, sys
+from vidnas.cli.main import main
+for words in json.loads(sys.argv[1]):
+    print(f"exit code {main(words)}", flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What commands printed, and their exit codes."""
+
+    codes: list[int]
+    out: str
+    err: str
+
+
+def program(*commands: Sequence[str], before: Sequence[str] = (), **environment: str | None) -> Said:
+    """Commands in one process, with variables set, or taken away where they are None."""
+    everything = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    done = subprocess.run(
+        [*before, sys.executable, "-c", SEVERAL, json.dumps(commands)],
+        env={name: value for name, value in everything.items() if value is not None},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+    codes = [int(line.removeprefix("exit code ")) for line in out.splitlines() if line.startswith("exit code ")]
+    assert len(codes) == len(commands), err
+    return Said(codes, out, err)
+
+
+def training(videos: Path, folder: Path, *more: str) -> list[str]:
+    (folder / "tiny.json").write_text(tiny_spec(2).to_json(), encoding="utf-8")
+    words = ["train", "--arch", str(folder / "tiny.json"), "--data", str(videos), "--out", str(folder / "run")]
+    return [*words, "--steps", "1", "--batch-size", "4", "--workers", "0", *more]
+
+
+@pytest.mark.skipif(not works(NOBODY), reason="needs setpriv and the right to become another user")
+@pytest.mark.parametrize("home", [None, "/"])
+def test_a_user_without_a_home(videos: Path, tmp_path: Path, home: str | None) -> None:
+    tmp_path.chmod(0o777)
+    drawing = ["plot", "x3d_s", "-o", str(tmp_path / "x.png")]
+    said = program(training(videos, tmp_path), drawing, before=NOBODY, HOME=home, XDG_CACHE_HOME=None)
+    assert said.codes == [0, 0], said.err
+    assert said.err == (
+        "note: no frame cache in /.cache/vidnas (permission denied); videos are decoded as needed, or name another "
+        "--cache-dir\n"
+    )
+
+
+def test_a_cache_folder_that_cannot_be_written(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    named = training(videos, tmp_path, "--cache-dir", str(tmp_path / "file" / "cache"))
+    named[named.index("--out") + 1] += "_named"
+    said = program(training(videos, tmp_path), named, XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert said.codes == [0, 1], said.err
+    first, second = said.err.splitlines()
+    assert first.startswith(f"note: no frame cache in {tmp_path}/file/vidnas (not a directory); videos are decoded")
+    # One that was asked for is another matter.
+    assert f"{tmp_path}/file/cache: cannot write the frame cache (Not a directory)" in second
+
+
+def without_shared_memory(size: str) -> list[str]:
+    return ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o {size} tmpfs /dev/shm && exec "$@"', "sh"]
+
+
+needs_mounts = pytest.mark.skipif(not works(without_shared_memory("ro")), reason="needs the right to mount")
+
+
+@needs_mounts
+@pytest.mark.parametrize("size", ["ro", "size=64k"])
+def test_no_shared_memory(videos: Path, tmp_path: Path, size: str) -> None:
+    testing = ["test", str(tmp_path / "run"), "--data", str(videos), "--views", "3x3", "--workers"]
+    said = program(
+        training(videos, tmp_path),
+        [*testing, "0"],
+        ["data", "check", str(videos), "--workers", "2"],
+        [*testing, "1"],
+        before=without_shared_memory(size),
+    )
+    assert said.codes == [0, 0, 0, 1], said.err
+    (line,) = said.err.splitlines()
+    assert line.startswith("vidnas: error: no shared memory left for ")
+    assert "--workers 0" in line
+    assert "disk" not in line
+
+
+def test_an_output_without_the_characters(videos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "classes"
+    lists = load_dataset(videos)
+    for sample in lists.train.samples:
+        target = root / ("跑步", "跳")[sample.label] / f"é{sample.path.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(sample.path, target)
+    video = next((root / "跳").iterdir())
+    assert main(training(root, tmp_path)) == 0
+    predicting = ["predict", str(tmp_path / "run"), "--views", "1x1"]
+    for encoding in ("latin-1", "ascii"):
+        said = program(
+            [*predicting, str(video)],
+            ["data", "check", str(root), "--workers", "1"],
+            [*predicting, str(root / "不在.mp4")],
+            PYTHONIOENCODING=encoding,
+        )
+        assert said.codes == [0, 0, 1], said.err
+        assert said.out.count("\\u8dd1\\u6b65") >= 2
+        assert "\\u4e0d\\u5728.mp4" in said.err
+        assert "Traceback" not in said.err
+
+
+def test_files_are_utf_8_whatever_the_locale(videos: Path, tmp_path: Path) -> None:
+    """Python tells wherever a file is opened in the locale's encoding."""
+    done = subprocess.run(
+        [sys.executable, "-X", "warn_default_encoding", "-m", "vidnas", *command("run", videos, tmp_path / "run")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    package = str(Path(vidnas.__file__).parent)
+    assert [line for line in done.stderr.splitlines() if "EncodingWarning" in line and package in line] == []

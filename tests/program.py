@@ -1,0 +1,63 @@
+"""The command line in a process of its own, in milliseconds: a fork of a server that has all imports."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from vidnas.cli.main import main
+
+TIMEOUT_SEC = 120
+
+
+class Program:
+    """`vidnas ...` at work.
+
+    Args:
+        argv: its words.
+        output: file that takes what it prints.
+        threads: torch's choice on the machine.
+    """
+
+    def __init__(self, argv: list[str], output: Path, threads: int = 1) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["vidnas.pipeline.run", "vidnas.cli.main", "pytest"])
+        self.output = output
+        output.unlink(missing_ok=True)
+        self.process = context.Process(target=_run, args=(argv, output, threads))
+        self.process.start()
+
+    def wait(self) -> int | None:
+        """Its exit code; one that does not end in time is killed."""
+        self.process.join(TIMEOUT_SEC)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        return self.process.exitcode
+
+    def stop_after(self, seconds: float, signum: int) -> int | None:
+        """Its exit code after a signal, or before where it has ended by then."""
+        self.process.join(seconds)
+        if self.process.is_alive():
+            assert self.process.pid is not None
+            os.kill(self.process.pid, signum)
+        return self.wait()
+
+    def said(self) -> str:
+        """All that it has printed so far."""
+        return self.output.read_text(encoding="utf-8") if self.output.exists() else ""
+
+
+def _run(argv: list[str], output: Path, threads: int) -> None:
+    # Whatever the one who needed the server first had done with them.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    torch.set_num_threads(threads)
+    sys.argv = ["vidnas", *argv]
+    sys.exit(main())
