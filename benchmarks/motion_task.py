@@ -11,11 +11,11 @@ from motion_clips import MotionClips
 
 from vidnas.engine.candidates import judge, probable_candidates
 from vidnas.engine.config import TrainConfig
+from vidnas.engine.fabric import make_fabric
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.search_folder import SearchFolder
 from vidnas.engine.supernet_search import SupernetSearch, run_search
-from vidnas.engine.trainer import make_fabric
 from vidnas.nn.build import build
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable

@@ -20,10 +20,10 @@ from machine import in_turns, save
 from torch.distributed import TCPStore
 
 from vidnas.data.dataset import Batch
+from vidnas.engine.fabric import make_fabric
 from vidnas.engine.runtime import set_threads, tune_allocator
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.supernet_search import SupernetSearch
-from vidnas.engine.trainer import make_fabric
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.space import Space

@@ -9,11 +9,11 @@ import torch
 
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.data.dataset import Batch
+from vidnas.engine.fabric import make_fabric
 from vidnas.engine.processes import process_count, process_rank
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.search_folder import SearchFolder
 from vidnas.engine.supernet_search import SupernetSearch, run_search
-from vidnas.engine.trainer import make_fabric
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.space import Space

@@ -18,12 +18,12 @@ from planted.tasks import Option, Task
 from vidnas.data.dataset import Batch
 from vidnas.data.sampler import StepBatches
 from vidnas.engine.candidates import found_otherwise, judge, probable_candidates
+from vidnas.engine.fabric import make_fabric
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.search_config import Schedule, SearchConfig
 from vidnas.engine.search_folder import SearchFolder
 from vidnas.engine.supernet_search import SupernetSearch, run_search
 from vidnas.engine.train import fresh_network
-from vidnas.engine.trainer import make_fabric
 from vidnas.search.budget import Budget
 
 CPU = torch.device("cpu")

@@ -37,6 +37,26 @@ def test_the_first_signal_raises(signum: signal.Signals) -> None:
     assert handlers() == before
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+def test_no_signal_is_lost_while_a_module_is_compiled() -> None:
+    """Python's compiler looks for signals while it works out constants, and drops most of what is raised there."""
+    lines = "x = 2**64\n" * 50
+
+    def compile_for(seconds: float) -> None:
+        with CommandSignals() as signals:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            while signals.received is None:
+                compile(lines, "module", "exec")
+
+    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        for i in range(200):
+            with pytest.raises(Stopped):
+                compile_for(1e-3 + 1e-5 * i)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_what_a_loop_was_not_asked_for_is_given_on() -> None:
     done = []
 

@@ -104,7 +104,7 @@ def test_terminated_search_resumes_to_the_same_numbers(videos: Path, tmp_path: P
     stopped.send_signal(signal.SIGTERM)
     _, error = stopped.communicate(timeout=60)
     assert stopped.returncode == 128 + signal.SIGTERM, error
-    assert "the state is saved" in error
+    assert "steps are saved in" in error
     assert "Traceback" not in error
     assert not (tmp_path / "stopped" / "searched.json").exists()
     resumed = start(tmp_path / "stopped", "--resume")
@@ -134,7 +134,7 @@ def test_torchrun_terminated_and_resumed(videos: Path, tmp_path: Path) -> None:
     stopped.send_signal(signal.SIGTERM)
     output, error = stopped.communicate(timeout=60)
     assert output.count("estimated: ") == 1, output
-    assert error.count("vidnas: error: stopped at step") == 1, error
+    assert error.count("vidnas: error: stopped; ") == 1, error
     alone = Ranks(1, tmp_path / "said", in_process, resuming)
     assert alone.wait() == [1]
     assert "was saved with search.shards 2, this run has 1" in alone.said(0)[-1]

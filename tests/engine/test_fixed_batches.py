@@ -6,10 +6,10 @@ import torch.nn.functional as F
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.data.dataset import UNREADABLE, Batch
+from vidnas.engine.fabric import make_fabric
 from vidnas.engine.fixed_batches import FixedBatches
 from vidnas.engine.search_config import SearchConfig
 from vidnas.engine.supernet_search import SupernetSearch
-from vidnas.engine.trainer import make_fabric
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.spaces.scaled import tiny_space

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from vidnas.base.errors import VidnasError
 from vidnas.data.dataset import Batch
+from vidnas.engine.fabric import make_fabric
 from vidnas.engine.processes import add_up_gradients, process_rank, same_everywhere
 from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.trainer import make_fabric
 from vidnas.search.archive import read
 from vidnas.search.parsec import omega
 from vidnas.search.space import Choice
@@ -77,8 +77,9 @@ def test_two_processes_go_on_as_one(tmp_path: Path) -> None:
     ranks = Ranks(2, tmp_path / "said", stopped, tmp_path / "cut", config)
     assert ranks.wait() == [128 + signal.SIGTERM] * 2
     # The second process got the signal; the first one tells.
+    state = tmp_path / "cut" / "last.ckpt"
     assert [ranks.said(rank) for rank in (0, 1)] == [
-        ["vidnas: error: stopped at step 8 of 12; the state is saved, --resume goes on"],
+        [f"vidnas: error: stopped; 8 of 12 steps are saved in {state}: the same command with --resume goes on"],
         [],
     ]
     resumed = run(1, tmp_path / "cut", config, resume=True)

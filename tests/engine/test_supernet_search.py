@@ -11,8 +11,8 @@ from tiny_search import CONFIG, Batches, go, space, start
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import Interrupted
+from vidnas.engine.fabric import make_fabric
 from vidnas.engine.supernet_search import SupernetSearch
-from vidnas.engine.trainer import make_fabric
 from vidnas.engine.warm_start import warm_start
 from vidnas.search.archive import read
 
@@ -42,7 +42,7 @@ def assert_equal(folder: Path, search: SupernetSearch, whole: Path, reference: S
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, changes: dict[str, Any]) -> None:
     config = replace(CONFIG, **changes)
     reference = go(tmp_path / "whole", config)
-    with pytest.raises(Interrupted, match="stopped at step 8 of 12; the state is saved"):
+    with pytest.raises(Interrupted, match="stopped; 8 of 12 steps are saved"):
         go(tmp_path / "cut", config, batches=Batches(1, stop_at=7))
     search = go(tmp_path / "cut", config, resume=True)
     assert_equal(tmp_path / "cut", search, tmp_path / "whole", reference)

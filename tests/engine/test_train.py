@@ -15,12 +15,11 @@ from torch.optim.swa_utils import AveragedModel
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import log
 from vidnas.data.formats import load_dataset
-from vidnas.engine.classifier import Classifier
-from vidnas.engine.keeper import Pace, RunKeeper
+from vidnas.engine.fabric import make_fabric, quiet_lightning
 from vidnas.engine.loaders import Parts, TrainLoaders
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.train import fresh_network, train
-from vidnas.engine.trainer import make_trainer, quiet_lightning
+from vidnas.engine.training import Pace, Training
 from vidnas.nn.weights import load_model
 
 
@@ -202,21 +201,26 @@ def test_average_follows_the_weights(videos, synthetic_data, tmp_path):
     loaders = TrainLoaders(videos, tiny_data(synthetic_data), network.spec.clip, config)
     raw, averaged = [], []
 
-    def record(validated, trainer):  # every step ends an epoch here
+    def record(validated):  # every step ends an epoch here
         raw.append({name: value.clone() for name, value in network.state_dict().items()})
         averaged.append({name: value.clone() for name, value in validated.state_dict().items()})
         return {"val_loss": 0.0, "val_top1": 0.0}
 
-    folder = RunFolder(tmp_path)
-    keeper = RunKeeper(config, Pace(4, 1), folder, {}, None, record)
-    module = Classifier(
-        network, config, num_steps=4, warmup_steps=0, start_step=0, make_loader=lambda *_: loaders.loader(0, 4)
-    )
     with quiet_lightning():
-        make_trainer(torch.device("cpu"), "fp32", callbacks=[keeper], max_epochs=1, enable_progress_bar=False).fit(
-            module
+        fabric = make_fabric(torch.device("cpu"), "fp32")
+        training = Training(
+            network,
+            config,
+            Pace(4, 1),
+            RunFolder(tmp_path),
+            {},
+            fabric,
+            lambda step: loaders.loader(step, 4),
+            validate=record,
         )
-    assert isinstance(keeper.average, AveragedModel)
+    for _ in range(4):
+        training.take_step()
+    assert isinstance(training.average, AveragedModel)
     expected = raw[0]
     for step in range(4):
         for name, value in raw[step].items():

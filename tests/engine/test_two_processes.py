@@ -119,7 +119,7 @@ def test_command_under_torchrun_killed_and_resumed(synthetic_data, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("9 steps, 3 per epoch") == done.stdout.count("results: ") == 1
 
-    killed = Ranks(2, tmp_path / "said", train_and_die, [*words, str(cut)], Moment("return", "RunKeeper._log", 1))
+    killed = Ranks(2, tmp_path / "said", train_and_die, [*words, str(cut)], Moment("return", "Training._metrics", 1))
     codes = killed.wait()
     assert codes[1] == -signal.SIGKILL
     assert codes[0] not in (0, -signal.SIGKILL)

@@ -12,8 +12,8 @@ from vidnas.data.dataset import ViewClips
 from vidnas.data.formats import load_list
 from vidnas.data.reader import FileReader
 from vidnas.data.synthetic import write_dataset
+from vidnas.engine.fabric import make_fabric
 from vidnas.engine.processes import process_count, process_rank
-from vidnas.engine.trainer import make_fabric
 from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 
 

@@ -33,11 +33,11 @@ class Interrupted(VidnasError):
         self.exit_code = 128 + signum
 
 
-class Stopped(BaseException):
+class Stopped(KeyboardInterrupt):
     """A signal ends the command here and now.
 
-    Not an `Exception`, which many a library takes for a failure to try again after; not a `KeyboardInterrupt`, of which
-    Lightning makes an exit of its own.
+    Not an `Exception`, which many a library takes for a failure to try again after. A `KeyboardInterrupt`, since
+    Python's own compiler drops anything else that is raised while it works out a constant of a module.
     """
 
     def __init__(self, signum: int) -> None:
@@ -138,11 +138,6 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: int | None = None
         self._previous: dict[signal.Signals, Any] = {}
-
-    def retake(self) -> None:
-        """Take the signals over again, from a library that took them meanwhile."""
-        for signum in self._previous:
-            signal.signal(signum, self._note)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

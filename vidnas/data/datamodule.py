@@ -1,8 +1,4 @@
-"""From a list of videos and a configuration to loaders that a training loop or Lightning's Trainer iterates.
-
-There is no LightningDataModule: the Trainer is given loaders over `StepBatches` with the right start step and
-`use_distributed_sampler=False`, since its own samplers cannot resume inside an epoch.
-"""
+"""From a list of videos and a configuration to loaders that a training loop iterates."""
 
 import multiprocessing
 from collections.abc import Iterator

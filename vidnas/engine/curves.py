@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.fabric.loggers import TensorBoardLogger
 
 from vidnas.base.files import replace_file
 
@@ -22,7 +22,7 @@ class Curves:
         self._path = metrics
         self._writes = writes
         # purge_step hides what an earlier process wrote after the saved state.
-        self.tensorboard = TensorBoardLogger(
+        self._tensorboard = TensorBoardLogger(
             tensorboard.parent, name=tensorboard.name, version="", purge_step=start_step + 1
         )
         if writes and metrics.exists():
@@ -35,7 +35,11 @@ class Curves:
             return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        self.tensorboard.log_metrics(values, step)
+        self._tensorboard.log_metrics(values, step)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._tensorboard.finalize("success")
 
 
 def _step(line: str) -> float:

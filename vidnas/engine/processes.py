@@ -1,6 +1,6 @@
 """Several processes of one run: what they add up, and how one that fails ends all of them.
 
-torchrun starts them (docs/search.md), and they meet in `vidnas.engine.trainer`. A process that runs alone adds nothing
+torchrun starts them (docs/search.md), and they meet in `vidnas.engine.fabric`. A process that runs alone adds nothing
 and agrees with itself.
 """
 

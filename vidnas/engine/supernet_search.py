@@ -5,7 +5,7 @@ All randomness is a function of (seed, step), so the state is only weights, opti
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,15 +14,14 @@ from lightning.fabric import Fabric
 from tqdm import tqdm
 
 from vidnas.base.errors import VidnasError
-from vidnas.base.interrupt import Interrupted, StopSignals
 from vidnas.base.log import is_first_process, log
 from vidnas.data.dataset import UNREADABLE, Batch
 from vidnas.engine.inactive import step_where_used
+from vidnas.engine.loop import Batches, run_steps
 from vidnas.engine.optim import learning_rate, make_optimizer
 from vidnas.engine.processes import (
     add_up,
     add_up_gradients,
-    largest,
     process_count,
     process_rank,
     same_everywhere,
@@ -48,9 +47,6 @@ from vidnas.search.budget import Budget
 from vidnas.search.space import Space
 from vidnas.search.supernet import Supernet
 
-# Where batches come from: a function of the first step that is wanted.
-Batches = Callable[[int], Iterable[Batch]]
-
 
 class SupernetSearch:
     """All that a search remembers, and its steps.
@@ -64,7 +60,7 @@ class SupernetSearch:
         budgets: what its architectures may cost.
         schedule: number and kind of the steps.
         config: settings.
-        fabric: of `vidnas.engine.trainer.make_fabric`.
+        fabric: of `vidnas.engine.fabric.make_fabric`.
 
     Raises:
         VidnasError: batches, shards and processes that do not divide.
@@ -207,44 +203,65 @@ def run_search(
         EndedElsewhere: another process ended, and says why.
         VidnasError: the state belongs to something else, or the loss is not finite.
     """
-    schedule = search.schedule
     lines = together(_go_on, search, folder, fingerprint) if resume else {"archive": 0, "curves": 0}
     with together(SearchJournal, folder, lines, writes=is_first_process()) as journal:
-
-        def save() -> None:
-            search.check_alike()
-            together(journal.save, {**search.state_dict(), "fingerprint": dict(fingerprint)})
-
         if search.step == 0 and search.config.warm_start:
             warm_start(search.alpha, search.supernet.space, alpha_batches(0), search.config, search.fabric)
-        weights = iter(weights_batches(search.step))
-        alphas = iter(alpha_batches(schedule.alpha_steps_before(search.step)))
-        with _progress(search) as bar, StopSignals() as stop:
-            while search.step < schedule.total:
-                line: dict[str, Any] = {"step": search.step, "epoch": search.step / schedule.steps_per_epoch}
-                line["loss"] = search.weights_step(together(next, weights))
-                if not math.isfinite(line["loss"]):
-                    message = f"step {search.step}: the loss is not finite; lower search.lr or search.grad_clip"
-                    raise told_once(VidnasError(message))
-                found: list[Entry] = []
-                number = schedule.alpha_step(search.step)
-                if number is not None:
-                    batch = together(next, alphas)
-                    record = search.alpha_step(number, batch)
-                    readable = add_up((batch.labels != UNREADABLE).sum(dtype=torch.float64))
-                    found = entries(record, int(readable))
-                    line |= _alpha_line(record, search)
-                together(journal.add, line, found)
-                search.step += 1
-                bar.update()
-                bar.set_postfix_str(_postfix(line, search), refresh=False)
-                # A signal to one process stops all of them, at the same step.
-                signum = int(largest(stop.received or 0))
-                if signum or search.step % search.config.checkpoint_every_steps == 0 or search.step == schedule.total:
-                    save()
-                if signum:
-                    done = f"stopped at step {search.step} of {schedule.total}"
-                    raise told_once(Interrupted(f"{done}; the state is saved, --resume goes on", signum))
+        run = _JournalledSearch(search, weights_batches, alpha_batches, journal, fingerprint)
+        run_steps(run, _progress(search), folder.state, save_every_steps=search.config.checkpoint_every_steps)
+
+
+class _JournalledSearch:
+    """A search with its batches, which writes down every step."""
+
+    def __init__(
+        self,
+        search: SupernetSearch,
+        weights_batches: Batches,
+        alpha_batches: Batches,
+        journal: SearchJournal,
+        fingerprint: Mapping[str, Any],
+    ) -> None:
+        self.search = search
+        self.journal = journal
+        self.fingerprint = dict(fingerprint)
+        self._weights = iter(weights_batches(search.step))
+        self._alphas = iter(alpha_batches(search.schedule.alpha_steps_before(search.step)))
+
+    @property
+    def step(self) -> int:
+        """Steps on the weights done."""
+        return self.search.step
+
+    @property
+    def num_steps(self) -> int:
+        """Length of the whole run."""
+        return self.search.schedule.total
+
+    def take_step(self) -> str:
+        """One step on the weights, one on alpha where its turn has come."""
+        search, schedule = self.search, self.search.schedule
+        line: dict[str, Any] = {"step": search.step, "epoch": search.step / schedule.steps_per_epoch}
+        line["loss"] = search.weights_step(together(next, self._weights))
+        if not math.isfinite(line["loss"]):
+            message = f"step {search.step}: the loss is not finite; lower search.lr or search.grad_clip"
+            raise told_once(VidnasError(message))
+        found: list[Entry] = []
+        number = schedule.alpha_step(search.step)
+        if number is not None:
+            batch = together(next, self._alphas)
+            record = search.alpha_step(number, batch)
+            readable = add_up((batch.labels != UNREADABLE).sum(dtype=torch.float64))
+            found = entries(record, int(readable))
+            line |= _alpha_line(record, search)
+        together(self.journal.add, line, found)
+        search.step += 1
+        return _postfix(line, search)
+
+    def save(self) -> None:
+        """Write the state, if all processes hold the same."""
+        self.search.check_alike()
+        together(self.journal.save, {**self.search.state_dict(), "fingerprint": self.fingerprint})
 
 
 def _go_on(search: SupernetSearch, folder: SearchFolder, fingerprint: Mapping[str, Any]) -> dict[str, int]:

@@ -19,12 +19,12 @@ from vidnas.data.clips import describe_views
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.engine.coverage import median_duration
+from vidnas.engine.fabric import make_fabric
 from vidnas.engine.loaders import ViewLoaders
 from vidnas.engine.processes import add_up
 from vidnas.engine.results import TestResult
 from vidnas.engine.runtime import choose_device
 from vidnas.engine.scoring import ViewScores, score_views
-from vidnas.engine.trainer import make_fabric
 from vidnas.nn.build import VideoNetwork
 
 

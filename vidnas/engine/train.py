@@ -1,7 +1,6 @@
 """Train a network on a list of videos: a plain function, safe to kill and to call again."""
 
 import math
-import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,28 +8,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
-from vidnas.base.interrupt import Interrupted
 from vidnas.base.log import is_first_process, log
 from vidnas.data.clips import describe_coverage
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.data.split import split
 from vidnas.engine import runtime
-from vidnas.engine.classifier import Classifier
 from vidnas.engine.config import TrainConfig, fixed_settings
 from vidnas.engine.coverage import median_duration
-from vidnas.engine.keeper import Pace, RunKeeper
+from vidnas.engine.fabric import make_fabric, quiet_lightning
 from vidnas.engine.loaders import TrainLoaders
-from vidnas.engine.processes import launched, told_once
-from vidnas.engine.progress import StepProgress
+from vidnas.engine.loop import run_steps
+from vidnas.engine.processes import launched
 from vidnas.engine.recalibrate import recalibrate_norms
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import State, check_identity, load_state, previous_path
-from vidnas.engine.trainer import make_trainer, quiet_lightning
+from vidnas.engine.training import Pace, Training
 from vidnas.engine.validation import Validation
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.depthwise import describe_backend
@@ -121,17 +119,29 @@ def train(
             network = fresh_network(network, config.seed, zero_init_residual=config.zero_init_residual)
         validate = Validation(held_out, data, config, spec.clip) if held_out is not None else None
         shows_bar = progress and is_first_process() and sys.stdout.isatty()
-        keeper = RunKeeper(config, pace, folder, identity, resumed, validate, reports=not shows_bar)
-        if keeper.final is None:
-            _fit(network, keeper, loaders, device, shows_bar)
+        with quiet_lightning():
+            fabric = make_fabric(device, config.precision, devices=config.devices)
+            training = Training(
+                network,
+                config,
+                pace,
+                folder,
+                identity,
+                fabric,
+                lambda step: loaders.loader(step, pace.num_steps, fabric.global_rank, fabric.world_size),
+                resumed=resumed,
+                validate=validate,
+                reports=not shows_bar,
+            )
+            _fit(training, shows_bar)
         made_from = {
             "list": videos.content_hash,
             "numbered": videos.numbered,
             "group_regex": data.group_regex,
             "jitter": list(data.jitter),
         }
-        result = _finish(network, keeper, loaders, device, made_from)
-        # A Trainer is a web of cycles, which keeps all of this until Python looks for such.
+        result = _finish(training, loaders, made_from)
+        # Lightning's wrappers are a web of cycles, which keeps all of this until Python looks for such.
         loaders.release()
         if validate is not None:
             validate.release()
@@ -167,105 +177,59 @@ def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: 
     }
 
 
-def _fit(
-    network: VideoNetwork, keeper: RunKeeper, loaders: TrainLoaders, device: torch.device, shows_bar: bool
-) -> None:
-    """Train up to the last step, or raise `Interrupted`."""
-    config, pace, start_step = keeper.config, keeper.pace, keeper.done
-    module = Classifier(
-        network,
-        config,
-        num_steps=pace.num_steps,
-        warmup_steps=round(config.warmup_epochs * pace.steps_per_epoch),
-        start_step=start_step,
-        make_loader=lambda rank, world_size: loaders.loader(start_step, pace.num_steps, rank, world_size),
+def _fit(training: Training, shows_bar: bool) -> None:
+    """Train up to the last step."""
+    bar = tqdm(
+        desc="training",
+        unit="step",
+        total=training.num_steps,
+        initial=training.step,
+        leave=False,
+        dynamic_ncols=True,
+        file=sys.stdout,
+        disable=not shows_bar,
     )
-    network.activation_checkpointing = config.activation_checkpointing
-    with quiet_lightning():
-        trainer = make_trainer(
-            device,
-            config.precision,
-            devices=config.devices,
-            callbacks=[keeper, StepProgress(keeper)] if shows_bar else [keeper],
-            enable_progress_bar=shows_bar,
-            max_epochs=1,
-            accumulate_grad_batches=config.accumulate,
-            gradient_clip_val=config.grad_clip,
-        )
-        try:
-            with keeper.signals:
-                trainer.fit(module)
-                if keeper.signals.received is not None:
-                    raise _interrupted(keeper)
-        except (RuntimeError, SystemExit) as error:
-            # A signal to all processes also ends the workers that make clips, at any point of a step; one that comes
-            # before the first step ends Lightning's preparations in a way of its own.
-            if keeper.signals.received is None:
-                raise
-            raise _interrupted(keeper) from error
-    network.activation_checkpointing = False
-    if keeper.saved < pace.num_steps:  # a signal to another process
-        raise _interrupted(keeper)
+    training.network.activation_checkpointing = training.config.activation_checkpointing
+    run_steps(training, bar, training.folder.state, save_every_steps=training.config.checkpoint_every_steps)
+    training.network.activation_checkpointing = False
+    training.close()
 
 
-def _interrupted(keeper: RunKeeper) -> VidnasError:
-    return told_once(
-        Interrupted(
-            f"stopped; {keeper.saved} of {keeper.pace.num_steps} steps are saved in {keeper.folder.state}: the same "
-            "command with --resume goes on",
-            keeper.signals.received or signal.SIGTERM,
-        )
-    )
-
-
-def _finish(
-    network: VideoNetwork,
-    keeper: RunKeeper,
-    loaders: TrainLoaders,
-    device: torch.device,
-    made_from: dict[str, Any],
-) -> TrainResult:
+def _finish(training: Training, loaders: TrainLoaders, made_from: dict[str, Any]) -> TrainResult:
     """Take the weights to keep and write them out, with what testing must know of the data."""
-    folder, num_steps = keeper.folder, keeper.pace.num_steps
-    kept = _put_kept_weights(network, keeper, loaders, device)
-    figures = {**keeper.last, **{f"best_{name}": value for name, value in keeper.best.items()}}
-    figures |= {**keeper.clock.totals(), "peak_memory_mib": runtime.peak_memory_mib(device)}
+    folder, num_steps, network = training.folder, training.num_steps, training.network
+    kept = _put_kept_weights(training, loaders)
+    figures = {**training.last, **{f"best_{name}": value for name, value in training.best.items()}}
+    figures |= {**training.clock.totals(), "peak_memory_mib": runtime.peak_memory_mib(training.fabric.device)}
     for error in loaders.clips.quarantine.broken():
         log.info(f"set aside in training: {error}")
     if is_first_process():
-        described = {
-            "kept": kept,
-            "steps": num_steps,
-            "figures": figures,
-            **made_from,
-            "identity": keeper.identity,
-        }
+        described = {"kept": kept, "steps": num_steps, "figures": figures, **made_from, "identity": training.identity}
         save_model(folder.root, network, classes=loaders.clips.videos.classes, config=described)
         previous_path(folder.state).unlink(missing_ok=True)
         log.info(f"{folder.weights}: {kept}")
     return TrainResult(network, folder, kept, num_steps, figures)
 
 
-def _put_kept_weights(network: VideoNetwork, keeper: RunKeeper, loaders: TrainLoaders, device: torch.device) -> str:
+def _put_kept_weights(training: Training, loaders: TrainLoaders) -> str:
     """Give the network the weights to keep, in evaluation mode; returns which they are."""
-    config, final = keeper.config, keeper.final
+    config, final, network = training.config, training.final, training.network
     assert final is not None
     weights: dict[str, Tensor] = final["network"]
-    kept = f"weights after step {keeper.done}"
+    kept = f"weights after step {training.step}"
     if config.ema:
         weights = {name.removeprefix("module."): value for name, value in final["average"].items()}
         weights.pop("n_averaged")
-        kept = f"weights averaged with decay {config.ema} up to step {keeper.done}"
+        kept = f"weights averaged with decay {config.ema} up to step {training.step}"
     if config.keep == "best":
-        best = load_state(keeper.folder.best)
+        best = load_state(training.folder.best)
         assert best is not None
         weights = best["network"]
         kept = f"{'averaged ' if config.ema else ''}weights of step {best['step']}, the best on the held-out part"
     network.load_state_dict(weights)
-    network.to(device)
     if config.norm_batches:
-        batches = loaders.loader(keeper.done, keeper.done + config.norm_batches)
-        recalibrate_norms(network, (batch.clips.to(device) for batch in batches))
+        batches = loaders.loader(training.step, training.step + config.norm_batches)
+        recalibrate_norms(network, (training.fabric.to_device(batch.clips) for batch in batches))
         kept += f", norm statistics from {config.norm_batches} batches"
     network.eval()
     return kept

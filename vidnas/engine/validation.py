@@ -1,6 +1,5 @@
 """Figures of a network on the held-out part of the training list, while it is trained."""
 
-import lightning
 import numpy as np
 
 from vidnas.arch.spec import ClipSpec
@@ -9,7 +8,7 @@ from vidnas.data.datamodule import ClipLoader, DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.loaders import ViewLoaders
-from vidnas.engine.processes import add_up
+from vidnas.engine.processes import add_up, process_count, process_rank
 from vidnas.engine.scoring import ViewScores, score_views
 from vidnas.nn.build import VideoNetwork
 
@@ -36,10 +35,10 @@ class Validation:
         self._loader = None
         self.loaders.release()
 
-    def __call__(self, network: VideoNetwork, trainer: lightning.Trainer) -> dict[str, float]:
+    def __call__(self, network: VideoNetwork) -> dict[str, float]:
         """`val_loss`, `val_top1` and `val_top5`, the same on every process."""
         if self._loader is None:  # kept, with its worker processes, for the next time
-            self._loader = self.loaders.loader(trainer.global_rank, trainer.world_size)
+            self._loader = self.loaders.loader(process_rank(), process_count())
         scores = ViewScores(len(self.videos), len(self.videos.classes), self.clips_at_once)
         score_views(network, self._loader, scores, self.config.precision)
         scores.gather(add_up)

@@ -18,6 +18,8 @@ from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_r
 from vidnas.data.dataset import Batch, TrainClips, ViewClips
 from vidnas.data.sampler import SequentialBatches, StepBatches
 from vidnas.engine.candidates import Judged, judge, probable_candidates
+from vidnas.engine.fabric import make_fabric
+from vidnas.engine.loop import Batches
 from vidnas.engine.processes import process_count, process_rank, together
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.runtime import choose_device, set_threads, tune_allocator, use_repeatable_kernels
@@ -25,8 +27,7 @@ from vidnas.engine.search_config import Schedule, SearchConfig
 from vidnas.engine.search_estimate import SearchEstimate, measure_search
 from vidnas.engine.search_folder import SearchFolder
 from vidnas.engine.state import check_fingerprint, load_state
-from vidnas.engine.supernet_search import Batches, SupernetSearch, run_search
-from vidnas.engine.trainer import make_fabric
+from vidnas.engine.supernet_search import SupernetSearch, run_search
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 from vidnas.search.budget import Budget

@@ -1,12 +1,10 @@
-"""Lightning's Trainer, and its Fabric for loops of our own, as this package uses them."""
+"""Lightning's Fabric, as this package uses it: devices, precision, processes."""
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import lightning
 import torch
 from lightning.fabric import Fabric
 
@@ -15,43 +13,6 @@ from vidnas.base.interrupt import ends_with_command
 from vidnas.engine.processes import launched
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-
-
-def make_trainer(
-    device: torch.device,
-    precision: str,
-    *,
-    devices: int = 1,
-    callbacks: Sequence[lightning.Callback] = (),
-    **settings: Any,
-) -> lightning.Trainer:
-    """A Trainer that leaves data order, checkpoints and logs to us.
-
-    Under torchrun the number of processes is torchrun's, else `devices`.
-
-    Raises:
-        VidnasError: fp16 without a GPU.
-    """
-    check_precision(device, precision)
-    local, nodes = launched(devices)
-    several = local * nodes > 1
-    trainer = lightning.Trainer(
-        accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=[device.index] if device.index is not None and not several else local,
-        num_nodes=nodes,
-        strategy="ddp" if several else "auto",
-        precision=_PRECISION[precision],
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        **settings,
-    )
-    if several:
-        ends_with_command(trainer.strategy.launcher)
-    return trainer
 
 
 def make_fabric(device: torch.device, precision: str, *, devices: int = 1) -> Fabric:

@@ -1,0 +1,46 @@
+"""Throughput of a training, and how long it waits for its data."""
+
+import time
+
+
+class Clock:
+    """Throughput, and the share of time spent waiting for data."""
+
+    def __init__(self) -> None:
+        self.total_clips = 0
+        self.total_sec = 0.0
+        self.total_wait_sec = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Begin a lap; what happened since the last one does not count."""
+        self._lap_start = self._last = time.perf_counter()
+        self._wait_sec, self._clips = 0.0, 0
+
+    def got_batch(self, clips: int) -> None:
+        """A batch has arrived."""
+        self._wait_sec += time.perf_counter() - self._last
+        self._clips += clips
+
+    def done_batch(self) -> None:
+        """A batch has been worked off."""
+        self._last = time.perf_counter()
+
+    def lap(self, world_size: int) -> dict[str, float]:
+        """Clips per second over all processes, and the share of waiting, since the last lap."""
+        lap_sec = max(time.perf_counter() - self._lap_start, 1e-9)
+        figures = {"clips_per_sec": self._clips * world_size / lap_sec, "data_wait_share": self._wait_sec / lap_sec}
+        self.total_clips += self._clips * world_size
+        self.total_sec += lap_sec
+        self.total_wait_sec += self._wait_sec
+        self.start()
+        return figures
+
+    def totals(self) -> dict[str, float]:
+        """The same over all laps of this process."""
+        total_sec = max(self.total_sec, 1e-9)
+        return {
+            "mean_clips_per_sec": self.total_clips / total_sec,
+            "mean_data_wait_share": self.total_wait_sec / total_sec,
+            "train_sec": self.total_sec,
+        }
