@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from vidnas.cli.main import main
 from vidnas.cli.parsing import UsageError, make_config_parser, make_parser
@@ -139,6 +141,29 @@ def test_full_disk_wrapped_by_another_writer(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("vidnas.cli.list.run", verb)
     assert main(["list"]) == 1
     assert "no space left on the disk" in capsys.readouterr().err
+
+
+class Deadly(Dataset):
+    """Ends the process that asks for an item, as the system does where memory runs out."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_killed_data_loader_worker_is_one_line(method, monkeypatch, capsys):
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))  # a look every 5 s
+    monkeypatch.setattr(
+        "vidnas.cli.list.run", lambda argv: list(DataLoader(Deadly(), num_workers=1, multiprocessing_context=method))
+    )
+    assert main(["list"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("vidnas: error: a process that reads videos was ended (")
+    assert "memory" in error
+    assert "--clips.workers" in error
 
 
 def test_light_commands_load_no_framework(tmp_path):

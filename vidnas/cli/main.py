@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 bad input (`VidnasError`, missing file, full disk), 2 bad 
 import errno
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,8 @@ VERBS = {
 # Verbs that go on where they were stopped.
 _RESUMED_BY_OPTION = ("run", "search", "train")
 _RESUMED_BY_THEMSELVES = ("derive", "rank", "data cache")
+# How torch says that one of its processes is gone.
+_WORKER_ENDED = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) (?:is )?([^.]+)")
 _SHARED_MEMORY = ("shared memory", "/dev/shm", "/torch_")
 
 
@@ -218,6 +221,11 @@ def _environment_failure(error: BaseException) -> str | None:
         if isinstance(cause, OSError | RuntimeError) and any(word in str(cause) for word in _SHARED_MEMORY):
             reason = (str(cause).splitlines() or [""])[0][:120]
             return f"no shared memory ({reason}); give it more (docker run --shm-size=2g), or use --workers 0"
+        if isinstance(cause, RuntimeError) and (ended := _WORKER_ENDED.match(str(cause))):
+            return (
+                f"a process that reads videos was ended ({ended[1]}), as where memory runs out; free some, or use "
+                "fewer of them (--clips.workers; of `vidnas test` --workers)"
+            )
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         # A library may tell the same failure in an exception of its own.
         if full or "No space left on device" in str(cause):
