@@ -88,15 +88,58 @@ def test_a_missing_file_deep_inside_is_one_line(monkeypatch, capsys, tmp_path):
     assert f"{tmp_path}/gone.txt: no such file or directory" in capsys.readouterr().err
 
 
-def test_interrupt_is_one_line_and_130():
+@pytest.mark.parametrize(
+    ("signum", "code", "message"),
+    [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "stopped by SIGTERM"), ("SIGHUP", 129, "stopped by SIGHUP")],
+)
+def test_a_signal_is_one_line_and_a_code(signum, code, message):
     result = python(
         "import os, signal, sys, time\n"
         "import vidnas.cli.list as verb\n"
         "from vidnas.cli.main import main\n"
-        "verb.run = lambda argv: (os.kill(os.getpid(), signal.SIGINT), time.sleep(30))\n"
+        f"verb.run = lambda argv: (os.kill(os.getpid(), signal.{signum}), time.sleep(30))\n"
         "sys.exit(main(['list']))"
     )
-    assert (result.returncode, result.stderr) == (130, "vidnas: error: interrupted\n")
+    assert (result.returncode, result.stderr) == (code, f"vidnas: error: {message}\n")
+
+
+def test_a_terminal_that_goes_away_stops_what_it_started(tmp_path):
+    """Its output can no longer be written, yet what is left to do is done."""
+    code = (
+        "import fcntl, os, sys, termios, time\n"
+        "import vidnas.cli.list as verb\n"
+        "from pathlib import Path\n"
+        "from vidnas.cli.main import main\n"
+        "from vidnas.interrupt import StopSignals\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "def work(argv):\n"
+        "    with StopSignals() as signals:\n"
+        "        print('ready', flush=True)\n"
+        "        while signals.received is None:\n"
+        "            time.sleep(0.01)\n"
+        "        print('not heard any more', flush=True)\n"
+        "        Path('saved').touch()\n"
+        "verb.run = work\n"
+        "sys.exit(main(['list']))"
+    )
+    user, terminal = os.openpty()
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True, cwd=tmp_path
+    ) as process:
+        os.close(terminal)
+        assert os.read(user, 100).startswith(b"ready")
+        os.close(user)
+        assert process.wait(timeout=60) == 129
+    assert (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("argv", [["list"], ["--help"], ["list", "--help"]])
+def test_closed_outputs_take_nothing_and_break_nothing(argv):
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "vidnas", *argv], stderr=subprocess.PIPE, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, b"")
 
 
 def test_a_reader_that_goes_away_is_no_error():

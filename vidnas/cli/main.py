@@ -1,7 +1,8 @@
 """`vidnas VERB ...`: finds the verb, and turns what went wrong into one line and an exit code.
 
-Exit codes: 0 done, 1 bad input (`VidnasError`, missing file, full disk), 2 bad command line, 130 interrupted (Ctrl-C),
-141 the reader of the output went away, 143 stopped by SIGTERM. Anything else is a bug and keeps its traceback.
+Exit codes: 0 done, 1 bad input (`VidnasError`, missing file, full disk), 2 bad command line, 129 stopped by SIGHUP (the
+terminal went away), 130 interrupted (Ctrl-C), 141 the reader of the output went away, 143 stopped by SIGTERM. Anything
+else is a bug and keeps its traceback.
 """
 
 import errno
@@ -50,6 +51,7 @@ _SHARED_MEMORY = ("shared memory", "/dev/shm", "/torch_")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Without `argv` it is the program's own, and ends with it."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _print_into_nothing()
     _print_whatever_the_encoding()
     _do_without_home()
     _calm_idle_threads()
@@ -114,6 +116,17 @@ def _stopped(words: Sequence[str], signum: int) -> str:
     if verb in _RESUMED_BY_OPTION + _RESUMED_BY_THEMSELVES:
         return f"{what}; the same command goes on"
     return what
+
+
+def _print_into_nothing() -> None:
+    """Put something in the place of closed outputs (`>&-`), which the next files to be opened would take."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, number)
+            if nothing > 2:
+                os.close(nothing)
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8"))
 
 
 def _print_whatever_the_encoding() -> None:

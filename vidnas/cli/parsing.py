@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vidnas.cli.help import HelpAll, help_text, spelt, value_word
@@ -97,6 +98,11 @@ def positive(text: str) -> int:
 def natural(text: str) -> int:
     """The type of an option that may also be none of something."""
     return _whole(text, 0, "a whole number, 0 or more")
+
+
+def new_folder(text: str) -> str:
+    """The type of an option that names a folder to be made: `new/sub/..` is `new`, and makes no `new/sub`."""
+    return os.path.realpath(text) if ".." in Path(text).parts else text
 
 
 def suggestion(name: str, known: Iterable[str]) -> str | None:

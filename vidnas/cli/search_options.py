@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.arch.cost import parse_amount
-from vidnas.cli.parsing import UsageError, make_config_parser, told_by_the_first
+from vidnas.cli.parsing import UsageError, make_config_parser, new_folder, told_by_the_first
 from vidnas.errors import VidnasError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
         metavar="FILE",
         help="where its measurements are kept; default OUT/latency.json",
     )
-    parser.add_argument("--out", type=str, metavar="FOLDER", help="run folder")
+    parser.add_argument("--out", type=new_folder, metavar="FOLDER", help="run folder")
     parser.add_argument(
         "--space", type=str, default="auto", metavar="NAME|FILE", help="auto, autox3d, tiny, or a file (`vidnas space`)"
     )
@@ -150,6 +150,7 @@ def prepared(parser: "ConfigParser", argv: Sequence[str], search: str) -> "Itera
 def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", held: ExitStack) -> Prepared:
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.groups import group_notice
+    from vidnas.data.sampler import repeat_notice
     from vidnas.engine.processes import say
     from vidnas.pipeline.lists import SEARCH_PARTS, load_lists
     from vidnas.pipeline.out import check_out
@@ -177,6 +178,12 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", he
     say(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
     if told := group_notice(plan.parts):
         say(f"note: {told}")
+    for part, size, option in (
+        ("weights", search.batch_size, "--search.batch-size"),
+        ("alpha", search.score_batch_size, "--search.alpha-batch-size"),
+    ):
+        if repeats := repeat_notice(size, len(plan.parts[part]), part, option):
+            say(repeats)
     if not options.dry_run:
         _hold(options, held)
     data = SearchData(plan, data_config, search)

@@ -7,7 +7,7 @@ from vidnas.arch.registry import resolve
 from vidnas.arch.spec import ArchSpec
 from vidnas.cli.checkpoint import trained_in
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parsing import make_config_parser, told_by_the_first
+from vidnas.cli.parsing import make_config_parser, new_folder, told_by_the_first
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -113,7 +113,7 @@ def train_parser(*, whole: bool = True) -> "ConfigParser":
         help="its first match group on a path is the video's group, which is never split",
     )
     parser.add_argument("--follow_links", action="store_true", help="also follow links out of the folder of --data")
-    parser.add_argument("--out", type=optional, default=None, metavar="FOLDER", help="run folder")
+    parser.add_argument("--out", type=new_folder, default=None, metavar="FOLDER", help="run folder")
     parser.add_argument(
         "--weights",
         type=optional,

@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from vidnas.errors import VidnasError
-from vidnas.interrupt import StopSignals
+from vidnas.interrupt import CAUGHT, StopSignals
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -164,7 +164,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Let processes that start meanwhile never hear of Ctrl-C and SIGTERM, which often go to a whole process group.
+    """Let processes that start meanwhile never hear of Ctrl-C and the like, which often go to a whole process group.
 
     The main process may still need their work to come to the end of its step, and ends them itself. Signals to the
     main process wait until the start is done: cut in the middle, the new process would break with a traceback.
@@ -175,7 +175,7 @@ def starting_processes() -> Iterator[None]:
     with StopSignals():
         # The mask is inherited by whatever starts. The tracker unblocks signals when it starts.
         resource_tracker.ensure_running()
-        before = _mask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        before = _mask(signal.SIG_BLOCK, set(CAUGHT))
         try:
             yield
         except OSError as error:
