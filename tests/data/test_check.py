@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vidnas.cli.main import main
-from vidnas.data.check import Finding, check, shared
+from vidnas.data.check import Finding, check, examine, shared
+from vidnas.data.decode import VideoInfo, read_frames
 from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.formats import VideoList, load_dataset, load_list
 from vidnas.data.processes import run_apart
@@ -73,6 +75,20 @@ def test_shared_files_of_two_lists(spoilt: Path) -> None:
     b = check(videos.subset([4, 5]), workers=1, progress=False)  # 4 is the copy of 0
     assert shared(a, b) == ((0, 0),)
     assert shared(b, a) == ((0, 0),)
+
+
+def test_a_video_is_decoded_once(spoilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    open_once = VideoInfo.open
+    monkeypatch.setattr(VideoInfo, "open", lambda info: passes.append(info.path) or open_once(info))
+    path = spoilt / "clap" / "2.mp4"
+    finding = examine(path)
+    assert passes == [path]
+    assert finding.look is not None
+    # The eight times lie in the middle of the eight frames.
+    whole = read_frames(path, [0.05 + 0.1 * k for k in range(8)])
+    small = [Image.fromarray(frame).convert("L").resize((16, 16), Image.Resampling.BOX).tobytes() for frame in whole]
+    assert (finding.frames, finding.look.levels) == (8, b"".join(small))
 
 
 def crash_or_count(path: Path) -> Finding:
