@@ -48,6 +48,11 @@ def vidnas(*argv: str, **options) -> subprocess.CompletedProcess:
         (["run", "--data", "x", "--out", "y", "--target-ms", "-5"], 2, "--target-ms -5: give milliseconds above 0"),
         (["run", "--data", "x", "--target-macs", "50", "M"], 2, "an amount has no blank in it, as 50M"),
         (["run", "--epochs", "3"], 2, "no option --epochs; did you mean --search.epochs or --train.epochs?"),
+        (["run", "--epoch", "3"], 2, "no option --epoch; did you mean --search.epochs or --train.epochs?"),
+        (["run", "--target", "5M"], 2, "no option --target; did you mean --target-macs or --target-params or --target"),
+        (["test", "x", "--data", "y", "--top", "5"], 2, "no option --top; `vidnas test --help-all` lists the options"),
+        (["search", "--views", "1x1"], 2, "no option --views; `vidnas search --help-all` lists the options"),
+        (["help", "runn"], 2, "vidnas has no command 'runn'; did you mean run?"),
         (["run", "--sampling", "unifrom"], 2, "--sampling unifrom: give one of stride, uniform; did you mean uniform?"),
         (["data", "check", "x", "--workers", "y"], 2, "a whole number above 0"),
     ],
@@ -64,6 +69,9 @@ def test_bad_input_is_one_line_and_a_code(argv, code, message, capsys):
 def test_help_and_version(capsys):
     assert main([]) == main(["--help"]) == main(["list", "--help"]) == 0
     assert "usage: vidnas list" in capsys.readouterr().out
+    for words, usage in ((["list"], "usage: vidnas list"), (["data", "check"], "usage: vidnas data check")):
+        assert main(["help", *words]) == 0
+        assert usage in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("vidnas ")
 
@@ -101,6 +109,20 @@ def test_a_signal_is_one_line_and_a_code(signum, code, message):
         "sys.exit(main(['list']))"
     )
     assert (result.returncode, result.stderr) == (code, f"vidnas: error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "interrupted; the same command with --resume goes on"),
+        (["--resume"], "interrupted; the same command goes on"),
+        (["--dry-run"], "interrupted"),
+    ],
+)
+def test_a_stopped_command_says_how_to_go_on(options, message, monkeypatch, capsys):
+    monkeypatch.setattr("vidnas.cli.run.run", lambda argv: signal.raise_signal(signal.SIGINT))
+    assert main(["run", *options]) == 130
+    assert capsys.readouterr().err == f"vidnas: error: {message}\n"
 
 
 def test_a_terminal_that_goes_away_stops_what_it_started(tmp_path):

@@ -110,6 +110,8 @@ def _is_companion() -> bool:
 def _stopped(words: Sequence[str], signum: int) -> str:
     """What a stopped command says: by what, and how to go on."""
     what = "interrupted" if signum == signal.SIGINT else f"stopped by {signal.Signals(signum).name}"
+    if any(word.replace("_", "-") == "--dry-run" for word in words):
+        return what
     verb = " ".join(words[: 2 if words[:1] == ["data"] else 1])
     if verb in _RESUMED_BY_OPTION and "--resume" not in words:
         return f"{what}; the same command with --resume goes on"
@@ -139,8 +141,12 @@ def _print_whatever_the_encoding() -> None:
 def _do_without_home() -> None:
     """Give libraries that insist on a home folder one, and a place for their caches where nothing can be written there.
 
-    A user without a home has / in most containers.
+    A user without a home has / in most containers. Relative paths count as not given, as the XDG specification has it:
+    folders would come to be wherever a command is called.
     """
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        if not os.path.isabs(os.environ.get(name, "/")):
+            del os.environ[name]
     try:
         home = Path.home()
     except RuntimeError:
@@ -177,6 +183,8 @@ def _calm_idle_threads() -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
+    if argv[:1] == ["help"] and len(argv) > 1:
+        argv = [*argv[1:], "--help"]
     if not argv or argv[0] in ("-h", "--help", "--help-all", "help"):
         print(_help())
         return 0

@@ -135,5 +135,8 @@ def _load(file: Path) -> dict[FileStamp, dict[str, Any]]:
 def _save(file: Path, facts: Mapping[FileStamp, Mapping[str, Any]]) -> None:
     unfinished = file.with_name(f"{file.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
-        unfinished.write_text(json.dumps(list(facts.items())), encoding="utf-8")
-        unfinished.replace(file)
+        try:
+            unfinished.write_text(json.dumps(list(facts.items())), encoding="utf-8")
+            unfinished.replace(file)
+        finally:
+            unfinished.unlink(missing_ok=True)
