@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.arch.cost import parse_amount
+from vidnas.cli.data_options import add_data_options
 from vidnas.cli.parsing import UsageError, make_config_parser, new_folder, told_by_the_first
 from vidnas.errors import VidnasError
 
@@ -45,24 +46,7 @@ FIRST = (
 def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[str] = FIRST) -> "ConfigParser":
     """The options of a search; those that `--help` shows first are there even where `whole` is off."""
     parser = make_config_parser(verb, description, first=first, needs=("data", "out"))
-    parser.add_argument(
-        "--data", type=str, metavar="FOLDER|CSV", help="your videos, in folders or a list (docs/data.md)"
-    )
-    parser.add_argument(
-        "--test",
-        type=str | None,
-        default=None,
-        metavar="FOLDER|CSV",
-        help="test list, where it is not beside the training list",
-    )
-    parser.add_argument(
-        "--group_regex",
-        type=str | None,
-        default=None,
-        metavar="REGEX",
-        help="its first match group on a path is the video's group, which is never split",
-    )
-    parser.add_argument("--follow_links", action="store_true", help="also follow links out of the folder of --data")
+    add_data_options(parser, test="test list, where it is not beside the training list", test_values="FOLDER|CSV")
     parser.add_argument(
         "--target_macs",
         type=str | None,

@@ -26,8 +26,9 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from vidnas.data.decode import BrokenVideo, VideoInfo, read_all
-from vidnas.data.index import FileStamp, VideoIndex, as_facts, describe_notices, index_videos, worker_threads
+from vidnas.data.index import VideoIndex, as_facts, describe_notices, index_videos, worker_threads
 from vidnas.data.reader import FileReader, Reader, limit, tell
+from vidnas.data.stamp import FileStamp
 from vidnas.errors import VidnasError
 
 VERSION = 1

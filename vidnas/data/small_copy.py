@@ -18,7 +18,6 @@ from vidnas.data.manifest import (
     MANIFEST,
     Entry,
     Manifest,
-    Stamp,
     add_entry,
     foreign_lists,
     is_copy,
@@ -28,6 +27,7 @@ from vidnas.data.manifest import (
 from vidnas.data.parts import find_part
 from vidnas.data.processes import CRASHED, cores, run_apart
 from vidnas.data.rows import write_text
+from vidnas.data.stamp import Stamp
 from vidnas.errors import VidnasError
 
 _LOCK, _UNFINISHED = ".lock", ".unfinished"
