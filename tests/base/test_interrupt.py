@@ -28,7 +28,7 @@ def test_a_loop_sees_a_flag_and_a_second_ctrl_c_stops_it() -> None:
     assert handlers() == before
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_raises(signum: signal.Signals) -> None:
     before = handlers()
     with pytest.raises(Stopped) as caught, CommandSignals() as signals:
@@ -105,14 +105,15 @@ def test_a_stop_that_python_swallows_comes_again(capsys: pytest.CaptureFixture[s
 
 
 def test_signals_that_were_ignored_stay_ignored() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with CommandSignals() as outer, StopSignals() as inner:
-            signal.raise_signal(signal.SIGINT)
-        assert outer.received is None
-        assert inner.received is None
-    finally:
-        signal.signal(signal.SIGINT, before)
+    for signum in (signal.SIGINT, signal.SIGHUP):  # nohup ignores the latter
+        before = signal.signal(signum, signal.SIG_IGN)
+        try:
+            with CommandSignals() as outer, StopSignals() as inner:
+                signal.raise_signal(signum)
+            assert outer.received is None
+            assert inner.received is None
+        finally:
+            signal.signal(signum, before)
 
 
 def test_another_thread_leaves_signals_alone() -> None:

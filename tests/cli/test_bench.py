@@ -80,6 +80,7 @@ def test_bad_input_is_one_line(
     assert "did you mean openvino?" in said(spec_file, "--device", "openvin")
     assert "--batch-size 0: give a whole number above 0" in said(spec_file, "--batch-size", "0")
     assert "--batch-size abc: give a whole number above 0" in said(spec_file, "--batch-size", "abc")
+    assert "threads 100000: give 1024 or fewer" in said(spec_file, "--threads", "100000")
     assert "clip '3': write frames x size" in said(spec_file, "--clip", "3")
     assert "smaller than the network's pool" in said(spec_file, "--clip", "1x16")
     if not torch.cuda.is_available():

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from vidnas.cli.main import main
 from vidnas.cli.parsing import UsageError, make_config_parser, make_parser
@@ -46,6 +48,11 @@ def vidnas(*argv: str, **options) -> subprocess.CompletedProcess:
         (["run", "--data", "x", "--out", "y", "--target-ms", "-5"], 2, "--target-ms -5: give milliseconds above 0"),
         (["run", "--data", "x", "--target-macs", "50", "M"], 2, "an amount has no blank in it, as 50M"),
         (["run", "--epochs", "3"], 2, "no option --epochs; did you mean --search.epochs or --train.epochs?"),
+        (["run", "--epoch", "3"], 2, "no option --epoch; did you mean --search.epochs or --train.epochs?"),
+        (["run", "--target", "5M"], 2, "no option --target; did you mean --target-macs or --target-params or --target"),
+        (["test", "x", "--data", "y", "--top", "5"], 2, "no option --top; `vidnas test --help-all` lists the options"),
+        (["search", "--views", "1x1"], 2, "no option --views; `vidnas search --help-all` lists the options"),
+        (["help", "runn"], 2, "vidnas has no command 'runn'; did you mean run?"),
         (["run", "--sampling", "unifrom"], 2, "--sampling unifrom: give one of stride, uniform; did you mean uniform?"),
         (["data", "check", "x", "--workers", "y"], 2, "a whole number above 0"),
     ],
@@ -62,6 +69,9 @@ def test_bad_input_is_one_line_and_a_code(argv, code, message, capsys):
 def test_help_and_version(capsys):
     assert main([]) == main(["--help"]) == main(["list", "--help"]) == 0
     assert "usage: vidnas list" in capsys.readouterr().out
+    for words, usage in ((["list"], "usage: vidnas list"), (["data", "check"], "usage: vidnas data check")):
+        assert main(["help", *words]) == 0
+        assert usage in capsys.readouterr().out
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("vidnas ")
 
@@ -86,15 +96,72 @@ def test_a_missing_file_deep_inside_is_one_line(monkeypatch, capsys, tmp_path):
     assert f"{tmp_path}/gone.txt: no such file or directory" in capsys.readouterr().err
 
 
-def test_interrupt_is_one_line_and_130():
+@pytest.mark.parametrize(
+    ("signum", "code", "message"),
+    [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "stopped by SIGTERM"), ("SIGHUP", 129, "stopped by SIGHUP")],
+)
+def test_a_signal_is_one_line_and_a_code(signum, code, message):
     result = python(
         "import os, signal, sys, time\n"
         "import vidnas.cli.list as verb\n"
         "from vidnas.cli.main import main\n"
-        "verb.run = lambda argv: (os.kill(os.getpid(), signal.SIGINT), time.sleep(30))\n"
+        f"verb.run = lambda argv: (os.kill(os.getpid(), signal.{signum}), time.sleep(30))\n"
         "sys.exit(main(['list']))"
     )
-    assert (result.returncode, result.stderr) == (130, "vidnas: error: interrupted\n")
+    assert (result.returncode, result.stderr) == (code, f"vidnas: error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "interrupted; the same command with --resume goes on"),
+        (["--resume"], "interrupted; the same command goes on"),
+        (["--dry-run"], "interrupted"),
+    ],
+)
+def test_a_stopped_command_says_how_to_go_on(options, message, monkeypatch, capsys):
+    monkeypatch.setattr("vidnas.cli.run.run", lambda argv: signal.raise_signal(signal.SIGINT))
+    assert main(["run", *options]) == 130
+    assert capsys.readouterr().err == f"vidnas: error: {message}\n"
+
+
+def test_a_terminal_that_goes_away_stops_what_it_started(tmp_path):
+    """Its output can no longer be written, yet what is left to do is done."""
+    code = (
+        "import fcntl, os, sys, termios, time\n"
+        "import vidnas.cli.list as verb\n"
+        "from pathlib import Path\n"
+        "from vidnas.cli.main import main\n"
+        "from vidnas.base.interrupt import StopSignals\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "def work(argv):\n"
+        "    with StopSignals() as signals:\n"
+        "        print('ready', flush=True)\n"
+        "        while signals.received is None:\n"
+        "            time.sleep(0.01)\n"
+        "        print('not heard any more', flush=True)\n"
+        "        Path('saved').touch()\n"
+        "verb.run = work\n"
+        "sys.exit(main(['list']))"
+    )
+    user, terminal = os.openpty()
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True, cwd=tmp_path
+    ) as process:
+        os.close(terminal)
+        assert os.read(user, 100).startswith(b"ready")
+        os.close(user)
+        assert process.wait(timeout=60) == 129
+    assert (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("argv", [["list"], ["--help"], ["list", "--help"]])
+def test_closed_outputs_take_nothing_and_break_nothing(argv):
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "vidnas", *argv], stderr=subprocess.PIPE, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, b"")
 
 
 def test_a_reader_that_goes_away_is_no_error():
@@ -139,6 +206,29 @@ def test_full_disk_wrapped_by_another_writer(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("vidnas.cli.list.run", verb)
     assert main(["list"]) == 1
     assert "no space left on the disk" in capsys.readouterr().err
+
+
+class Deadly(Dataset):
+    """Ends the process that asks for an item, as the system does where memory runs out."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_a_killed_data_loader_worker_is_one_line(method, monkeypatch, capsys):
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))  # a look every 5 s
+    monkeypatch.setattr(
+        "vidnas.cli.list.run", lambda argv: list(DataLoader(Deadly(), num_workers=1, multiprocessing_context=method))
+    )
+    assert main(["list"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("vidnas: error: a process that reads videos was ended (")
+    assert "memory" in error
+    assert "--clips.workers" in error
 
 
 def test_light_commands_load_no_framework(tmp_path):

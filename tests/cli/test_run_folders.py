@@ -127,6 +127,38 @@ def test_results_do_not_go_among_the_videos(
     assert main([*train_command(own, own / "run", tmp_path), "--resume"]) == 0
 
 
+def test_results_do_not_go_among_listed_videos(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(videos, tmp_path / "listed"))
+    before = set(own.rglob("*"))
+    for data, out in (
+        (own, own),
+        (own, own / "videos"),
+        (own, own / "videos" / "train"),
+        (own, own / "runs" / ".." / "videos" / "test"),
+        (own / "train.csv", own / "videos" / "train"),
+    ):
+        for argv in (command("run", data, out), train_command(data, out, tmp_path)):
+            assert "holds the videos of" in fails(capsys, argv)
+    assert set(own.rglob("*")) == before
+
+
+def test_a_folder_named_by_way_of_another_makes_no_other(videos: Path, tmp_path: Path) -> None:
+    assert main(train_command(videos, tmp_path / "run" / "sub" / "..", tmp_path)) == 0
+    assert (tmp_path / "run" / "model.json").exists()
+    assert not (tmp_path / "run" / "sub").exists()
+
+
+def test_no_data_set_is_generated_among_the_results_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunFolder(tmp_path / "run").lock():
+        assert "holds .lock already; name a new folder" in fails(capsys, ["data", "generate", str(tmp_path / "run")])
+    (tmp_path / "file").touch()
+    assert "is a file" in fails(capsys, ["data", "generate", str(tmp_path / "file")])
+
+
 def test_a_resumed_run_keeps_its_threads(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Threads change the last digits, so they are part of what `--resume` promises."""
     searching = ["--search.checkpoint_every_steps", "1", "--search.steps", "400"]

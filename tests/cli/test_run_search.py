@@ -70,6 +70,13 @@ def test_a_run_is_never_written_over(videos: Path, tmp_path: Path, capsys: pytes
         assert what in fails(capsys, [*other, "--resume"])
 
 
+def test_batches_that_repeat_videos_are_told(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--search.batch-size", "16", "--search.alpha-batch-size", "4"]
+    assert main([*command("search", videos, tmp_path / "run", "--dry-run"), *sizes]) == 0
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if "a batch of" in line]
+    assert note.startswith("note: a batch of 16 is more than the 14 weights videos")
+
+
 def test_dry_run_trains_nothing(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("search:\n  batch_size: 3\ntrain:\n  epochs: 5\n")  # one recipe serves run and search

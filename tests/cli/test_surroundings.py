@@ -90,8 +90,13 @@ def test_a_cache_folder_that_cannot_be_written(videos: Path, tmp_path: Path) -> 
     assert f"{tmp_path}/file/cache: cannot write the frame cache (Not a directory)" in second
 
 
+def with_disk(place: str | Path, size: str) -> list[str]:
+    """What runs a command with a disk of its own mounted somewhere."""
+    return ["unshare", "-m", "sh", "-c", f"mount -t tmpfs -o {size} tmpfs '{place}' && exec \"$@\"", "sh"]
+
+
 def without_shared_memory(size: str) -> list[str]:
-    return ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o {size} tmpfs /dev/shm && exec "$@"', "sh"]
+    return with_disk("/dev/shm", size)
 
 
 needs_mounts = pytest.mark.skipif(not works(without_shared_memory("ro")), reason="needs the right to mount")
@@ -113,6 +118,27 @@ def test_no_shared_memory(videos: Path, tmp_path: Path, size: str) -> None:
     assert line.startswith("vidnas: error: no shared memory left for ")
     assert "--workers 0" in line
     assert "disk" not in line
+
+
+@needs_mounts
+def test_a_cache_folder_on_a_full_disk(videos: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    said = program(training(videos, tmp_path, "--cache-dir", str(disk)), before=with_disk(disk, "size=16k"))
+    assert said.codes == [1], said.err
+    assert said.err == (
+        f"vidnas: error: {disk}: cannot write the frame cache (the frames take 1 MiB, and 0 are free on the disk): "
+        "free some space, name another --cache-dir, or do without by --memory-budget-mib 0\n"
+    )
+
+
+def test_relative_folders_of_the_user_count_as_not_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, "relative")
+    assert main(["list", "x3d_s"]) == 0
+    assert Path.home().is_absolute()
+    assert not {"XDG_CACHE_HOME", "XDG_CONFIG_HOME"} & set(os.environ)
 
 
 def test_an_output_without_the_characters(videos: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from tiny_training import tiny_spec
 
 from vidnas.cli.main import main
@@ -49,6 +50,20 @@ def test_train_tests_at_the_end(trained, synthetic_data, capsys):
     result = json.loads((trained / "test" / "result.json").read_text())
     assert result["videos"] == 24
     assert result["views"] == "1x1"
+
+
+def test_what_is_no_trained_network_says_what_to_give(trained, tmp_path, capsys):
+    def said(path):
+        assert main(["predict", str(path), "video.mp4"]) == 1
+        return capsys.readouterr().err
+
+    for name in ("last.ckpt", "metrics.jsonl"):
+        assert f"{trained / name}: no trained network; give its run folder, {trained}" in said(trained / name)
+    assert f"no model.safetensors and model.json in it; its run folder is {trained}" in said(trained / "test")
+    torch.save({"state_dict": {"model.weight": torch.ones(1)}}, tmp_path / "epoch=3.ckpt")
+    assert "`vidnas train --arch NAME --weights FILE` starts from them" in said(tmp_path / "epoch=3.ckpt")
+    (tmp_path / "report.html").touch()
+    assert "no trained network; give a run folder, or its model.safetensors" in said(tmp_path / "report.html")
 
 
 def test_test_writes_every_video(trained, synthetic_data, tmp_path, capsys):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vidnas.cli.main import main
-from vidnas.data.check import Finding, check, shared
+from vidnas.data.check import Finding, check, examine, shared
+from vidnas.data.decode import VideoInfo, read_frames
 from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.formats import VideoList, load_dataset, load_list
 from vidnas.data.processes import run_apart
@@ -75,6 +77,20 @@ def test_shared_files_of_two_lists(spoilt: Path) -> None:
     assert shared(b, a) == ((0, 0),)
 
 
+def test_a_video_is_decoded_once(spoilt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    open_once = VideoInfo.open
+    monkeypatch.setattr(VideoInfo, "open", lambda info: passes.append(info.path) or open_once(info))
+    path = spoilt / "clap" / "2.mp4"
+    finding = examine(path)
+    assert passes == [path]
+    assert finding.look is not None
+    # The eight times lie in the middle of the eight frames.
+    whole = read_frames(path, [0.05 + 0.1 * k for k in range(8)])
+    small = [Image.fromarray(frame).convert("L").resize((16, 16), Image.Resampling.BOX).tobytes() for frame in whole]
+    assert (finding.frames, finding.look.levels) == (8, b"".join(small))
+
+
 def crash_or_count(path: Path) -> Finding:
     """Stands for a decoder that takes its process down, as no file at hand does."""
     if path.name.startswith("crash"):
@@ -90,6 +106,19 @@ def test_a_file_that_kills_its_process_is_found_out() -> None:
     assert [i for i, finding in enumerate(findings) if finding.cause is not None] == [3, 11]
     assert all(f.frames == len(p.name) for f, p in zip(findings, paths, strict=True) if f.cause is None)
     assert [done[i] for i in range(14)] == findings
+
+
+def be_killed_once(path: Path) -> int:
+    """Is ended from outside, as by a system that runs out of memory, but not the second time."""
+    if "victim" in path.name and not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(path.name)
+
+
+def test_a_job_whose_process_was_killed_is_tried_once_more(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("good", "victim 1", "fine", "victim 22")]
+    assert run_apart(be_killed_once, paths, 2, dead=-1, done=lambda place, found: None) == [4, 8, 4, 9]
 
 
 def test_command_reports_and_fixes(spoilt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,13 @@
 """What labels mean: numbers, names, and what is neither."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lists_of_files import make, refused, rows
 
 from vidnas.base.errors import VidnasError
-from vidnas.data.formats import KnownClasses, load_dataset, load_list
+from vidnas.data.formats import KnownClasses, load_dataset, load_list, save_list
 
 NAMES = KnownClasses(("x", "y", "z"), "the network")
 
@@ -108,3 +109,54 @@ def test_a_class_may_be_called_none_where_that_is_said(tmp_path: Path) -> None:
     refused(tmp_path / "list.csv", "line 1", "label 'None'", "classes.txt")
     make(tmp_path, classes_txt="None\nwave\n")
     assert load_list(tmp_path / "list.csv").labels == (0, 1)
+
+
+@pytest.mark.parametrize(("text", "labels"), [("1 x\n2 y z\n", "12"), ("0 x\n1 y z\n", "01")])
+def test_numbered_lines_of_classes_are_numbers_and_names(tmp_path: Path, text: str, labels: str) -> None:
+    list_csv = f"a.mp4,{labels[1]}\nb.mp4,{labels[0]}\n"
+    videos = load_list(make(tmp_path, "a.mp4", "b.mp4", list_csv=list_csv, classes_txt=text) / "list.csv")
+    assert (videos.classes, videos.labels) == (("x", "y z"), (1, 0))
+    make(tmp_path, list_csv="a.mp4,y z\nb.mp4,x\n")
+    assert load_list(tmp_path / "list.csv") == replace(videos, numbered=False)
+    # Where the numbers are parts of the names they stay.
+    make(tmp_path, list_csv="".join(f"{file}.mp4,{name}\n" for file, name in zip("ba", text.split("\n"), strict=False)))
+    assert load_list(tmp_path / "list.csv").classes == tuple(text.splitlines())
+    make(tmp_path, list_csv="a.mp4,7\nb.mp4,1\n")
+    refused(tmp_path / "list.csv", "line 1: label 7 of 2 classes in classes.txt")
+
+
+def test_labels_below_the_first_number_are_refused(tmp_path: Path) -> None:
+    make(tmp_path, "a.mp4", "b.mp4", list_csv="a.mp4,1\nb.mp4,0\n", classes_txt="1 x\n2 y\n")
+    refused(tmp_path / "list.csv", "line 2: label 0, and classes count from 1 in classes.txt")
+
+
+def test_names_that_begin_with_numbers_survive_saving(tmp_path: Path) -> None:
+    videos = load_list(make(tmp_path, "0 x/a.mp4", "1 y/b.mp4", "2 z/c.mp4"))
+    few = videos.subset([0, 2])  # whose names do not tell all classes
+    save_list(few, tmp_path / "few.csv")
+    again = load_list(tmp_path / "few.csv")
+    assert (again.classes, again.labels) == (videos.classes, (0, 2))
+
+
+def test_lists_of_ucf101_are_read_as_they_are(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        *("Run/a 1.avi", "Run/b.avi", "Walk/c.avi", "Walk/d.avi"),
+        trainlist01_txt="Run/a 1.avi 1\nWalk/c.avi 2\n",
+        testlist01_txt="Walk/d.avi\nRun/b.avi\n",
+        classInd_txt="1 Run\n2 Walk\n",
+    )
+    notices = " ".join(load_dataset(tmp_path).train.notices)
+    options = f"--data {tmp_path / 'trainlist01.txt'} --test {tmp_path / 'testlist01.txt'} takes the lists instead"
+    assert options in notices
+    train = load_dataset(tmp_path / "trainlist01.txt").train
+    assert rows(train) == [("Run/a 1.avi", "Run", None), ("Walk/c.avi", "Walk", None)]
+    test = load_list(tmp_path / "testlist01.txt", classes=KnownClasses(train.classes, "train", train.numbered))
+    assert rows(test) == [("Walk/d.avi", "Walk", None), ("Run/b.avi", "Run", None)]
+    assert "each video is of the class that its folder is called by" in test.notices[0]
+
+
+def test_classes_that_differ_in_spelling_alone_are_told(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{name}/{name}.mp4" for name in ("Run", "run", "caf\u00e9", "cafe\u0301", "Walk")))
+    (notice,) = load_dataset(tmp_path).train.notices
+    assert f"{tmp_path}: 'Run' and 'run', 'cafe\\u0301' and 'caf\\xe9' differ only in case" in notice

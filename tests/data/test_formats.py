@@ -203,6 +203,20 @@ def test_a_list_that_is_no_text(tmp_path: Path) -> None:
     refused(tmp_path / "list.csv", "not UTF-8 text")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_says_how_to_mend_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "list.csv").write_text("path,label\na.mp4,x\n", encoding=encoding)
+    refused(tmp_path / "list.csv", "is UTF-16 text; save it as UTF-8")
+
+
+@pytest.mark.parametrize("mark", [",", " ", "\t"])
+def test_labels_before_paths_are_named(tmp_path: Path, mark: str) -> None:
+    make(tmp_path, "x/a.mp4", "b.mp4", list_txt=f"0{mark}x/a.mp4\n1{mark}b.mp4\n")
+    refused(tmp_path / "list.txt", "line 1: the label stands before the path; put the path first, or say so")
+    make(tmp_path, list_txt=f"label{mark}path\n0{mark}x/a.mp4\n1{mark}b.mp4\n")
+    assert load_list(tmp_path / "list.txt").labels == (0, 1)
+
+
 def test_links_do_not_lead_out(tmp_path: Path) -> None:
     make(tmp_path / "outside", "x.mp4", "deep/y.mp4")
     data = make(tmp_path / "data", "a/1.mp4", "b/2.mp4", list_csv="a/1.mp4,0\nb/2.mp4,1\nb/x.mp4,1\n")

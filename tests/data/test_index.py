@@ -10,8 +10,9 @@ from vidnas.base.log import note_once
 from vidnas.cli.main import main
 from vidnas.data.cache import FrameCache, open_reader
 from vidnas.data.decode import BrokenVideo
-from vidnas.data.index import FileStamp, describe_notices, index_videos
+from vidnas.data.index import describe_notices, index_videos
 from vidnas.data.reader import FileReader
+from vidnas.data.stamp import FileStamp
 from vidnas.data.synthetic import write_video
 
 

@@ -10,7 +10,7 @@ import pytest
 from vidnas.data.decode import probe, read_all
 from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.formats import load_dataset
-from vidnas.data.looks import alike, look
+from vidnas.data.looks import Look, alike, watch
 from vidnas.data.synthetic import write_dataset, write_video
 
 
@@ -23,6 +23,10 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     lists = load_dataset(root)
     assert lists.test is not None
     return [sample.path for sample in (*lists.train.samples, *lists.test.samples)]
+
+
+def look_of(path: Path) -> Look:
+    return watch(probe(path)).look
 
 
 def remux(source: Path, target: Path) -> None:
@@ -47,7 +51,7 @@ def squeeze(source: Path, target: Path) -> None:
 
 
 def test_copies_are_found_and_nothing_else(videos: list[Path], tmp_path: Path) -> None:
-    originals = [look(probe(path)) for path in videos]
+    originals = [look_of(path) for path in videos]
     assert [pair for pair in alike(originals, originals) if pair[0] < pair[1]] == []
     makers = {
         "small.mp4": lambda source, target: write_small(source, target, SmallForm("h264", 48, crf=30)),
@@ -58,7 +62,7 @@ def test_copies_are_found_and_nothing_else(videos: list[Path], tmp_path: Path) -
     for name, make_copy in makers.items():
         for place in (0, 10, 20):
             make_copy(videos[place], tmp_path / name)
-            assert list(alike(originals, [look(probe(tmp_path / name))])) == [(place, 0)], (name, place)
+            assert list(alike(originals, [look_of(tmp_path / name)])) == [(place, 0)], (name, place)
 
 
 def test_even_and_still_videos(tmp_path: Path) -> None:
@@ -72,7 +76,7 @@ def test_even_and_still_videos(tmp_path: Path) -> None:
         # The second is the first encoded anew.
         write_video(tmp_path / f"{name}.mp4", np.stack([picture] * 12), 12)
         write_small(tmp_path / f"{name}.mp4", tmp_path / f"{name}.mov", SmallForm("jpeg", 72))
-        looks += [look(probe(tmp_path / f"{name}{end}")) for end in (".mp4", ".mov")]
+        looks += [look_of(tmp_path / f"{name}{end}") for end in (".mp4", ".mov")]
     assert [pair for pair in alike(looks, looks) if pair[0] < pair[1]] == [(4, 5), (6, 7)]
 
 
@@ -82,7 +86,7 @@ def test_a_blank_start_makes_no_pair_and_length_counts(videos: list[Path], tmp_p
         frames, _, _ = read_all(videos[i])
         black = np.zeros_like(frames)
         write_video(tmp_path / f"{i}.mp4", np.concatenate([black, frames]), 24)
-        looks.append(look(probe(tmp_path / f"{i}.mp4")))
+        looks.append(look_of(tmp_path / f"{i}.mp4"))
     assert not list(alike(looks[:1], looks[1:]))
-    assert not list(alike(looks[:1], [look(probe(videos[0]))]))
+    assert not list(alike(looks[:1], [look_of(videos[0])]))
     assert list(alike([None, looks[0]], [looks[0], None])) == [(1, 0)]

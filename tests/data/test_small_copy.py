@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -27,6 +28,7 @@ from vidnas.data.decode import read_all
 from vidnas.data.encode import SmallForm
 from vidnas.data.formats import VideoList, load_dataset, load_list
 from vidnas.data.manifest import MANIFEST, load_manifest
+from vidnas.data.processes import CRASHED
 from vidnas.data.reader import FileReader
 from vidnas.data.small_copy import CopyReport, make_copy
 from vidnas.data.synthetic import write_dataset, write_video
@@ -306,6 +308,18 @@ def test_unreadable_videos_are_left_out_and_kept_in_mind(data: Path, tmp_path: P
     shutil.copy(data / "videos/train/grow_0002.mp4", data / "videos/train/grow_0000.mp4")
     assert copy(data, out).made == ("videos/train/grow_0000.mp4",)
     assert len(load_dataset(out).train) == 8
+
+
+def test_a_video_that_took_its_process_down_is_tried_again(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    copy(data, out)
+    manifest = load_manifest(out)
+    assert manifest is not None
+    name = "videos/train/grow_0000.mp4"
+    crashed = replace(manifest.entries[name], file=None, bytes=0, cause=CRASHED)
+    replace(manifest, entries={**manifest.entries, name: crashed}).save(out)
+    assert copy(data, out).made == (name,)
+    assert len(load_dataset(out).train) == 9
 
 
 @pytest.mark.parametrize("form", [JPEG, H264], ids=["jpeg", "h264"])

@@ -205,6 +205,56 @@ def test_a_file_that_goes_on_after_its_last_packet_says_so(tmp_path: Path) -> No
     assert re.match(r"the last \d\d% of the file cannot be read", str(probe(path).notice))
 
 
+def small_film(path: Path, form: str, codec: str, pixels: str = "yuv420p") -> bytes:
+    """Ten frames in a container, which FFmpeg knows by its name."""
+    with av.open(str(path), "w", format=form, container_options={"live": "1"} if form == "webm" else {}) as container:
+        stream = container.add_stream(codec, rate=10, width=SIDE, height=SIDE, pix_fmt=pixels)
+        for k in range(10):
+            picture = np.full((SIDE, SIDE, 3), 20 * k, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("form", "codec", "pixels"),
+    [
+        ("asf", "wmv2", "yuv420p"),
+        ("webm", "libvpx", "yuv420p"),
+        ("flv", "flv", "yuv420p"),
+        ("ivf", "libvpx", "yuv420p"),
+        ("nut", "mpeg4", "yuv420p"),
+        ("rm", "rv20", "yuv420p"),
+        ("wtv", "mpeg2video", "yuv420p"),
+        ("apng", "apng", "rgb24"),
+        ("yuv4mpegpipe", "wrapped_avframe", "yuv420p"),
+    ],
+)
+def test_a_small_file_of_which_the_second_part_is_not_read_says_so(
+    tmp_path: Path, form: str, codec: str, pixels: str
+) -> None:
+    path = tmp_path / "a"
+    part = small_film(path, form, codec, pixels)
+    assert "joined" not in str(probe(path).notice)
+    # A file of another kind of WebM, one that knows its length, follows where FFmpeg would read on after its like.
+    path.write_bytes(part + (small_film(tmp_path / "b", "matroska", codec) if form == "webm" else part))
+    assert re.search(r"the last \d\d% of the file cannot be read, as where files were joined", str(probe(path).notice))
+
+
+def test_joined_files_of_other_tracks_may_be_read_in_part(tmp_path: Path) -> None:
+    parts = []
+    for sound in (False, True):
+        path = tmp_path / "part.mkv"
+        with av.open(str(path), "w") as container:
+            film = add_film(container)
+            heard = add_sound(container, "mp3", 1) if sound else []
+            for packet in [*encoded(film, [RED] * 25), *heard]:
+                container.mux(packet)
+        parts.append(path.read_bytes())
+    path.write_bytes(b"".join(parts))
+    assert "not all of what follows the first may be read" in str(probe(path).notice)
+
+
 def test_two_films_in_one_file_are_told(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", 50)
     assert probe(path).notice is None

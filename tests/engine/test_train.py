@@ -74,6 +74,12 @@ def test_learns_to_tell_videos_apart(synthetic_data, tmp_path):
     assert sum(line["top1"] for line in lines[-10:]) / 10 > 0.9
 
 
+def test_a_batch_of_more_than_the_list_is_told(run):
+    told = "note: a batch of 61 is more than the 60 training videos"
+    assert not any(told in line for line in run("as many", steps=1, batch_size=60)[1])
+    assert sum(told in line for line in run("more", steps=1, batch_size=61)[1]) == 1
+
+
 def test_equals_a_plain_loop(run, videos, synthetic_data):
     config = tiny_config(label_smoothing=0.1, grad_clip=0.5, weight_decay=0.1)
     network = fresh_network(tiny_spec(dropout=0.0), 0)

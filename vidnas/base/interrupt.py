@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end a command wherever it is, but not in the middle of what must not be cut.
+"""Ctrl-C, SIGTERM and SIGHUP: they end a command wherever it is, but not in the middle of what must not be cut.
 
 While `CommandSignals` is active the first one raises `Stopped` in the main thread, at whatever line that is. Inside of
 it `StopSignals` holds them back: a loop asks it at the end of each step whether to stop, and what came meanwhile
@@ -7,8 +7,10 @@ without being asked for is given on at its end.
 
 import os
 import signal
+import stat
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -17,7 +19,8 @@ from vidnas.base.errors import VidnasError
 if TYPE_CHECKING:
     from subprocess import Popen
 
-_CAUGHT = (signal.SIGINT, signal.SIGTERM)
+# SIGHUP says that the terminal is gone.
+CAUGHT = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 # Until an exception that was swallowed is raised again: long enough for whoever swallowed it to be left behind.
 _AGAIN_SEC = 0.05
 # See `ends_with_command`.
@@ -57,7 +60,7 @@ def ends_with_command(launcher: Launcher) -> None:
 
 
 class CommandSignals:
-    """While it is active, the first Ctrl-C or SIGTERM raises `Stopped`; a Ctrl-C after that ends the process at once.
+    """While it is active, the first of these signals raises `Stopped`; a Ctrl-C after that ends the process at once.
 
     A signal that was ignored from the start (a background job of a script) stays so. Outside the main thread, where
     Python allows no handlers, it does nothing.
@@ -101,6 +104,7 @@ class CommandSignals:
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         if self.over:
             return
+        _leave_terminal()
         if self.received is None or self._swallowed:
             self.received, self._swallowed = self.received or signum, False
             raise Stopped(self.received)
@@ -127,7 +131,7 @@ class CommandSignals:
 
 
 class StopSignals:
-    """While it is active, the first Ctrl-C or SIGTERM only sets `received`; a second Ctrl-C stops at once.
+    """While it is active, the first of these signals only sets `received`; a second Ctrl-C stops at once.
 
     Used as a context manager it gives on at its end what it has received, unless an exception leads out of it: to
     whoever handled signals before.
@@ -150,15 +154,26 @@ class StopSignals:
             signal.raise_signal(self.received)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
+        _leave_terminal()
         before = self._previous.get(signal.Signals(signum))
         if signum == signal.SIGINT and self.received is not None and callable(before):
             before(signum, frame)
         self.received = self.received or signum
 
 
+def _leave_terminal() -> None:
+    """Let what is said to a terminal that is gone be lost, rather than break what is left to do."""
+    for number in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number):
+                nothing = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nothing, number)
+                os.close(nothing)
+
+
 def _take(handler: Any) -> dict[signal.Signals, Any]:
     """Set the handler of all signals that are not ignored; returns the handlers before."""
-    heard = [signum for signum in _CAUGHT if signal.getsignal(signum) is not signal.SIG_IGN]
+    heard = [signum for signum in CAUGHT if signal.getsignal(signum) is not signal.SIG_IGN]
     return {signum: signal.signal(signum, handler) for signum in heard}
 
 

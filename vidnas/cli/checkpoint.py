@@ -32,8 +32,10 @@ def load_checkpoint(path: Path) -> "tuple[VideoNetwork, ModelInfo]":
 
     if not path.exists() and not path.with_name(f"{path.name}.safetensors").exists():
         raise VidnasError(f"{path}: no such run folder or model file")
-    if path.is_dir() and not ((path / "model.safetensors").exists() and (path / "model.json").exists()):
+    if path.is_dir() and not _is_finished(path):
         raise VidnasError(f"{path}: {_why_none(path)}")
+    if path.is_file() and path.suffix not in (".safetensors", ".json"):
+        raise VidnasError(f"{path}: {_instead_of(path)}")
     return load_model(path)
 
 
@@ -42,6 +44,25 @@ def trained_jitter(info: "ModelInfo") -> tuple[float, float]:
     from vidnas.data.augment import JITTER
 
     return info.jitter or JITTER
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / "model.safetensors").exists() and (folder / "model.json").exists()
+
+
+def _instead_of(file: Path) -> str:
+    """What to give in place of a file that is no trained network."""
+    for folder in (file.parent, file.parent / "searched"):
+        if _is_finished(folder):
+            return f"no trained network; give its run folder, {file.parent}"
+    if file.suffix in (".ckpt", ".pt", ".pth", ".pyth", ".bin"):
+        if (file.parent / "run.json").exists():
+            return f"the state of a run, no trained network; in its folder, {_why_none(file.parent)}"
+        return (
+            "weights without a description of their network; `vidnas train --arch NAME --weights FILE` starts from "
+            "them, and leaves a run folder"
+        )
+    return "no trained network; give a run folder, or its model.safetensors"
 
 
 def _why_none(folder: Path) -> str:
@@ -54,4 +75,5 @@ def _why_none(folder: Path) -> str:
         return "a search that is not finished; the same `vidnas search` with --resume goes on"
     if (folder / "last.ckpt").exists():
         return "this run is not finished; train it to the end with --resume"
-    return "no model.safetensors and model.json in it"
+    beside = f"; its run folder is {folder.parent}" if _is_finished(folder.parent) else ""
+    return f"no model.safetensors and model.json in it{beside}"

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from vidnas.base.errors import VidnasError
-from vidnas.cli.parsing import make_parser, natural, positive
+from vidnas.cli.parsing import make_parser, natural, new_folder, positive
+
+# What an interrupted call leaves.
+_LEFT = {"videos", "classes.txt", "test.csv"}
 
 
 def generate(argv: list[str]) -> int:
@@ -15,7 +18,7 @@ def generate(argv: list[str]) -> int:
         "Write a procedural data set as H.264 files: drifting, turning and growing objects on textured, shaking "
         "backgrounds. No single frame tells the classes apart.",
     )
-    parser.add_argument("out", metavar="FOLDER", type=Path, help="folder; must not hold lists already")
+    parser.add_argument("out", metavar="FOLDER", type=new_folder, help="a new folder, or an empty one")
     parser.add_argument("--classes", metavar="A,B,...", help=f"out of {', '.join(CLASSES)} (default: all)")
     parser.add_argument("--train", type=positive, default=60, help="training videos per class (default: 60)")
     parser.add_argument("--test", type=positive, default=20, help="test videos per class (default: 20)")
@@ -23,11 +26,11 @@ def generate(argv: list[str]) -> int:
     parser.add_argument("--frames", type=positive, default=24, help="frames per video (default: 24)")
     parser.add_argument("--seed", type=natural, default=0, help="of everything that is drawn (default: 0)")
     options = parser.parse_args(argv)
-    if (options.out / "train.csv").exists():
-        raise VidnasError(f"{options.out}: holds train.csv already; give another folder")
+    out = Path(options.out)
+    _check_folder(out)
     classes = options.classes.split(",") if options.classes else None
     write_dataset(
-        options.out,
+        out,
         classes=classes,
         train_per_class=options.train,
         test_per_class=options.test,
@@ -36,7 +39,13 @@ def generate(argv: list[str]) -> int:
         seed=options.seed,
     )
     count = len(classes or CLASSES)
-    print(
-        f"wrote {options.out}: {count} classes, {count * options.train} training and {count * options.test} test videos"
-    )
+    print(f"wrote {out}: {count} classes, {count * options.train} training and {count * options.test} test videos")
     return 0
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse to write among other things, such as the results of a run."""
+    if out.exists() and not out.is_dir():
+        raise VidnasError(f"{out}: is a file; name a folder")
+    if out.is_dir() and (others := sorted({entry.name for entry in out.iterdir()} - _LEFT)):
+        raise VidnasError(f"{out}: holds {', '.join(others[:3])} already; name a new folder, or an empty one")

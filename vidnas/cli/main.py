@@ -1,12 +1,14 @@
 """`vidnas VERB ...`: finds the verb, and turns what went wrong into one line and an exit code.
 
-Exit codes: 0 done, 1 bad input (`VidnasError`, missing file, full disk), 2 bad command line, 130 interrupted (Ctrl-C),
-141 the reader of the output went away, 143 stopped by SIGTERM. Anything else is a bug and keeps its traceback.
+Exit codes: 0 done, 1 bad input (`VidnasError`, missing file, full disk), 2 bad command line, 129 stopped by SIGHUP (the
+terminal went away), 130 interrupted (Ctrl-C), 141 the reader of the output went away, 143 stopped by SIGTERM. Anything
+else is a bug and keeps its traceback.
 """
 
 import errno
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,12 +44,15 @@ VERBS = {
 # Verbs that go on where they were stopped.
 _RESUMED_BY_OPTION = ("run", "search", "train")
 _RESUMED_BY_THEMSELVES = ("derive", "rank", "data cache")
+# How torch says that one of its processes is gone.
+_WORKER_ENDED = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) (?:is )?([^.]+)")
 _SHARED_MEMORY = ("shared memory", "/dev/shm", "/torch_")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Without `argv` it is the program's own, and ends with it."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _print_into_nothing()
     _print_whatever_the_encoding()
     _do_without_home()
     _calm_idle_threads()
@@ -106,12 +111,25 @@ def _is_companion() -> bool:
 def _stopped(words: Sequence[str], signum: int) -> str:
     """What a stopped command says: by what, and how to go on."""
     what = "interrupted" if signum == signal.SIGINT else f"stopped by {signal.Signals(signum).name}"
+    if any(word.replace("_", "-") == "--dry-run" for word in words):
+        return what
     verb = " ".join(words[: 2 if words[:1] == ["data"] else 1])
     if verb in _RESUMED_BY_OPTION and "--resume" not in words:
         return f"{what}; the same command with --resume goes on"
     if verb in _RESUMED_BY_OPTION + _RESUMED_BY_THEMSELVES:
         return f"{what}; the same command goes on"
     return what
+
+
+def _print_into_nothing() -> None:
+    """Put something in the place of closed outputs (`>&-`), which the next files to be opened would take."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, number)
+            if nothing > 2:
+                os.close(nothing)
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8"))
 
 
 def _print_whatever_the_encoding() -> None:
@@ -124,8 +142,12 @@ def _print_whatever_the_encoding() -> None:
 def _do_without_home() -> None:
     """Give libraries that insist on a home folder one, and a place for their caches where nothing can be written there.
 
-    A user without a home has / in most containers.
+    A user without a home has / in most containers. Relative paths count as not given, as the XDG specification has it:
+    folders would come to be wherever a command is called.
     """
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        if not os.path.isabs(os.environ.get(name, "/")):
+            del os.environ[name]
     try:
         home = Path.home()
     except RuntimeError:
@@ -162,6 +184,8 @@ def _calm_idle_threads() -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
+    if argv[:1] == ["help"] and len(argv) > 1:
+        argv = [*argv[1:], "--help"]
     if not argv or argv[0] in ("-h", "--help", "--help-all", "help"):
         print(_help())
         return 0
@@ -219,6 +243,11 @@ def _environment_failure(error: BaseException) -> str | None:
         if isinstance(cause, OSError | RuntimeError) and any(word in str(cause) for word in _SHARED_MEMORY):
             reason = (str(cause).splitlines() or [""])[0][:120]
             return f"no shared memory ({reason}); give it more (docker run --shm-size=2g), or use --workers 0"
+        if isinstance(cause, RuntimeError) and (ended := _WORKER_ENDED.match(str(cause))):
+            return (
+                f"a process that reads videos was ended ({ended[1]}), as where memory runs out; free some, or use "
+                "fewer of them (--clips.workers; of `vidnas test` --workers)"
+            )
         full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
         # A library may tell the same failure in an exception of its own.
         if full or "No space left on device" in str(cause):

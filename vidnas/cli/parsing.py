@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vidnas.base.errors import EndedElsewhere, VidnasError
@@ -99,6 +100,11 @@ def natural(text: str) -> int:
     return _whole(text, 0, "a whole number, 0 or more")
 
 
+def new_folder(text: str) -> str:
+    """The type of an option that names a folder to be made: `new/sub/..` is `new`, and makes no `new/sub`."""
+    return os.path.realpath(text) if ".." in Path(text).parts else text
+
+
 def suggestion(name: str, known: Iterable[str]) -> str | None:
     """The known name nearest to a misspelt one."""
     near = difflib.get_close_matches(name, list(known), n=1)
@@ -120,12 +126,21 @@ def with_negative_values(parser: argparse.ArgumentParser, args: Sequence[str]) -
 
 def unknown_option(parser: argparse.ArgumentParser, option: str) -> UsageError:
     """The error for an option that the parser does not have."""
-    known = [spelt(name) for name in parser._option_string_actions]
-    wanted = spelt(option)
-    grouped = [name for name in known if name.endswith(f".{wanted[2:]}")]
-    near = " or ".join(grouped) or suggestion(wanted, known)
-    hint = f"did you mean {near}?" if near else f"`{parser.prog} --help-all` lists the options"
+    near = _nearest(spelt(option), [spelt(name) for name in parser._option_string_actions])
+    hint = f"did you mean {' or '.join(near)}?" if near else f"`{parser.prog} --help-all` lists the options"
     return UsageError(f"{parser.prog} has no option {option}; {hint}")
+
+
+def _nearest(wanted: str, known: Sequence[str]) -> list[str]:
+    """The options that a wrong one may stand for: in a group, with more words, or spelt alike."""
+    word = wanted.removeprefix("--")
+    by_word: dict[str, list[str]] = {}
+    for name in known:
+        # The last part of `--search.epochs` may be meant alone.
+        for part in {name.removeprefix("--"), name.rpartition(".")[2].removeprefix("--")}:
+            by_word.setdefault(part, []).append(name)
+    longer = [name for name in known if name.startswith(f"{wanted.removesuffix('s')}-")]
+    return by_word.get(word) or longer or by_word.get(suggestion(word, by_word) or "", [])
 
 
 def usage_error(parser: argparse.ArgumentParser, message: str) -> UsageError:

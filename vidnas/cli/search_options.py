@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from vidnas.arch.cost import parse_amount
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import is_first_process, log
-from vidnas.cli.parsing import UsageError, make_config_parser, told_by_the_first
+from vidnas.cli.data_options import add_data_options
+from vidnas.cli.parsing import UsageError, make_config_parser, new_folder, told_by_the_first
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -46,24 +47,7 @@ FIRST = (
 def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[str] = FIRST) -> "ConfigParser":
     """The options of a search; those that `--help` shows first are there even where `whole` is off."""
     parser = make_config_parser(verb, description, first=first, needs=("data", "out"))
-    parser.add_argument(
-        "--data", type=str, metavar="FOLDER|CSV", help="your videos, in folders or a list (docs/data.md)"
-    )
-    parser.add_argument(
-        "--test",
-        type=str | None,
-        default=None,
-        metavar="FOLDER|CSV",
-        help="test list, where it is not beside the training list",
-    )
-    parser.add_argument(
-        "--group_regex",
-        type=str | None,
-        default=None,
-        metavar="REGEX",
-        help="its first match group on a path is the video's group, which is never split",
-    )
-    parser.add_argument("--follow_links", action="store_true", help="also follow links out of the folder of --data")
+    add_data_options(parser, test="test list, where it is not beside the training list", test_values="FOLDER|CSV")
     parser.add_argument(
         "--target_macs",
         type=str | None,
@@ -94,7 +78,7 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
         metavar="FILE",
         help="where its measurements are kept; default OUT/latency.json",
     )
-    parser.add_argument("--out", type=str, metavar="FOLDER", help="run folder")
+    parser.add_argument("--out", type=new_folder, metavar="FOLDER", help="run folder")
     parser.add_argument(
         "--space", type=str, default="auto", metavar="NAME|FILE", help="auto, autox3d, tiny, or a file (`vidnas space`)"
     )
@@ -151,6 +135,7 @@ def prepared(parser: "ConfigParser", argv: Sequence[str], search: str) -> "Itera
 def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", held: ExitStack) -> Prepared:
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.groups import group_notice
+    from vidnas.data.sampler import repeat_notice
     from vidnas.pipeline.lists import SEARCH_PARTS, load_lists
     from vidnas.pipeline.out import check_out
     from vidnas.pipeline.plan import SpaceChoice, plan_search
@@ -177,6 +162,12 @@ def _prepare(options: Any, targets: dict[str, float], search: "SearchConfig", he
     log.info(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
     if told := group_notice(plan.parts):
         log.info(f"note: {told}")
+    for part, size, option in (
+        ("weights", search.batch_size, "--search.batch-size"),
+        ("alpha", search.score_batch_size, "--search.alpha-batch-size"),
+    ):
+        if repeats := repeat_notice(size, len(plan.parts[part]), part, option):
+            log.info(repeats)
     if not options.dry_run:
         _hold(options, held)
     data = SearchData(plan, data_config, search)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vidnas.base.log import is_first_process, log
 from vidnas.cli.checkpoint import CHECKPOINT, load_checkpoint, trained_in, trained_jitter
-from vidnas.cli.parsing import make_parser, natural, positive
+from vidnas.cli.parsing import make_parser, natural, new_folder, positive
 
 if TYPE_CHECKING:
     from vidnas.data.datamodule import DataConfig
@@ -46,7 +46,7 @@ def run(argv: list[str]) -> int:
         log.info(f"note: {notice}")
     log.info(f"{len(videos)} videos, {network_cost(info.spec, clip)} per clip, {views} views")
     trained = RunFolder(checkpoint)
-    out = options.out or (trained.test if checkpoint.is_dir() else Path("test"))
+    out = Path(options.out) if options.out else trained.test if checkpoint.is_dir() else Path("test")
     check_out(out, data.path, [videos])
     check_unlike(out, "test")
     with (trained if out == trained.test else RunFolder(out)).lock():
@@ -103,7 +103,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="clips and crops (1 or 3) of each video, as in the papers",
     )
     parser.add_argument("--clip", metavar="FRAMESxSIZE", help="other than in training, as 13x182")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="folder of the results; default CKPT/test")
+    parser.add_argument("--out", metavar="FOLDER", type=new_folder, help="folder of the results; default CKPT/test")
     parser.add_argument("--batch-size", type=positive, default=16, help="clips that go through the network at once")
     parser.add_argument(
         "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="bf16, or fp16 on a GPU, is mixed"

@@ -7,8 +7,9 @@ from vidnas.arch.registry import resolve
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.log import is_first_process, log
 from vidnas.cli.checkpoint import trained_in
+from vidnas.cli.data_options import add_data_options
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parsing import make_config_parser, told_by_the_first
+from vidnas.cli.parsing import make_config_parser, new_folder, told_by_the_first
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -90,29 +91,10 @@ def train_parser(*, whole: bool = True) -> "ConfigParser":
     parser.add_argument(
         "--arch", type=optional, default=None, metavar="NAME|FILE", help="a name of `vidnas list`, or a spec file"
     )
-    parser.add_argument(
-        "--data",
-        type=optional,
-        default=None,
-        metavar="FOLDER|CSV",
-        help="your videos, in folders or a list (docs/data.md)",
+    add_data_options(
+        parser, test="test list, or none; default: beside --data, or a fifth of it", test_values="FOLDER|CSV|none"
     )
-    parser.add_argument(
-        "--test",
-        type=optional,
-        default=None,
-        metavar="FOLDER|CSV|none",
-        help="test list, or none; default: beside --data, or a fifth of it",
-    )
-    parser.add_argument(
-        "--group_regex",
-        type=optional,
-        default=None,
-        metavar="REGEX",
-        help="its first match group on a path is the video's group, which is never split",
-    )
-    parser.add_argument("--follow_links", action="store_true", help="also follow links out of the folder of --data")
-    parser.add_argument("--out", type=optional, default=None, metavar="FOLDER", help="run folder")
+    parser.add_argument("--out", type=new_folder, default=None, metavar="FOLDER", help="run folder")
     parser.add_argument(
         "--weights",
         type=optional,

@@ -6,6 +6,7 @@ anew. A build works in a second folder that is renamed when complete, under a lo
 wait for the first one, and what a killed build left behind is removed by the next.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -26,8 +27,9 @@ from tqdm import tqdm
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import log, note_once
 from vidnas.data.decode import BrokenVideo, VideoInfo, read_all
-from vidnas.data.index import FileStamp, VideoIndex, as_facts, describe_notices, index_videos, worker_threads
+from vidnas.data.index import VideoIndex, as_facts, describe_notices, index_videos, worker_threads
 from vidnas.data.reader import FileReader, Reader, limit
+from vidnas.data.stamp import FileStamp
 
 VERSION = 1
 MIB = 2**20
@@ -114,7 +116,8 @@ def _cached(
                 "--cache-dir, or do without by --memory-budget-mib 0"
             ) from error
         if cache is None:
-            cause = (error.strerror or str(error)).lower()
+            cause = error.strerror or str(error)
+            cause = cause[:1].lower() + cause[1:]
             note_once(
                 f"no frame cache in {parent} ({cause}); videos are decoded as needed, or name another --cache-dir"
             )
@@ -222,8 +225,8 @@ def _build(
     """Decode everything into a temporary folder and rename it to `folder`.
 
     Raises:
-        _TooLarge: the frames exceed the budget in bytes, or the space on the disk.
-        OSError: the disk is full or cannot be written.
+        _TooLarge: the frames exceed the budget in bytes.
+        OSError: the disk has no space for them or cannot be written.
     """
     _check_size(index, short_side, budget, shutil.disk_usage(folder.parent).free)
     temporary = folder.with_suffix(".tmp")
@@ -255,12 +258,18 @@ def _build(
 
 
 def _check_size(index: VideoIndex, short_side: int, budget: int, free: int) -> None:
-    """Refuse more than the budget or the disk holds, both in bytes."""
+    """Refuse more than the budget or the disk holds, both in bytes.
+
+    Raises:
+        _TooLarge: the budget.
+        OSError: the disk.
+    """
     total = sum(_expected_bytes(info, short_side) for info in index.infos.values())
     if total > budget:
         raise _TooLarge(f"the frames take more than {budget // MIB} MiB")
     if total > free:
-        raise _TooLarge(f"the frames take more than the {free // MIB} MiB free on the disk")
+        what = f"the frames take {total / MIB:.0f} MiB, and {free // MIB} are free on the disk"
+        raise OSError(errno.ENOSPC, what)
 
 
 def _expected_bytes(info: VideoInfo, short_side: int) -> int:

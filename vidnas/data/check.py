@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vidnas.data.decode import BrokenVideo, probe, read_through
-from vidnas.data.looks import Look, alike, look
-from vidnas.data.processes import cores, run_apart
+from vidnas.data.decode import BrokenVideo, probe
+from vidnas.data.looks import Look, alike, watch
+from vidnas.data.processes import CRASHED, cores, run_apart
 from vidnas.data.video_list import VideoList
 
 
@@ -120,7 +120,7 @@ def check(videos: VideoList, *, workers: int | None = None, min_frames: int = 2,
             examine,
             [sample.path for sample in videos.samples],
             workers or cores(),
-            dead=Finding(0, None, "crashes the decoder"),
+            dead=Finding(0, None, CRASHED),
             done=lambda place, finding: bar.update(),
         )
     return Report(videos, tuple(findings), min_frames)
@@ -134,8 +134,7 @@ def examine(path: Path) -> Finding:
     except OSError:
         digest = None
     try:
-        info = probe(path)
-        frames, notice = read_through(info)
-        return Finding(frames, digest, look=look(info), notice=notice)
+        watched = watch(probe(path))
+        return Finding(watched.frames, digest, look=watched.look, notice=watched.notice)
     except BrokenVideo as error:
         return Finding(0, digest, error.cause)

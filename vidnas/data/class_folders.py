@@ -6,9 +6,13 @@ from pathlib import Path
 
 from vidnas.base.errors import VidnasError
 from vidnas.data.classes import KnownClasses
-from vidnas.data.entries import FOLDER, Walk, check_class_name, check_names, kind_of, visible
+from vidnas.data.entries import FILE, FOLDER, Walk, check_class_name, check_names, kind_of, visible
 from vidnas.data.manifest import check_finished
+from vidnas.data.parts import part_of
 from vidnas.data.video_list import Sample, VideoList
+
+# Those called .csv are read without being asked for.
+_LISTS = {".txt", ".lst", ".list", ".tsv"}
 
 
 def read_class_folders(folder: Path, known: KnownClasses | None, follow_links: bool) -> VideoList:
@@ -42,7 +46,22 @@ def read_class_folders(folder: Path, known: KnownClasses | None, follow_links: b
         samples += [Sample(file, names.index(entry.name)) for file in found]
     if not samples:
         raise VidnasError(f"{folder}: no video in it")
-    return VideoList(root, tuple(samples), names, walk.notices(folder) + _deeper(folder, class_folders, samples))
+    notices = walk.notices(folder) + _lists_beside(folder) + _deeper(folder, class_folders, samples)
+    return VideoList(root, tuple(samples), names, notices)
+
+
+def _lists_beside(folder: Path) -> tuple[str, ...]:
+    """A line that says how to use lists of training and test videos that lie beside class folders, as in UCF101."""
+    found: dict[str, Path] = {}
+    for entry in visible(folder):
+        part = part_of(entry.stem)
+        if part is not None and entry.suffix.casefold() in _LISTS and kind_of(entry) == FILE:
+            found.setdefault(part, entry)
+    if "train" not in found:
+        return ()
+    test = found.get("test") or found.get("val")
+    options = f"--data {found['train']}" + (f" --test {test}" if test else "")
+    return (f"{folder}: its class folders are read, and no list beside them; {options} takes the lists instead",)
 
 
 def _deeper(folder: Path, class_folders: Sequence[Path], samples: Sequence[Sample]) -> tuple[str, ...]:

@@ -2,16 +2,19 @@
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidnas.base.errors import VidnasError
 from vidnas.data.entries import check_class_name
-from vidnas.data.rows import Row
+from vidnas.data.rows import Row, read_text
 
 # What pandas and others write where a value is missing.
 _MISSING = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "nat", "#n/a", "#na"})
+# What UCF101 calls the file, with lines as `1 ApplyEyeMakeup`.
+_UCF101 = "classInd.txt"
 _NO_LABEL = re.compile(r"[+-]\d+|[+-]?(\d+\.\d*|\.\d+|\d+(?=e))(e[+-]?\d+)?|[+-]?inf", re.IGNORECASE)
 
 
@@ -68,7 +71,8 @@ class Labels:
 def classify(file: Path, rows: Sequence[Row], known: KnownClasses | None) -> Labels:
     """Class names, and the label of each row as their index.
 
-    Labels are all numbers from 0, named by `classes.txt` beside the list if there is one, or all names.
+    Labels are all numbers from 0, named by `classes.txt` beside the list if there is one, or all names. Its lines are
+    names in this order, or numbers from 0 or 1 with their names, which labels then follow.
 
     Args:
         file: the list.
@@ -79,7 +83,8 @@ def classify(file: Path, rows: Sequence[Row], known: KnownClasses | None) -> Lab
         VidnasError: numbers among names, numbers that nothing gives a meaning, numbers that seem to count from 1, a
             number too large, a name that is not a class, a missing value.
     """
-    own = read_classes(file.parent / "classes.txt")
+    source, written = _class_file(file.parent)
+    own, first = _as_meant(written, [row.label for row in rows])
     names_allowed = {*(own or ()), *(known.names if known else ())}
     _check_values(file, rows, names_allowed)
     numbered = rows[0].label.isdecimal()
@@ -95,7 +100,7 @@ def classify(file: Path, rows: Sequence[Row], known: KnownClasses | None) -> Lab
         names = [row.label for row in rows]
         classes = known.names if known else own or tuple(sorted(set(names)))
     elif own is not None:
-        names, notices = _named_by_file(file, rows, own)
+        names, notices = _named_by_file(file, rows, own, first, source)
         classes = known.names if known else own
     elif known is not None:
         names, classes = _named_by_number(file, rows, known), known.names
@@ -108,7 +113,8 @@ def classify(file: Path, rows: Sequence[Row], known: KnownClasses | None) -> Lab
     for row, name in zip(rows, names, strict=True):
         if name not in index:
             raise VidnasError(f"{file}, line {row.line}: {_unknown(name, classes, known)}")
-    return Labels(classes, tuple(index[name] for name in names), numbered, notices)
+    # Numbers that do not count from 0 mean nothing beside another list.
+    return Labels(classes, tuple(index[name] for name in names), numbered and not first, notices)
 
 
 def is_name(label: str) -> bool:
@@ -132,21 +138,27 @@ def _check_values(file: Path, rows: Sequence[Row], allowed: set[str]) -> None:
             )
 
 
-def _named_by_file(file: Path, rows: Sequence[Row], own: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Names that `classes.txt` gives to numbers, and a line where these may count from 1."""
-    numbers = [int(row.label) for row in rows]
-    highest = rows[numbers.index(max(numbers))]
-    from_one = min(numbers) == 1
-    if int(highest.label) >= len(own):
-        hint = "; they seem to count from 1: subtract 1 from each" if from_one else ""
+def _named_by_file(
+    file: Path, rows: Sequence[Row], own: Sequence[str], first: int, source: str
+) -> tuple[list[str], tuple[str, ...]]:
+    """Names that `classes.txt` gives to numbers, which count from `first`, and a line where these may count from 1."""
+    numbers = [int(row.label) - first for row in rows]
+    lowest, highest = (rows[numbers.index(extreme(numbers))] for extreme in (min, max))
+    if min(numbers) < 0:
         raise VidnasError(
-            f"{file}, line {highest.line}: label {highest.label} of {len(own)} classes in classes.txt; labels count "
-            f"from 0{hint}"
+            f"{file}, line {lowest.line}: label {lowest.label}, and classes count from {first} in {source}"
+        )
+    from_one = min(numbers) == 1 and not first
+    if max(numbers) >= len(own):
+        hint = "; they seem to count from 1: subtract 1 from each, or number the names, as `1 run`" if from_one else ""
+        raise VidnasError(
+            f"{file}, line {highest.line}: label {highest.label} of {len(own)} classes in {source}; labels count "
+            f"from {first}{hint}"
         )
     notices: tuple[str, ...] = ()
     if from_one:
         notices = (
-            f"{file}: no label is 0, which is {own[0]!r} in classes.txt; if labels count from 1, subtract 1 from each",
+            f"{file}: no label is 0, which is {own[0]!r} in {source}; if labels count from 1, subtract 1 from each",
         )
     return [own[number] for number in numbers], notices
 
@@ -197,8 +209,8 @@ def _count_classes(file: Path, rows: Sequence[Row]) -> tuple[str, ...]:
     numbers = [int(row.label) for row in rows]
     if min(numbers) == 1:
         raise VidnasError(
-            f"{file}: labels count from 1, and they must from 0; subtract 1 from each, or write class names in their "
-            "place"
+            f"{file}: labels count from 1, and they must from 0; subtract 1 from each, write class names in their "
+            "place, or name them in classes.txt, with lines as `1 run`"
         )
     highest = rows[numbers.index(max(numbers))]
     if int(highest.label) >= len(rows):
@@ -209,14 +221,54 @@ def _count_classes(file: Path, rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(str(number) for number in range(int(highest.label) + 1))
 
 
+def spelling_notice(classes: Sequence[str]) -> str | None:
+    """One line where names of classes differ in nothing but case, or in how accents are encoded."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    # In ASCII, as two ways to encode an accent look the same.
+    pairs = [" and ".join(map(ascii, names)) for names in alike.values() if len(names) > 1]
+    if not pairs:
+        return None
+    more = f", and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+    return (
+        f"{', '.join(pairs[:3])}{more} differ only in case or in how accents are encoded, and count as different "
+        "classes; if they are not, give them one name"
+    )
+
+
+def counted_names(names: Sequence[str]) -> tuple[int, tuple[str, ...]] | None:
+    """What lines as `1 run`, `2 walk` count from, 0 or 1, and the names in them; None for other lines."""
+    fields = [name.split(maxsplit=1) for name in names]
+    if not all(len(field) == 2 and field[0].isdecimal() for field in fields):
+        return None
+    first = int(fields[0][0])
+    in_order = [int(number) for number, _ in fields] == list(range(first, first + len(fields)))
+    found = tuple(name for _, name in fields)
+    return (first, found) if first in (0, 1) and in_order and len(set(found)) == len(found) else None
+
+
+def _class_file(folder: Path) -> tuple[str, tuple[str, ...] | None]:
+    """The name and the lines of the file that names the classes of lists in a folder; None without one."""
+    names = read_classes(folder / "classes.txt")
+    if names is None and (theirs := read_classes(folder / _UCF101)) and counted_names(theirs):
+        return _UCF101, theirs
+    return "classes.txt", names
+
+
+def _as_meant(names: tuple[str, ...] | None, labels: Sequence[str]) -> tuple[tuple[str, ...] | None, int]:
+    """Names of classes, without numbers before them where labels mean these or lack them; what numbers count from."""
+    counted = counted_names(names) if names else None
+    if names is None or counted is None or set(labels) <= set(names):
+        return names, 0
+    return counted[1], counted[0]
+
+
 def read_classes(file: Path) -> tuple[str, ...] | None:
     """Class names in the order of the labels, one per line; None without the file."""
     if not file.is_file():
         return None
-    try:
-        names = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").rstrip().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise VidnasError(f"{file}: cannot be read as class names, one per line") from error
+    names = tuple(line.strip() for line in read_text(file, "class names, one per line").rstrip().splitlines())
     for number, name in enumerate(names, 1):
         if not name:
             raise VidnasError(f"{file}, line {number}: no class name; write one per line, in the order of the labels")

@@ -85,8 +85,7 @@ def describe_coverage(clip: ClipSpec, median_sec: float | None) -> str:
     """
     frames = _count(clip.frames, "frame")
     if clip.sampling == "uniform":
-        every = f", one every {_seconds(median_sec / clip.frames)}" if median_sec else ""
-        return f"{frames} spread over the whole video{every}{_of_median(median_sec)}"
+        return _spread(f"{frames} spread over the whole video", clip.frames, median_sec)
     seconds = covered_sec(clip)
     line = f"{frames}, stride {clip.stride:g} at {clip.fps:g} fps: {_seconds(seconds)}"
     if not median_sec:
@@ -108,8 +107,7 @@ def describe_views(clip: ClipSpec, views: int, median_sec: float | None) -> str:
     together = " together" if views > 1 else ""
     if clip.sampling == "uniform":
         frames = views * clip.frames
-        every = f", one every {_seconds(median_sec / frames)}" if median_sec else ""
-        return f"{clips} of each video, {_count(frames, 'frame')}{together}{every}{_of_median(median_sec)}"
+        return _spread(f"{clips} of each video, {_count(frames, 'frame')}{together}", frames, median_sec)
     seconds = covered_sec(clip)
     line = f"{clips} of {_seconds(seconds)} of each video"
     if not median_sec:
@@ -117,6 +115,12 @@ def describe_views(clip: ClipSpec, views: int, median_sec: float | None) -> str:
     # Evenly spaced from the first frame to the last, clips leave gaps only where all of them side by side would.
     share = min(1.0, views * seconds / median_sec)
     return f"{line}{together} cover{'s' if views == 1 else ''} {_percent(share)}{_of_median(median_sec)}"
+
+
+def _spread(line: str, frames: int, median_sec: float | None) -> str:
+    """What is said of frames, with how far apart they lie."""
+    every = f", one every {_seconds(median_sec / frames)}" if median_sec else ""
+    return f"{line}{every}{_of_median(median_sec)}"
 
 
 def _count(number: int, what: str) -> str:

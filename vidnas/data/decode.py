@@ -113,9 +113,30 @@ def read_through(video: str | Path | VideoInfo) -> tuple[int, str | None]:
     info = _known(video)
     with info.open() as opened:
         opened.first()
-        while opened.next() is not None:
-            pass
-        return opened.decoded, notices(info, opened)
+        return _to_the_end(info, opened)
+
+
+def read_through_and_pick(
+    info: VideoInfo, times_sec: Sequence[float], *, short_side: int | None = None
+) -> tuple[int, str | None, np.ndarray]:
+    """Decode everything once, and convert the frames on the screen at the given times.
+
+    Returns:
+        What `read_through` and `read_frames` do.
+
+    Raises:
+        BrokenVideo: as `count_frames`.
+    """
+    with info.open() as opened:
+        frames = _pick(opened, times_sec, short_side, jump=False)
+        return *_to_the_end(info, opened), frames
+
+
+def _to_the_end(info: VideoInfo, opened: Video) -> tuple[int, str | None]:
+    """Decode what is left; returns the number of all frames, and what the user should know."""
+    while opened.next() is not None:
+        pass
+    return opened.decoded, notices(info, opened)
 
 
 def notices(info: VideoInfo, opened: Video) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import ANOTHER_PLACE, replace_file
 from vidnas.data.class_folders import read_class_folders
-from vidnas.data.classes import KnownClasses, classify, is_name, read_classes
+from vidnas.data.classes import KnownClasses, classify, counted_names, is_name, read_classes, spelling_notice
 from vidnas.data.entries import FILE, FOLDER, NOTHING, SUFFIXES, check_names, kind_of, leads_out, real_paths
 from vidnas.data.groups import with_groups
 from vidnas.data.manifest import check_finished, stale_notice
@@ -71,6 +71,8 @@ def load_dataset(path: str | Path, *, group_regex: str | None = None, follow_lin
             from_one = label == 0 and lists.train.numbered
             hint = ", or subtract 1 from each label if they count from 1" if from_one else ""
             raise VidnasError(f"{path}: class {name!r} has no training video; add some or take the class out{hint}")
+    if spelt := spelling_notice(lists.train.classes):
+        lists = replace(lists, train=replace(lists.train, notices=(*lists.train.notices, f"{path}: {spelt}")))
     return lists
 
 
@@ -231,11 +233,15 @@ def list_texts(videos: VideoList, file: Path) -> dict[Path, str]:
     used = sorted({videos.classes[label] for label in videos.labels})
     own = read_classes(folder / "classes.txt")
     named = tuple(used) == videos.classes and all(map(is_name, used))
-    if own is not None and own != videos.classes:
+    numbers_told = own is not None and counted_names(own) is not None and not named
+    if own is not None and (own != videos.classes or numbers_told):
         raise VidnasError(f"{folder / 'classes.txt'}: names other classes than {file.name} has; write it elsewhere")
     texts = {}
     if own is None and not named:
-        texts[folder / "classes.txt"] = "".join(f"{name}\n" for name in videos.classes)
+        # Numbers that are parts of names would be taken for those of labels.
+        counted = counted_names(videos.classes) is not None
+        lines = [f"{label} {name}\n" if counted else f"{name}\n" for label, name in enumerate(videos.classes)]
+        texts[folder / "classes.txt"] = "".join(lines)
     grouped = any(sample.group is not None for sample in videos.samples)
     rows = [["path", "label", "group"][: 2 + grouped]]
     for sample in videos.samples:

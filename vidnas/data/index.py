@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,25 +16,9 @@ from vidnas.base.errors import VidnasError
 from vidnas.base.files import replace_file
 from vidnas.data.container import BrokenVideo
 from vidnas.data.probe import VideoInfo, probe
+from vidnas.data.stamp import FileStamp
 
 _NAMED = 3
-
-
-class FileStamp(NamedTuple):
-    """A file as it was: its path, size in bytes and time of change in nanoseconds; -1 for one that is not there."""
-
-    path: str
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> "FileStamp":
-        """As it is now."""
-        try:
-            status = path.stat()
-        except OSError:
-            return cls(str(path), -1, -1)
-        return cls(str(path), status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ than a hint.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from vidnas.data.decode import VideoInfo, read_frames
+from vidnas.data.decode import VideoInfo, read_through_and_pick
 
 ALIKE = 0.9
 _FRAMES, _SIDE = 8, 16
@@ -41,17 +42,26 @@ class Look:
     duration_sec: float
 
 
-def look(info: VideoInfo) -> Look:
-    """Decode and shrink the pictures of a video.
+class Watched(NamedTuple):
+    """A whole video: its frames, what it looks like, and what the user should know of it (None where all is well)."""
+
+    frames: int
+    look: Look
+    notice: str | None
+
+
+def watch(info: VideoInfo) -> Watched:
+    """Decode all of a video, and shrink some of its pictures.
 
     Raises:
         BrokenVideo: the file cannot be used.
     """
     times = (np.arange(_FRAMES) + 0.5) / _FRAMES * info.duration_sec
-    pictures = read_frames(info, times.tolist(), short_side=min(_DECODED_SIDE, info.width, info.height))
+    side = min(_DECODED_SIDE, info.width, info.height)
+    frames, notice, pictures = read_through_and_pick(info, times.tolist(), short_side=side)
     size = (_SIDE, _SIDE)
     small = [Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX) for picture in pictures]
-    return Look(b"".join(image.tobytes() for image in small), info.duration_sec)
+    return Watched(frames, Look(b"".join(image.tobytes() for image in small), info.duration_sec), notice)
 
 
 def alike(a: Sequence[Look | None], b: Sequence[Look | None]) -> Iterator[tuple[int, int]]:

@@ -16,31 +16,12 @@ from typing import Any
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import ANOTHER_PLACE, replace_file
+from vidnas.data.stamp import MISSING, Stamp
 
 MANIFEST = "manifest.jsonl"
 VERSION = 2
 _NAMED = 3
 _HEAD_CHARACTERS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """By which a changed file is known: size in bytes and time of change; -1 for a file that is not there."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> "Stamp":
-        """The stamp of a file as it is now."""
-        try:
-            status = path.stat()
-        except OSError:
-            return _MISSING
-        return cls(status.st_size, status.st_mtime_ns)
-
-
-_MISSING = Stamp(-1, -1)
 
 
 @dataclass(frozen=True)
@@ -198,7 +179,7 @@ def stale_notice(folder: Path, files: Iterable[str], list_videos: Callable[[Path
     entries = [entry for entry in manifest.entries.values() if entry.file is None or entry.file in wanted]
     before = {entry.path: entry.stamp for entry in entries}
     now = {path: Stamp.of(source / path) for path in before}
-    if all(stamp == _MISSING for stamp in now.values()):
+    if all(stamp == MISSING for stamp in now.values()):
         return None
     before |= manifest.lists
     now |= {name: Stamp.of(source / name) for name in manifest.lists}
@@ -207,9 +188,9 @@ def stale_notice(folder: Path, files: Iterable[str], list_videos: Callable[[Path
     removed: list[str] = []
     for path, stamp in now.items():
         if stamp != before[path]:
-            kind = removed if stamp == _MISSING else added if before[path] == _MISSING else changed
+            kind = removed if stamp == MISSING else added if before[path] == MISSING else changed
             kind.append(path)
-    if not any(name.endswith(".csv") and stamp != _MISSING for name, stamp in manifest.lists.items()):
+    if not any(name.endswith(".csv") and stamp != MISSING for name, stamp in manifest.lists.items()):
         try:
             added += sorted(set(list_videos(source)) - set(manifest.entries))
         except VidnasError as error:

@@ -4,17 +4,21 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from vidnas.base.errors import VidnasError
-from vidnas.base.interrupt import StopSignals
+from vidnas.base.interrupt import CAUGHT, StopSignals
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+# Why a job has no result; what keeps results for later tries such a job again.
+CRASHED = "the process that read it ended twice: its decoder crashes, or memory ran out"
 
 
 def run_apart(
@@ -27,26 +31,48 @@ def run_apart(
 ) -> list[Result]:
     """Results of `work` in the order of the jobs, from processes whose death is a result too.
 
-    What `work` raises ends everything. Jobs and results go through pipes, so no shared memory is needed, and it is
-    known which job a process died of.
+    A process may also be ended from outside, as where memory runs out. So a job that a process died of is tried once
+    more at the end, with nothing beside it. What `work` raises ends everything. Jobs and results go through pipes, so
+    no shared memory is needed, and it is known which job a process died of.
 
     Args:
         work: a function at the top level of its module.
         jobs: its arguments.
         workers: processes.
-        dead: the result of a job that takes its process down.
+        dead: the result of a job that takes its process down twice.
         done: called here with the place and the result of each job as it ends.
 
     Raises:
         VidnasError: processes do not start here.
     """
     found: dict[int, Result] = {}
-    waiting = list(range(len(jobs)))[::-1]
+
+    def keep(place: int, result: Result) -> None:
+        found[place] = result
+        done(place, result)
+
+    died = _try_all(work, jobs, range(len(jobs)), workers, keep)
+    for place in _try_all(work, jobs, died, 1, keep):
+        keep(place, dead)
+    return [found[i] for i in range(len(jobs))]
+
+
+def _try_all(
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    places: Sequence[int],
+    workers: int,
+    keep: Callable[[int, Result], object],
+) -> list[int]:
+    """Do the jobs at these places; returns the places of those that a process died of."""
+    died: list[int] = []
+    waiting = list(places)[::-1]
+    left = len(waiting)
     crew: dict[Connection, _Worker[Job, Result]] = {}
     try:
-        while len(found) < len(jobs):
+        while left:
             # As many as there is work for, also in place of dead ones.
-            while len(crew) < min(workers, len(jobs) - len(found)):
+            while len(crew) < min(workers, left):
                 worker = _Worker(work)
                 crew[worker.connection] = worker
             for connection in wait(list(crew)):
@@ -57,19 +83,21 @@ def run_apart(
                 except EOFError:
                     del crew[worker.connection]
                     worker.end()
-                    if place is None:
+                    if not worker.ready:
                         raise VidnasError("worker processes do not start here, or were ended") from None
-                    result = dead
-                if place is not None:
-                    found[place] = result
-                    done(place, result)
+                    if place is not None:
+                        died.append(place)
+                else:
+                    if place is not None:
+                        keep(place, result)
+                left -= place is not None
                 worker.place = waiting.pop() if waiting and worker.connection in crew else None
                 if worker.place is not None:
-                    worker.connection.send(jobs[worker.place])
+                    worker.give(jobs[worker.place])
     finally:
         for worker in crew.values():
             worker.end()
-    return [found[i] for i in range(len(jobs))]
+    return sorted(died)
 
 
 class _Worker(Generic[Job, Result]):
@@ -78,15 +106,22 @@ class _Worker(Generic[Job, Result]):
     Attributes:
         connection: takes jobs; gives None when the process is ready, then their outcomes.
         place: of the job that it does.
+        ready: whether it has started.
     """
 
     def __init__(self, work: Callable[[Job], Result]) -> None:
         self.place: int | None = None
+        self.ready = False
         self.connection, other = get_context("spawn").Pipe()
         self._process = get_context("spawn").Process(target=_serve, args=(other, work), daemon=True)
         with starting_processes():
             self._process.start()
         other.close()
+
+    def give(self, job: Job) -> None:
+        """Have it do a job; that it has died meanwhile shows when the result is asked for."""
+        with suppress(ConnectionError):
+            self.connection.send(job)
 
     def result(self) -> Result:
         """Of the job at `place`; of no meaning before the first one.
@@ -97,8 +132,9 @@ class _Worker(Generic[Job, Result]):
         """
         try:
             outcome, failure = self.connection.recv()
-        except ConnectionError as error:
+        except OSError as error:  # in the middle of a message
             raise EOFError from error
+        self.ready = True
         if failure is not None:
             raise failure
         result: Result = outcome
@@ -128,7 +164,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Let processes that start meanwhile never hear of Ctrl-C and SIGTERM, which often go to a whole process group.
+    """Let processes that start meanwhile never hear of Ctrl-C and the like, which often go to a whole process group.
 
     The main process may still need their work to come to the end of its step, and ends them itself. Signals to the
     main process wait until the start is done: cut in the middle, the new process would break with a traceback.
@@ -139,7 +175,7 @@ def starting_processes() -> Iterator[None]:
     with StopSignals():
         # The mask is inherited by whatever starts. The tracker unblocks signals when it starts.
         resource_tracker.ensure_running()
-        before = _mask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        before = _mask(signal.SIG_BLOCK, set(CAUGHT))
         try:
             yield
         except OSError as error:

@@ -1,10 +1,11 @@
 """The lines of a list of videos as text: separator, header, quotes."""
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vidnas.base.errors import VidnasError
 from vidnas.data.entries import FILE, is_video_name, kind_of
@@ -37,11 +38,7 @@ def read_rows(file: Path) -> tuple[list[Row], list[str]]:
         VidnasError: not a text file, no line, a header without path or label, a first line that seems to be a header
             and is not understood, a line without path or label.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise VidnasError(f"{file}: cannot be read as a list of videos ({reason})") from error
+    text = read_text(file, "a list of videos")
 
     def names_video(field: str) -> bool:
         return is_video_name(field) or (bool(field) and kind_of(file.parent / field) == FILE)
@@ -61,12 +58,46 @@ def read_rows(file: Path) -> tuple[list[Row], list[str]]:
     else:
         columns = Columns(0, 1, 2)
         _check_first(file, lines, names_video)
+        _check_order(file, lines, names_video)
         if len(lines[0][1]) > len(COLUMNS):
             extra = len(lines[0][1]) - len(COLUMNS)
             notices.append(f"{file}: {extra} columns after path, label and group passed over")
     if not lines:
         raise VidnasError(f"{file}: nothing after the header; write one line with path and label per video")
+    if all(len(fields) == 1 and len(PurePosixPath(fields[0]).parts) > 1 for _, fields in lines):
+        lines = [(line, [path, PurePosixPath(path).parent.name]) for line, (path,) in lines]
+        notices.append(f"{file}: no labels; each video is of the class that its folder is called by")
     return [_row(file, line, fields, columns) for line, fields in lines], notices
+
+
+def read_text(file: Path, what: str) -> str:
+    """The text of a file in UTF-8, as all are.
+
+    Args:
+        file: its path.
+        what: it is meant to be, for the message.
+
+    Raises:
+        VidnasError: it cannot be read, or is in another encoding.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise VidnasError(f"{file}: cannot be read as {what} ({error.strerror})") from error
+    # Every other byte of plain UTF-16 is zero.
+    halves = content[0:8:2], content[1:8:2]
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or any(half and not any(half) for half in halves):
+        raise VidnasError(
+            f"{file}: is UTF-16 text; save it as UTF-8 (a spreadsheet: as CSV UTF-8; `iconv -f UTF-16 -t UTF-8`)"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise VidnasError(
+            f"{file}, line {line}: cannot be read as {what} (not UTF-8 text); save it as UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _header(lines: Sequence[Line], names_video: Callable[[str], bool]) -> Columns | None:
@@ -93,6 +124,16 @@ def _check_first(file: Path, lines: Sequence[Line], names_video: Callable[[str],
             )
 
 
+def _check_order(file: Path, lines: Sequence[Line], names_video: Callable[[str], bool]) -> None:
+    """Refuse lines that have the label before the path."""
+    turned = [line for line, fields in lines if len(fields) > 1 and names_video(fields[1]) > names_video(fields[0])]
+    if 2 * len(turned) > len(lines):
+        raise VidnasError(
+            f"{file}, line {turned[0]}: the label stands before the path; put the path first, or say so in a first "
+            "line with `label` and `path`, separated as the others are"
+        )
+
+
 def _row(file: Path, line: int, fields: list[str], columns: Columns) -> Row:
     def field(column: int | None) -> str:
         return fields[column] if column is not None and column < len(fields) else ""
@@ -110,7 +151,10 @@ def _split(file: Path, text: str, names_video: Callable[[str], bool]) -> Iterato
     separator = next((mark for mark in "\t,;|" if mark in first), None)
     if separator is None:
         # Only the path may hold blanks, so fields are counted from the end.
-        count = len(first.split()) if _header([(1, first.split())], names_video) else 2
+        if _header([(1, first.split())], names_video):
+            count = len(first.split())
+        else:
+            count = 1 if kind_of(file.parent / first.strip()) == FILE else 2
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield number, line.rsplit(maxsplit=count - 1)

@@ -21,6 +21,23 @@ def permutation(num_samples: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(1,))).permutation(num_samples)
 
 
+def repeat_notice(batch_size: int, videos: int, part: str, option: str) -> str | None:
+    """One line where a batch is larger than the list that it is drawn from.
+
+    Args:
+        batch_size: of all processes together.
+        videos: length of the list.
+        part: the list, as `training`.
+        option: what sets the size.
+    """
+    if batch_size <= videos:
+        return None
+    return (
+        f"note: a batch of {batch_size} is more than the {videos} {part} videos, so that every batch holds videos "
+        f"several times over; {option} {videos} or less avoids it"
+    )
+
+
 class StepBatches(Sampler[list[Item]]):
     """Batch sampler for training: shuffled epochs, the incomplete batch at the end of each dropped.
 

@@ -20,7 +20,6 @@ from vidnas.data.manifest import (
     MANIFEST,
     Entry,
     Manifest,
-    Stamp,
     add_entry,
     foreign_lists,
     is_copy,
@@ -28,7 +27,8 @@ from vidnas.data.manifest import (
     text_hash,
 )
 from vidnas.data.parts import find_part
-from vidnas.data.processes import cores, run_apart
+from vidnas.data.processes import CRASHED, cores, run_apart
+from vidnas.data.stamp import Stamp
 
 _LOCK, _UNFINISHED = ".lock", ".unfinished"
 _LISTS = ("train.csv", "test.csv", "classes.txt")
@@ -236,7 +236,12 @@ class _Build:
         return replace(manifest, source=origin)
 
     def holds(self, entry: Entry) -> bool:
-        """Whether nothing is left to do for a video: its source is as it was, and so is what was written."""
+        """Whether nothing is left to do for a video: its source is as it was, and so is what was written.
+
+        One that took its process down is tried again, since that may have had other causes.
+        """
+        if entry.cause == CRASHED:
+            return False
         if entry.path not in self.wanted or self.wanted[entry.path][1] != entry.stamp:
             return False
         return entry.file is None or Stamp.of(self.out / entry.file).size == entry.bytes
@@ -255,7 +260,7 @@ class _Build:
             bar.update()
 
         with bar:
-            run_apart(_write_one, jobs, workers, dead=_Outcome("crashes the decoder"), done=keep)
+            run_apart(_write_one, jobs, workers, dead=_Outcome(CRASHED), done=keep)
         return made
 
     def lists_of(self, entries: Mapping[str, Entry]) -> tuple[dict[str, VideoList], dict[Path, str]]:

@@ -15,6 +15,8 @@ from typing import Any
 
 import av
 
+from vidnas.data.joined import has_second_film, may_lack_tracks, unread_share
+
 # Elementary streams: times in them are made up by the demuxer.
 _TIMELESS = {"h264", "hevc", "vvc", "mpegvideo", "m4v", "mjpeg", "obu", "cavsvideo", "dirac"}
 # Containers that write when a packet is to be decoded; elsewhere the demuxer guesses it.
@@ -132,11 +134,12 @@ def survey_packets(container: Any, stream: Any, path: Path) -> Survey:
     """
     places: list[_Place] = []
     latest_sec = 0.0
-    read_bytes = 0
+    read_bytes = last_position = 0
     for packet in _packets(container):
         time = packet.pts if packet.pts is not None else packet.dts
         if time is not None:
             latest_sec = max(latest_sec, float((time + (packet.duration or 0)) * packet.time_base))
+        last_position = max(last_position, packet.pos or 0)
         read_bytes = max(read_bytes, (packet.pos or 0) + packet.size)
         if packet.stream.index == stream.index and not (time is None and not packet.size):
             facts = packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, packet.is_discard
@@ -151,7 +154,9 @@ def survey_packets(container: Any, stream: Any, path: Path) -> Survey:
     guessed = len(ticks) - len(set(ticks)) > (0 if "mpeg" in formats else _MOST_REPEATED * len(ticks))
     known = bool(ends) and not guessed and not formats & _TIMELESS and not (formats & _ALL_TIMES and None in ticks)
     steady = _is_steady(shown, step, container, stream, reorder)
-    if unread := _unread(formats, read_bytes, path.stat().st_size):
+    size = path.stat().st_size
+    unread = unread_share(path, formats, last_position) or _unread(formats, read_bytes, size)
+    if unread:
         notice: str | None = f"the last {unread:.0%} of the file cannot be read, as where files were joined"
     elif steady:
         lacking = _shortfall(container, stream, formats, len(places), ends, latest_sec)
@@ -161,6 +166,8 @@ def survey_packets(container: Any, stream: Any, path: Path) -> Survey:
             "its times start over or jump: its frames are counted instead, and every clip is read from the start "
             "(`vidnas data cache` makes a copy with good times)"
         )
+        if may_lack_tracks(path, formats):
+            notice += "; files were joined in it, and not all of what follows the first may be read"
     dts = [place.dts for place in places if place.dts is not None]
     return Survey(
         ticks=ticks,
@@ -291,15 +298,4 @@ def _unread(formats: set[str], read_bytes: int, size: int) -> float | None:
 
 
 def _second_film(path: Path) -> str | None:
-    """What to say of an MP4 or MOV that holds a second one, of which FFmpeg reads nothing."""
-    headers = 0
-    with path.open("rb") as file:
-        while len(head := file.read(16)) >= 8:
-            length, kind = int.from_bytes(head[:4]), head[4:8]
-            if length == 1 and len(head) == 16:
-                length = int.from_bytes(head[8:])
-            if length < 8:  # up to the end, or no box
-                break
-            headers += kind == b"moov"
-            file.seek(length - len(head), 1)
-    return "only the first of its films is read, as where files were joined" if headers > 1 else None
+    return "only the first of its films is read, as where files were joined" if has_second_film(path) else None

@@ -9,8 +9,11 @@ import sys
 import torch
 
 from vidnas.base.errors import VidnasError
+from vidnas.data.processes import cores
 
 NO_MALLOPT = "VIDNAS_NO_MALLOPT"
+# Beside four for each core of the machine.
+_MOST_THREADS = 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
@@ -27,8 +30,15 @@ def tune_allocator() -> bool:
 
 
 def set_threads(threads: int | None) -> int:
-    """Set the threads of CPU operators (None leaves torch's choice); returns their number."""
+    """Set the threads of CPU operators (None leaves torch's choice); returns their number.
+
+    Raises:
+        VidnasError: more than OpenMP can be trusted to start; it ends the process where it cannot.
+    """
     if threads is not None:
+        most = max(_MOST_THREADS, 4 * (os.cpu_count() or 1))
+        if threads > most:
+            raise VidnasError(f"threads {threads}: give {most} or fewer; this process may use {cores()} cores")
         torch.set_num_threads(threads)
     return torch.get_num_threads()
 

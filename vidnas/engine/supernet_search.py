@@ -199,7 +199,7 @@ def run_search(
         resume: go on from the state in the folder.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM, whichever process got it; the state is saved.
+        Interrupted: Ctrl-C, SIGTERM or SIGHUP, whichever process got it; the state is saved.
         EndedElsewhere: another process ended, and says why.
         VidnasError: the state belongs to something else, or the loss is not finite.
     """

@@ -17,6 +17,7 @@ from vidnas.base.log import is_first_process, log
 from vidnas.data.clips import describe_coverage
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
+from vidnas.data.sampler import repeat_notice
 from vidnas.data.split import split
 from vidnas.engine import runtime
 from vidnas.engine.config import TrainConfig, fixed_settings
@@ -69,8 +70,8 @@ def train(
 ) -> TrainResult:
     """Train, and leave model.safetensors and model.json in the run folder.
 
-    Ctrl-C and SIGTERM end the step, save the state and raise `Interrupted`. A resumed run gives the same weights, bit
-    by bit, as one that was never stopped (same machine, same number of threads and processes).
+    Ctrl-C, SIGTERM and SIGHUP end the step, save the state and raise `Interrupted`. A resumed run gives the same
+    weights, bit by bit, as one that was never stopped (same machine, same number of threads and processes).
 
     Args:
         network: a network with its initial weights, or a spec to start afresh from; its classes are those of the list.
@@ -114,6 +115,8 @@ def train(
         median_sec = median_duration(train_part, loaders.clips.reader)
         log.info(f"{spec.name}: {network_cost(spec)}; {describe_coverage(spec.clip, median_sec)}")
         log.info(f"depthwise convolutions: {describe_backend(device)}")
+        if repeats := repeat_notice(config.batch_size, len(train_part), "training", "--train.batch-size"):
+            log.info(repeats)
         log.info(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
         if isinstance(network, ArchSpec):
             network = fresh_network(network, config.seed, zero_init_residual=config.zero_init_residual)

@@ -1,7 +1,8 @@
-"""Where results may go: not among videos that are read folder by folder, nor into the folder of another job."""
+"""Where results may go: not among the videos, nor into the folder of another job."""
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from vidnas.base.errors import VidnasError
@@ -11,8 +12,8 @@ from vidnas.data.formats import VideoList
 _LIST = re.compile(r".*tr(ai)?n.*\.csv", re.IGNORECASE)
 
 
-def check_out(out: Path, data: Path, lists: Iterable[VideoList]) -> None:
-    """Refuse a folder of results that would be read as a class, or lie in one, the next time the data are read.
+def check_out(out: Path, data: Path, lists: Sequence[VideoList]) -> None:
+    """Refuse a folder of results among the videos: where it would be read as a class, and where videos lie.
 
     Args:
         out: where results are to go.
@@ -20,16 +21,18 @@ def check_out(out: Path, data: Path, lists: Iterable[VideoList]) -> None:
         lists: what was read from it.
 
     Raises:
-        VidnasError: it would.
+        VidnasError: it is one.
     """
-    if not data.is_dir() or any(_LIST.fullmatch(entry.name) for entry in data.iterdir()):
-        return
-    place = out.resolve()
-    inside = place == data.resolve() or any(_is_read(place, videos.root) for videos in lists)
-    if inside:
+    place, root = out.resolve(), data.resolve()
+    listed = not data.is_dir() or any(_LIST.fullmatch(entry.name) for entry in data.iterdir())
+    if not listed and (place == root or any(_is_read(place, videos.root) for videos in lists)):
         raise VidnasError(
             f"--out {out}: lies in the data set {data}, whose folders are classes of videos; name one outside of it"
         )
+    folders = {Path(os.path.realpath(folder)) for folder in {s.path.parent for videos in lists for s in videos.samples}}
+    holds_some = place.is_relative_to(root) and any(folder.is_relative_to(place) for folder in folders)
+    if listed and (place == root or place in folders or holds_some):
+        raise VidnasError(f"--out {out}: holds the videos of {data}; name a folder of its own for results")
 
 
 def check_unlike(out: Path, verb: str) -> None:
