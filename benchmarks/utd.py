@@ -19,10 +19,8 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.cli.run import run
 from vidnas.cli.search_options import Prepared, prepare
-from vidnas.data.augment import Views
 from vidnas.engine.runtime import versions
-from vidnas.engine.test import test
-from vidnas.engine.train import train
+from vidnas.engine.trials.job import TrialJob, run_trial
 from vidnas.search.costs import CostTable
 from vidnas.search.space import Space
 
@@ -56,11 +54,10 @@ def one_seed(data: str, out: Path, seed: int, randoms: int) -> dict[str, Any]:
         searched = ArchSpec.load(out / "search" / "searched.json")
         specs = random_networks(ready.plan.space, network_cost(searched).macs, randoms, seed)
         for i, spec in enumerate(specs):
-            config = ready.options.train
-            trained = train(spec, ready.lists.train, config, ready.data_config, out / f"random_{i}", resume=True)
-            tested = test(trained.network, ready.lists.test, ready.data_config, Views(1, 1))
-            tested.save(out / f"random_{i}" / "test")
-            result["random"].append({"top1": tested.top1, "macs": network_cost(spec).macs})
+            job = TrialJob(
+                spec, out / f"random_{i}", ready.lists.train, ready.lists.test, ready.options.train, ready.data_config
+            )
+            result["random"].append({"top1": run_trial(job).tested().top1, "macs": network_cost(spec).macs})
     return result
 
 

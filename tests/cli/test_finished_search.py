@@ -91,7 +91,9 @@ def test_a_family_is_derived_inherited_and_trained_once(own_run: Path, capsys: p
     assert main(argv) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if " @ 4x24x24  " in line] == table
     assert {path: path.stat().st_mtime_ns for path in written} == written
-    assert "trained with epochs 1, now 2" in fails(capsys, [*argv, "--epochs", "2"])
+    assert "train.epochs 1 then, 2 now; ask for the same, or remove the folder" in fails(
+        capsys, [*argv, "--epochs", "2"]
+    )
 
 
 def test_unreachable_targets_are_one_line_with_the_range(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
+from vidnas.base.errors import VidnasError
 from vidnas.engine.results import TestResult, describe_cost
 from vidnas.engine.validation import figures
 
@@ -27,6 +28,7 @@ def make_result(videos=200, classes=7, seed=0, empty=()):
         clip="13x182x182",
         macs_per_view=2_727_000_000,
         wall_sec=1.0,
+        list_hash="0" * 64,
     )
 
 
@@ -65,6 +67,18 @@ def test_cost_and_broken_videos_are_told():
     assert "10x3 views x 2.727 GMACs @ 13x182x182 = 81.810 GMACs per video" in told
     assert describe_cost("1x1", 48_200_000, "16x56x56") == "1x1 views x 48.20 MMACs @ 16x56x56 = 48.20 MMACs per video"
     assert "1 videos could not be read and are not counted:\n  videos/bad.mp4: the file is empty (0 bytes)" in told
+
+
+def test_what_is_saved_is_read_again(tmp_path):
+    result = make_result(empty=(2,))
+    result.save(tmp_path)
+    read = TestResult.load(tmp_path)
+    np.testing.assert_array_equal(read.scores, result.scores)
+    np.testing.assert_array_equal(read.predicted, result.predicted)
+    assert read.summary() == result.summary()
+    (tmp_path / "scores.csv").write_text("path,label\n")
+    with pytest.raises(VidnasError, match="test anew"):
+        TestResult.load(tmp_path)
 
 
 def test_files_hold_everything(tmp_path):

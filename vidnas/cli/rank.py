@@ -15,8 +15,17 @@ def run(argv: list[str]) -> int:
         "--range", metavar="LOW,HIGH", help="what they may cost, as 0.5G,2G; default anything up to the search's target"
     )
     parser.add_argument("--seed", type=natural, default=0, help="of the draw")
+    parser.add_argument(
+        "--parallel",
+        metavar="N",
+        type=positive,
+        default=1,
+        help="trainings side by side, each with its share of threads",
+    )
     options = parser.parse_args(argv)
 
+    from vidnas.data.processes import cores
+    from vidnas.engine.trials.executors import QUIETLY, WorkerProcesses
     from vidnas.pipeline.rank import RankSettings, rank_networks
     from vidnas.pipeline.rank_report import agreement, describe, write_ranking
 
@@ -26,8 +35,10 @@ def run(argv: list[str]) -> int:
     if ends is not None and (len(ends) != 2 or ends[0] >= ends[1]):
         raise VidnasError(f"--range {options.range}: give the least and the largest cost, as 0.5G,2G")
     settings = RankSettings(options.n, options.epochs, (ends[0], ends[1]) if ends else None, options.seed)
+    threads = options.threads or max(1, cores() // options.parallel)
+    executor = QUIETLY if options.parallel == 1 else WorkerProcesses(options.parallel, threads)
     with finished_search(options) as finished:
-        results = rank_networks(finished, settings)
+        results = rank_networks(finished, settings, executor)
         write_ranking(finished, results, settings)
     print(describe(agreement(results)))
     print(f"picture: {options.run / 'rank.svg'}")

@@ -13,7 +13,6 @@ from vidnas.cli.parsing import make_config_parser, new_folder, told_by_the_first
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
-    from vidnas.nn.build import VideoNetwork
 
 # What `--help` shows.
 _FIRST = (
@@ -30,8 +29,8 @@ def run(argv: list[str]) -> int:
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.formats import load_dataset
     from vidnas.engine.run_folder import RunFolder
-    from vidnas.engine.test import test
-    from vidnas.engine.train import train
+    from vidnas.engine.trials.executors import IN_THIS_PROCESS
+    from vidnas.engine.trials.job import TrialJob
     from vidnas.pipeline.lists import load_lists
     from vidnas.pipeline.out import check_out, check_unlike
 
@@ -58,25 +57,22 @@ def run(argv: list[str]) -> int:
     out = Path(options.out)
     check_out(out, data.path, [videos] if tested is None else [videos, tested])
     check_unlike(out, "train")
-    network = _network(options, len(videos.classes))
-    with RunFolder(out).lock():
-        result = train(network, videos, options.train, data, out, resume=options.resume)
-        if tested is None:
-            return 0
-        outcome = test(
-            result.network,
-            tested,
-            data,
-            views,
-            batch_size=options.train.batch_size,
-            precision=options.train.precision,
-            device=options.train.device,
-            devices=options.train.devices,
-        )
-        if is_first_process():
-            outcome.save(result.folder.test)
-            print(outcome.describe())
-            print(f"results: {result.folder.test}")
+    job = TrialJob(
+        spec=_with_clip(resolve(options.arch).with_classes(len(videos.classes)), options),
+        folder=out,
+        videos=videos,
+        tested=tested,
+        config=options.train,
+        data=data,
+        views=views,
+        weights=None if options.weights is None else trained_in(Path(options.weights)),
+        resume=options.resume,
+    )
+    (result,) = IN_THIS_PROCESS([job], lambda *_: None)
+    result.check()
+    if result.test is not None and is_first_process():
+        print(result.test.describe())
+        print(f"results: {RunFolder(out).test}")
     return 0
 
 
@@ -128,24 +124,6 @@ def train_parser(*, whole: bool = True) -> "ConfigParser":
 def _parse(argv: list[str]) -> Any:
     with told_by_the_first():
         return train_parser(whole=not asks_for_first(argv)).read(argv)
-
-
-def _network(options: Any, num_classes: int) -> "ArchSpec | VideoNetwork":
-    """The spec with the list's classes and the clip asked for, or the network with the weights given."""
-    import torch
-
-    from vidnas.nn.weights import build_with_weights
-
-    spec = resolve(options.arch).with_classes(num_classes)
-    spec = _with_clip(spec, options)
-    if options.weights is None:
-        return spec
-    weights = trained_in(Path(options.weights))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.train.seed)
-        network, report = build_with_weights(spec, weights)
-    log.info(report.table())
-    return network
 
 
 def _with_clip(spec: ArchSpec, options: Any) -> ArchSpec:

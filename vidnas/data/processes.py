@@ -28,6 +28,7 @@ def run_apart(
     *,
     dead: Result,
     done: Callable[[int, Result], object],
+    grace_sec: float = 0.0,
 ) -> list[Result]:
     """Results of `work` in the order of the jobs, from processes whose death is a result too.
 
@@ -41,6 +42,8 @@ def run_apart(
         workers: processes.
         dead: the result of a job that takes its process down twice.
         done: called here with the place and the result of each job as it ends.
+        grace_sec: what a process gets, after a SIGTERM, to save its work when it has to end before its job does; with
+            one it may have processes of its own.
 
     Raises:
         VidnasError: processes do not start here.
@@ -51,8 +54,8 @@ def run_apart(
         found[place] = result
         done(place, result)
 
-    died = _try_all(work, jobs, range(len(jobs)), workers, keep)
-    for place in _try_all(work, jobs, died, 1, keep):
+    died = _try_all(work, jobs, range(len(jobs)), workers, keep, grace_sec)
+    for place in _try_all(work, jobs, died, 1, keep, grace_sec):
         keep(place, dead)
     return [found[i] for i in range(len(jobs))]
 
@@ -63,6 +66,7 @@ def _try_all(
     places: Sequence[int],
     workers: int,
     keep: Callable[[int, Result], object],
+    grace_sec: float,
 ) -> list[int]:
     """Do the jobs at these places; returns the places of those that a process died of."""
     died: list[int] = []
@@ -73,7 +77,7 @@ def _try_all(
         while left:
             # As many as there is work for, also in place of dead ones.
             while len(crew) < min(workers, left):
-                worker = _Worker(work)
+                worker = _Worker(work, grace_sec)
                 crew[worker.connection] = worker
             for connection in wait(list(crew)):
                 worker = crew[connection]  # type: ignore[index]
@@ -96,6 +100,8 @@ def _try_all(
                     worker.give(jobs[worker.place])
     finally:
         for worker in crew.values():
+            worker.ask_to_end()
+        for worker in crew.values():
             worker.end()
     return sorted(died)
 
@@ -109,11 +115,12 @@ class _Worker(Generic[Job, Result]):
         ready: whether it has started.
     """
 
-    def __init__(self, work: Callable[[Job], Result]) -> None:
+    def __init__(self, work: Callable[[Job], Result], grace_sec: float) -> None:
         self.place: int | None = None
         self.ready = False
+        self.grace_sec = grace_sec
         self.connection, other = get_context("spawn").Pipe()
-        self._process = get_context("spawn").Process(target=_serve, args=(other, work), daemon=True)
+        self._process = get_context("spawn").Process(target=_serve, args=(other, work), daemon=not grace_sec)
         with starting_processes():
             self._process.start()
         other.close()
@@ -140,8 +147,15 @@ class _Worker(Generic[Job, Result]):
         result: Result = outcome
         return result
 
+    def ask_to_end(self) -> None:
+        """Let it save its work, if it has a time for that."""
+        if self.grace_sec:
+            self._process.terminate()
+
     def end(self) -> None:
-        """At once, whatever it does."""
+        """When its time is over, whatever it does."""
+        if self.grace_sec:
+            self._process.join(self.grace_sec)
         self._process.kill()
         self._process.join()
         self.connection.close()
@@ -153,6 +167,8 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     try:
         while True:
             connection.send(outcome)
+            if outcome[1] is not None:  # which ends everything
+                return
             job = connection.recv()
             try:
                 outcome = (work(job), None)

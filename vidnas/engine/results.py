@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.arch.cost import format_macs
-from vidnas.base.files import replace_file, write_json
+from vidnas.base.errors import VidnasError
+from vidnas.base.files import read_json, replace_file, write_json
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class TestResult:
         clip: what one view is, frames x size.
         macs_per_view: multiply-adds of one view, all head positions counted.
         wall_sec: seconds that the test took.
+        list_hash: content hash of the list.
     """
 
     __test__ = False  # not a test case, whatever its name tells pytest
@@ -43,6 +45,7 @@ class TestResult:
     clip: str
     macs_per_view: int
     wall_sec: float
+    list_hash: str
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
@@ -127,7 +130,34 @@ class TestResult:
             "macs_per_view": self.macs_per_view,
             "macs_per_video": self.macs_per_video,
             "wall_sec": self.wall_sec,
+            "list": self.list_hash,
         }
+
+    @classmethod
+    def load(cls, folder: Path) -> "TestResult":
+        """What `save` wrote, to the bit.
+
+        Raises:
+            VidnasError: a file is missing, or not as `save` writes it.
+        """
+        summary, path = read_json(folder / "result.json"), folder / "scores.csv"
+        try:
+            classes = tuple(summary["classes"])
+            rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))[1:]
+            if len(rows) != summary["videos"]:
+                raise ValueError("lines are missing")
+            places = {name: label for label, name in enumerate(classes)}
+            return cls(
+                classes=classes,
+                paths=tuple(row[0] for row in rows),
+                labels=np.array([places[row[1]] for row in rows], np.int64),
+                scores=np.array([row[3:] for row in rows], np.float64).reshape(len(rows), len(classes)),
+                broken=tuple((one["path"], one["cause"]) for one in summary["broken"]),
+                **{name: summary[name] for name in ("views", "clip", "macs_per_view", "wall_sec")},
+                list_hash=summary.get("list", ""),
+            )
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise VidnasError(f"{path}: not as `vidnas test` writes it; remove the folder and test anew") from error
 
     def save(self, folder: Path) -> None:
         """Write scores.csv (one line per video), per_class.csv, confusion.csv and, when all is there, result.json."""
@@ -136,8 +166,10 @@ class TestResult:
             folder / "scores.csv",
             ["path", "label", "predicted", *self.classes],
             (
-                [path, self.classes[label], self.classes[guess], *(f"{score:.6g}" for score in row)]
-                for path, label, guess, row in zip(self.paths, self.labels, self.predicted, self.scores, strict=True)
+                [path, self.classes[label], self.classes[guess], *map(repr, row)]
+                for path, label, guess, row in zip(
+                    self.paths, self.labels, self.predicted, self.scores.tolist(), strict=True
+                )
             ),
         )
         counts = self.confusion.sum(1)

@@ -91,6 +91,7 @@ def test(
         clip=str(seen),
         macs_per_view=network_cost(network.spec, seen, "all").macs,
         wall_sec=time.perf_counter() - start,
+        list_hash=videos.content_hash,
     )
 
 

@@ -19,7 +19,7 @@ from vidnas.engine.config import TrainConfig
 from vidnas.engine.curves import Curves
 from vidnas.engine.loop import Batches
 from vidnas.engine.optim import learning_rate, make_optimizer
-from vidnas.engine.processes import add_up, copy_from_first, told_once
+from vidnas.engine.processes import add_up, copy_from_first
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import State, save_state
 from vidnas.nn.build import VideoNetwork
@@ -28,6 +28,11 @@ from vidnas.nn.build import VideoNetwork
 _MIXUP, _DROPOUT = 101, 102
 # Lines about progress in a whole run, at most about twice this.
 _LINES = 20
+
+
+class Diverged(VidnasError):
+    """The loss of a training is not finite any more."""
+
 
 Validate = Callable[[VideoNetwork], dict[str, float]]
 
@@ -128,7 +133,8 @@ class Training:
         """Take one optimiser step and do what follows; returns the newest figures for the bar.
 
         Raises:
-            VidnasError: the loss is not finite, or the data are at fault.
+            Diverged: the loss is not finite.
+            VidnasError: the data are at fault.
         """
         config = self.config
         for group in self._optimizer.param_groups:
@@ -239,7 +245,7 @@ class Training:
         lr = self.step_lr(done - 1)
         if not math.isfinite(loss):
             message = f"step {done}: the loss is {loss}; use a lower train.lr, or train.grad_clip 1 (lr was {lr:.3g})"
-            raise told_once(VidnasError(message))
+            raise Diverged(message)  # on every process
         return {"lr": lr, "loss": loss / clips, "top1": correct / clips, **self.clock.lap(self.fabric.world_size)}
 
     def _validate(self, done: int, validate: Validate) -> None:

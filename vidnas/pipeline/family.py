@@ -1,7 +1,7 @@
 """A family of networks from one search: for every target the best that the trained supernet has."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from vidnas.engine.candidates import found_otherwise, probable_candidates
 from vidnas.engine.fixed_batches import FixedBatches
 from vidnas.engine.run_folder import RunFolder
 from vidnas.engine.state import check_fingerprint
+from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import best_choices, evolution_settings
-from vidnas.pipeline.family_training import WEIGHTS, FamilyTraining, Tested, read_tests, train_member
+from vidnas.pipeline.family_training import WEIGHTS, FamilyTraining, read_trials, train_member
 from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.plan import reachable
 from vidnas.pipeline.search import candidate_record, costs_of, judge_on_holdout
@@ -36,14 +37,14 @@ class Member:
         spec: the network.
         folder: where it lies.
         record: its result.json; the first of the candidates is the one chosen.
-        tests: by the origin of the weights, where there were any.
+        trials: by the origin of the weights, where there were any.
     """
 
     label: str
     spec: ArchSpec
     folder: Path
     record: Mapping[str, Any]
-    tests: Mapping[str, Tested]
+    trials: Mapping[str, TrialResult]
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -104,18 +105,19 @@ def derive_family(
 
 def table(members: Sequence[Member]) -> str:
     """Cost, accuracy on the holdout with the shared weights, and on the test list by the origin of the weights."""
-    kinds = [kind for kind in WEIGHTS if any(kind in member.tests for member in members)]
+    kinds = [kind for kind in WEIGHTS if any(kind in member.trials for member in members)]
     rows = [["target", "cost", "holdout, shared weights", *(kind.replace("_", "-") for kind in kinds)]]
     for member in members:
         costs = {"macs": network_cost(member.spec).macs, **member.record["cost"]}
         cost = f"{', '.join(format_amount(*pair) for pair in costs.items())} @ {member.spec.clip}"
-        cells = [_cell(member.tests.get(kind)) for kind in kinds]
+        cells = [_cell(member.trials.get(kind)) for kind in kinds]
         rows.append([member.label, cost, f"{member.chosen['holdout_top1']:.1%}", *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if any_test := next((test for member in members for test in member.tests.values()), None):
+    if any_trial := next((trial for member in members for trial in member.trials.values()), None):
+        test = any_trial.tested()
         lines.append(
-            f"{', '.join(rows[0][3:])}: top-1 on {any_test.videos} test videos, {any_test.views} views, one seed; "
+            f"{', '.join(rows[0][3:])}: top-1 on {len(test.paths)} test videos, {test.views} views, one seed; "
             "in brackets the steps of each network's own training"
         )
     return "\n".join(lines)
@@ -162,11 +164,12 @@ def _find(
 def _member(finished: FinishedSearch, folder: Path) -> Member:
     record = read_json(folder / "result.json")
     check_fingerprint(record["fingerprint"], finished.record["fingerprint"], folder / "result.json")
-    return Member(folder.name, ArchSpec.load(folder / "searched.json"), folder, record, read_tests(folder))
+    spec = ArchSpec.load(folder / "searched.json")
+    return Member(folder.name, spec, folder, record, read_trials(spec, folder))
 
 
-def _cell(test: Tested | None) -> str:
-    return "-" if test is None else f"{test.top1:.1%} ({test.steps})"
+def _cell(trial: TrialResult | None) -> str:
+    return "-" if trial is None else f"{trial.tested().top1:.1%} ({trial.steps})"
 
 
 def _row(member: Member) -> dict[str, Any]:
@@ -180,5 +183,10 @@ def _row(member: Member) -> dict[str, Any]:
         "clip": cost.clip,
         "from": member.chosen["from"],
         "holdout_top1": member.chosen["holdout_top1"],
-        "tests": {kind: asdict(test) for kind, test in member.tests.items()},
+        "tests": {kind: _figures(trial) for kind, trial in member.trials.items()},
     }
+
+
+def _figures(trial: TrialResult) -> dict[str, Any]:
+    test = trial.tested()
+    return {"top1": test.top1, "videos": len(test.paths), "views": test.views, "steps": trial.steps}

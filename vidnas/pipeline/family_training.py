@@ -11,12 +11,13 @@ from vidnas.base.log import log, notes_only
 from vidnas.data.augment import Views
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.recalibrate import recalibrate_norms
+from vidnas.engine.results import TestResult
 from vidnas.engine.run_folder import RunFolder
-from vidnas.engine.test import test
-from vidnas.nn.build import VideoNetwork, build
+from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor
+from vidnas.engine.trials.job import TrialJob, TrialResult, test_once
+from vidnas.nn.build import build
 from vidnas.nn.weights import load_model, save_model
 from vidnas.pipeline.finished_search import FinishedSearch
-from vidnas.pipeline.stand_alone import train_and_test
 from vidnas.search.space import Choice
 from vidnas.search.supernet import extract
 
@@ -63,62 +64,64 @@ class FamilyTraining:
         )
 
 
-@dataclass(frozen=True)
-class Tested:
-    """Accuracy on the test list, after a number of steps on this network alone."""
-
-    top1: float
-    videos: int
-    views: str
-    steps: int
-
-
 def train_member(
-    finished: FinishedSearch, spec: ArchSpec, choice: Choice, folder: Path, settings: FamilyTraining
+    finished: FinishedSearch,
+    spec: ArchSpec,
+    choice: Choice,
+    folder: Path,
+    settings: FamilyTraining,
+    executor: Executor = IN_THIS_PROCESS,
 ) -> None:
     """Do what the settings ask for and has not been done, in folder/inherited, /fine_tuned and /scratch.
 
     Raises:
         Interrupted: stopped by a signal; the same command goes on.
+        VidnasError: a training diverged.
     """
-    run, lists = finished.job.training, finished.lists
-    views = Views.parse(finished.job.views)
+    run, lists, views = finished.job.training, finished.lists, Views.parse(finished.job.views)
 
-    def trained(network: ArchSpec | VideoNetwork, config: TrainConfig, weights: str) -> None:
-        log.info(f"{spec.name}, {weights.replace('_', '-')}: {config.describe_length()}, peak lr {config.peak_lr:.3g}")
-        train_and_test(network, lists.train, lists.test, config, finished.job.data, views, folder / weights)
+    def job(weights: str, config: TrainConfig, start: Path | None = None) -> TrialJob:
+        return TrialJob(
+            spec, folder / weights, lists.train, lists.test, config, finished.job.data, views, weights=start
+        )
 
+    jobs = []
     if settings.inherit:
-        network = _inherited(finished, spec, choice, folder / "inherited", views)
-        trained(network, settings.fine_tune_config(run), "fine_tuned")
+        inherited = job("inherited", run)
+        _keep_inherited(finished, choice, inherited)
+        jobs.append(job("fine_tuned", settings.fine_tune_config(run), inherited.folder))
     if settings.scratch:
-        trained(spec, settings.scratch_config(run), "scratch")
+        jobs.append(job("scratch", settings.scratch_config(run)))
+    for one in jobs:
+        told, config = one.folder.name.replace("_", "-"), one.config
+        log.info(f"{spec.name}, {told}: {config.describe_length()}, peak lr {config.peak_lr:.3g}")
+        (result,) = executor([one], lambda *_: None)
+        result.check()
 
 
-def read_tests(folder: Path) -> Mapping[str, Tested]:
+def read_trials(spec: ArchSpec, folder: Path) -> Mapping[str, TrialResult]:
     """What has been tested, by the origin of the weights."""
-    tests = {}
+    found = {}
     for weights in WEIGHTS:
         run = RunFolder(folder / weights)
         if (run.test / "result.json").exists():
-            summary = read_json(run.test / "result.json")
-            steps = read_json(run.model_info)["config"]["steps"]
-            tests[weights] = Tested(summary["top1"], summary["videos"], summary["views"], steps)
-    return tests
+            made = read_json(run.model_info)["config"]
+            found[weights] = TrialResult(spec, run.root, made["kept"], made["steps"], test=TestResult.load(run.test))
+    return found
 
 
-def _inherited(finished: FinishedSearch, spec: ArchSpec, choice: Choice, root: Path, views: Views) -> VideoNetwork:
+def _keep_inherited(finished: FinishedSearch, choice: Choice, job: TrialJob) -> None:
     """The network with the supernet's weights and norm statistics of its own: kept as a model file, and tested."""
-    folder, data, lists = RunFolder(root), finished.job.data, finished.lists
+    folder, data, lists = RunFolder(job.folder), finished.job.data, finished.lists
     if folder.is_finished:
-        network = load_model(root)[0]
+        network = load_model(folder.root)[0]
     else:
         device = finished.search.fabric.device
         extracted = extract(finished.search.supernet, choice)
         recalibrate_norms(extracted, (clips.to(device) for clips in finished.data.norm_clips()))
-        network = build(spec)
+        network = build(job.spec)
         network.load_state_dict(extracted.state_dict())
-        root.mkdir(exist_ok=True)
+        folder.root.mkdir(exist_ok=True)
         made_from = {
             "kept": f"the supernet's weights, norm statistics from {finished.config.norm_batches} batches",
             "steps": 0,
@@ -127,10 +130,6 @@ def _inherited(finished: FinishedSearch, spec: ArchSpec, choice: Choice, root: P
             "group_regex": data.group_regex,
             "jitter": list(data.jitter),
         }
-        save_model(root, network, classes=lists.train.classes, config=made_from)
-    if not (folder.test / "result.json").exists():
-        run = finished.job.training
-        with notes_only():
-            result = test(network, lists.test, data, views, batch_size=run.batch_size, device=run.device)
-        result.save(folder.test)
-    return network
+        save_model(folder.root, network, classes=lists.train.classes, config=made_from)
+    with notes_only():
+        test_once(network, lists.test, job)

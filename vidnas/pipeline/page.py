@@ -10,8 +10,9 @@ from typing import Any
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.runtime import versions
 from vidnas.engine.search_config import SearchConfig
+from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import comparison
-from vidnas.pipeline.run import RunOutcome, Trained
+from vidnas.pipeline.run import RunOutcome
 from vidnas.report.data import (
     BudgetSummary,
     DataSummary,
@@ -97,7 +98,7 @@ def _data(outcome: RunOutcome, source: str) -> DataSummary:
         splits=tuple(splits),
         counts=tuple(zip(lists.train.counts, lists.test.counts, strict=True)),
         notices=lists.notices,
-        broken=(*_unreadable(outcome.search.record), *outcome.searched.result.broken),
+        broken=(*_unreadable(outcome.search.record), *outcome.searched.tested().broken),
     )
 
 
@@ -106,12 +107,12 @@ def _unreadable(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield from ((one["path"], one["cause"]) for one in broken)
 
 
-def _network(label: str, kind: Kind, trained: Trained) -> NetworkResult:
-    result = trained.result
+def _network(label: str, kind: Kind, trial: TrialResult) -> NetworkResult:
+    result = trial.tested()
     return NetworkResult(
         label=label,
         kind=kind,
-        spec=trained.spec,
+        spec=trial.spec,
         correct=int(result.correct.sum()),
         videos=len(result.paths),
         top5=result.top5,

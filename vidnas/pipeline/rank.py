@@ -8,15 +8,15 @@ import numpy as np
 
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.base.errors import VidnasError
-from vidnas.base.log import log, notes_only
-from vidnas.data.augment import Views
+from vidnas.base.log import log
 from vidnas.data.formats import VideoList
 from vidnas.engine.candidates import Judged, found_otherwise
 from vidnas.engine.config import TrainConfig
 from vidnas.engine.run_folder import RunFolder
+from vidnas.engine.trials.executors import QUIETLY, Executor
+from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.search import judge_on_holdout
-from vidnas.pipeline.stand_alone import train_and_test
 from vidnas.search.baselines import choices_within
 from vidnas.search.budget import between
 from vidnas.search.costs import CostTable
@@ -72,11 +72,16 @@ class Ranked:
     alone_top1: float
 
 
-def rank_networks(finished: FinishedSearch, settings: RankSettings) -> list[Ranked]:
+def rank_networks(finished: FinishedSearch, settings: RankSettings, executor: Executor = QUIETLY) -> list[Ranked]:
     """Train random architectures on their own, each in RUN/rank/<hash>; trained ones are not trained again.
 
     They learn from the training list without the holdout and are tested on the holdout, where the supernet is judged
     too. The test list is not used.
+
+    Args:
+        finished: the search.
+        settings: what is compared.
+        executor: runs the trainings.
 
     Raises:
         VidnasError: too few architectures in the range of costs.
@@ -92,12 +97,23 @@ def rank_networks(finished: FinishedSearch, settings: RankSettings) -> list[Rank
     )
     candidates = found_otherwise(choices, finished.search.alpha.distribution, finished.search.alpha.budgets)
     judged = {one.derived.choice: one for one in judge_on_holdout(finished.search, candidates, finished.data)}
-    results = []
+    jobs = [_job(finished, choice, training, videos, holdout) for choice in choices]
+    results: dict[int, Ranked] = {}
+
+    def note(place: int, trial: TrialResult) -> None:
+        # Twenty networks need no state to go on from once they are trained.
+        RunFolder(trial.folder).state.unlink(missing_ok=True)
+        if trial.failure is not None:
+            log.info(f"{place + 1}/{len(jobs)}  left out: {trial.folder}: {trial.failure}")
+            return
+        results[place] = _ranked(judged[choices[place]], trial)
+        log.info(f"{place + 1}/{len(jobs)}  {describe_network(results[place], finished)}")
+
     with RunFolder(finished.root).lock():
-        for place, choice in enumerate(choices, start=1):
-            results.append(_ranked(finished, judged[choice], training, videos, holdout))
-            log.info(f"{place}/{len(choices)}  {describe_network(results[-1], finished)}")
-    return results
+        executor(jobs, note)
+    if len(results) < 2:
+        raise VidnasError("fewer than two trainings came to their end, which rank nothing; see the failures above")
+    return [results[place] for place in sorted(results)]
 
 
 def spread_choices(finished: FinishedSearch, settings: RankSettings) -> list[Choice]:
@@ -137,22 +153,21 @@ def describe_network(one: Ranked, finished: FinishedSearch) -> str:
     )
 
 
-def _ranked(
-    finished: FinishedSearch, judged: Judged, training: TrainConfig, videos: VideoList, holdout: VideoList
-) -> Ranked:
-    choice = judged.derived.choice
+def _job(
+    finished: FinishedSearch, choice: Choice, training: TrainConfig, videos: VideoList, holdout: VideoList
+) -> TrialJob:
     spec = finished.space.decode(choice)
     # Other schedules of the same network lie beside each other.
     folder = finished.root / "rank" / f"{spec.content_hash}_{training.describe_length().replace(' ', '_')}"
-    with notes_only():
-        tested = train_and_test(spec, videos, holdout, training, finished.job.data, Views(1, 1), folder)
-    # Twenty networks need no state to go on from once they are trained.
-    RunFolder(folder).state.unlink(missing_ok=True)
+    return TrialJob(spec, folder, videos, holdout, training, finished.job.data)
+
+
+def _ranked(judged: Judged, trial: TrialResult) -> Ranked:
     return Ranked(
-        choice=choice,
-        macs=network_cost(spec).macs,
+        choice=judged.derived.choice,
+        macs=network_cost(trial.spec).macs,
         supernet_log_likelihood=judged.log_likelihood,
         supernet_top1=judged.top1,
-        alone_log_likelihood=tested["log_likelihood"],
-        alone_top1=tested["top1"],
+        alone_log_likelihood=trial.tested().log_likelihood,
+        alone_top1=trial.tested().top1,
     )

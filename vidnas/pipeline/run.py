@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidnas.arch.cost import format_macs, network_cost
-from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import write_json
 from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.config import TrainConfig
-from vidnas.engine.results import TestResult
 from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.test import test
-from vidnas.engine.train import train
+from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor
+from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.baselines import search_with_baselines
 from vidnas.pipeline.latency import time_networks
 from vidnas.pipeline.lists import Lists
@@ -66,16 +64,6 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A network after training and testing."""
-
-    spec: ArchSpec
-    result: TestResult
-    kept: str
-    peak_memory_mib: float | None
-
-
-@dataclass(frozen=True)
 class RunOutcome:
     """Everything that the page is made from.
 
@@ -86,15 +74,15 @@ class RunOutcome:
     lists: Lists
     plan: SearchPlan
     search: SearchResult
-    searched: Trained
-    x3d: Trained
+    searched: TrialResult
+    x3d: TrialResult
     phases: tuple[Timed, ...]
     measured_ms: Mapping[str, float]
 
     @property
     def paired(self) -> PairedComparison:
         """Test videos that only one of the two got right."""
-        searched, x3d = self.searched.result.correct, self.x3d.result.correct
+        searched, x3d = self.searched.tested().correct, self.x3d.tested().correct
         return PairedComparison(int((searched & ~x3d).sum()), int((x3d & ~searched).sum()))
 
 
@@ -108,6 +96,7 @@ def run_videos(
     views: Views,
     paths: RunPaths,
     *,
+    executor: Executor = IN_THIS_PROCESS,
     resume: bool = False,
 ) -> RunOutcome:
     """Search, then train and test the network found and X3D. The test list is used once for each, at the end.
@@ -123,6 +112,7 @@ def run_videos(
         train_config: settings of both trainings.
         views: of the test.
         paths: the run folder.
+        executor: runs the two trainings.
         resume: go on where the folder's files end.
 
     Raises:
@@ -134,23 +124,26 @@ def run_videos(
     phases.append(Timed("search", time.perf_counter() - start))
     macs = network_cost(search.spec).macs
     baseline = x3d_baseline(search.spec, macs)
-    trained = {}
-    for name, spec, folder in (("searched", search.spec, paths.searched), ("X3D", baseline, paths.x3d)):
-        log.info(f"training {name}: {network_cost(spec)}")
+    named = {"searched": (search.spec, paths.searched), "X3D": (baseline, paths.x3d)}
+    jobs = [
+        TrialJob(spec, folder, lists.train, lists.test, train_config, data_config, views, resume=resume)
+        for spec, folder in named.values()
+    ]
+    trials = {}
+    for name, job in zip(named, jobs, strict=True):
+        log.info(f"training {name}: {network_cost(job.spec)}")
         start = time.perf_counter()
-        run = train(spec, lists.train, train_config, data_config, folder, resume=resume)
-        phases.append(Timed(f"train {name}", time.perf_counter() - start))
-        result = test(run.network, lists.test, data_config, views, batch_size=train_config.batch_size)
-        phases.append(Timed(f"test {name}", result.wall_sec))
-        if is_first_process():
-            result.save(run.folder.test)
-        log.info(f"{name}: {result.describe()}")
-        trained[name] = Trained(spec, result, run.kept, run.figures.get("peak_memory_mib"))
+        (trial,) = executor([job], lambda *_: None)
+        test_sec = trial.tested().wall_sec
+        phases.append(Timed(f"train {name}", time.perf_counter() - start - test_sec))
+        phases.append(Timed(f"test {name}", test_sec))
+        log.info(f"{name}: {trial.tested().describe()}")
+        trials[name] = trial
     measured_ms: Mapping[str, float] = {}
     if "ms" in plan.targets and is_first_process():
         # X3D has the multiply-adds of the network found, which may take longer or shorter there.
         measured_ms = time_networks({"searched": search.spec, "x3d": baseline}, search.folder.latency)
-    outcome = RunOutcome(lists, plan, search, trained["searched"], trained["X3D"], tuple(phases), measured_ms)
+    outcome = RunOutcome(lists, plan, search, trials["searched"], trials["X3D"], tuple(phases), measured_ms)
     if is_first_process():
         write_json(paths.result, summary(outcome))
     log.info(headline(outcome))
@@ -161,18 +154,18 @@ def run_videos(
 def summary(outcome: RunOutcome) -> dict[str, object]:
     """The comparison as builtins."""
 
-    def figures(trained: Trained) -> dict[str, object]:
-        cost = network_cost(trained.spec)
+    def figures(trial: TrialResult) -> dict[str, object]:
+        cost, test = network_cost(trial.spec), trial.tested()
         return {
-            "top1": trained.result.top1,
-            "top5": trained.result.top5,
-            "correct": int(trained.result.correct.sum()),
-            "videos": len(trained.result.paths),
+            "top1": test.top1,
+            "top5": test.top5,
+            "correct": int(test.correct.sum()),
+            "videos": len(test.paths),
             "macs": cost.macs,
             "params": cost.params,
             "clip": cost.clip,
-            "views": trained.result.views,
-            "kept": trained.kept,
+            "views": test.views,
+            "kept": trial.kept,
         }
 
     return {
@@ -194,7 +187,7 @@ def headline(outcome: RunOutcome) -> str:
     macs = format_macs(network_cost(outcome.searched.spec).macs)
     measured = "".join(f", {name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
     return (
-        f"searched {100 * outcome.searched.result.top1:.1f}%, X3D {100 * outcome.x3d.result.top1:.1f}% top-1 on "
-        f"{len(outcome.searched.result.paths)} videos at {macs} @ {outcome.searched.spec.clip}{measured}: "
+        f"searched {100 * outcome.searched.tested().top1:.1f}%, X3D {100 * outcome.x3d.tested().top1:.1f}% top-1 on "
+        f"{len(outcome.searched.tested().paths)} videos at {macs} @ {outcome.searched.spec.clip}{measured}: "
         f"{trainings(1)}"
     )

@@ -1,0 +1,96 @@
+"""Who runs trials: this process one after another, or several beside each other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from vidnas.base.log import notes_only
+from vidnas.data.processes import run_apart
+from vidnas.engine.training import Diverged
+from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
+
+# For a step and the state of a training to be done with, when the command is stopped.
+_GRACE_SEC = 20.0
+_KILLED = "its process was ended twice; memory may have run out"
+
+Done = Callable[[int, TrialResult], object]
+
+
+class Executor(Protocol):
+    """Runs jobs; gives their results in the order of the jobs."""
+
+    def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
+        """Run them, and call `done` with place and result of each as it ends.
+
+        A training that diverges is a failed trial, and the others go on; every other error ends all of them.
+
+        Raises:
+            Interrupted: stopped by a signal; the same jobs go on where they were.
+            VidnasError: as `vidnas.engine.trials.job.run_trial`.
+        """
+
+
+@dataclass(frozen=True)
+class ThisProcess:
+    """An `Executor`: one after another. Where there are several processes, all of them take part in every trial.
+
+    Attributes:
+        quiet: without the lines of the trainings.
+    """
+
+    quiet: bool = False
+
+    def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
+        """As `Executor`."""
+        results = []
+        for place, job in enumerate(jobs):
+            results.append(_run_quietly(job) if self.quiet else _run(job))
+            done(place, results[-1])
+        return results
+
+
+IN_THIS_PROCESS, QUIETLY = ThisProcess(), ThisProcess(quiet=True)
+
+
+@dataclass(frozen=True)
+class WorkerProcesses:
+    """An `Executor` of processes on this machine, each of which runs one job after another.
+
+    The trainings' lines are left out. A process that is killed has its job tried once more at the end, alone.
+
+    Attributes:
+        workers: processes.
+        threads: CPU threads of each; with other threads a training has other last digits.
+    """
+
+    workers: int
+    threads: int
+
+    def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
+        """As `Executor`."""
+        given = [replace(job, config=replace(job.config, threads=self.threads)) for job in jobs]
+
+        def known(place: int, result: TrialResult | None) -> TrialResult:
+            return result or TrialResult(jobs[place].spec, jobs[place].folder, failure=_KILLED)
+
+        results: list[TrialResult | None] = run_apart(
+            _run_quietly,
+            given,
+            self.workers,
+            dead=None,
+            done=lambda place, result: done(place, known(place, result)),
+            grace_sec=_GRACE_SEC,
+        )
+        return [known(place, result) for place, result in enumerate(results)]
+
+
+def _run(job: TrialJob) -> TrialResult:
+    try:
+        return run_trial(job)
+    except Diverged as error:
+        return TrialResult(job.spec, job.folder, failure=str(error))
+
+
+def _run_quietly(job: TrialJob) -> TrialResult:
+    with notes_only():
+        return _run(job)
