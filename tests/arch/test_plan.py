@@ -6,10 +6,11 @@ from random_specs import random_spec
 from torch import Tensor, nn
 
 from vidnas.arch.cost import network_cost
-from vidnas.arch.plan import StreamUnit, head_unit, network_units
+from vidnas.arch.plan import head_unit, network_units
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec
 from vidnas.arch.sub_layers import network_sub_layers
+from vidnas.arch.units import StreamUnit
 from vidnas.nn.build import VideoNetwork
 
 

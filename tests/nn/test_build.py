@@ -9,9 +9,10 @@ from random_specs import random_spec
 from torch import Tensor, nn
 
 import vidnas
-from vidnas.arch.plan import BlockPlan, GloRePlan, attention_plan, network_units
+from vidnas.arch.plan import attention_plan, network_units
 from vidnas.arch.registry import get_spec, list_models
 from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
+from vidnas.arch.units import BlockPlan, GloRePlan
 from vidnas.base.errors import VidnasError
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import MBConv3D, SqueezeExcite, conv3d

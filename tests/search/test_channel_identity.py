@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidnas.arch.plan import BlockPlan, GloRePlan, network_units
+from vidnas.arch.plan import network_units
+from vidnas.arch.units import BlockPlan, GloRePlan
 from vidnas.search.space import Choice, Space
 from vidnas.search.spaces.auto import auto_space
 from vidnas.search.spaces.autox3d import autox3d_space

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from vidnas.arch.plan import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, Unit, head_unit, network_units
+from vidnas.arch.plan import head_unit, network_units
 from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, Unit
 from vidnas.base.errors import VidnasError
 
 HeadPositions = Literal["one", "all"]

@@ -13,8 +13,9 @@ from typing import Any
 
 from vidnas.arch.cost import format_macs, network_cost, unit_layers
 from vidnas.arch.picture import Item, Label, Path2D, Picture, Rect, text_width
-from vidnas.arch.plan import BlockPlan, GloRePlan, StreamUnit, stream_units
+from vidnas.arch.plan import stream_units
 from vidnas.arch.spec import ArchSpec, ClipSpec, Kernel, StreamSpec
+from vidnas.arch.units import BlockPlan, GloRePlan, StreamUnit
 
 INK, MUTED, FAINT = "#1f2430", "#5f6877", "#c3c9d4"
 STAR = "#e0a100"

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from vidnas.arch.plan import BlockPlan, Unit
 from vidnas.arch.spec import ArchSpec, ClipSpec, Positive
 from vidnas.arch.sub_layers import Kind, Layer, SubLayer, network_sub_layers, number_of_blocks, unit_sub_layers
+from vidnas.arch.units import BlockPlan, Unit
 from vidnas.base.document import Document, Frozen
 from vidnas.base.errors import VidnasError
 

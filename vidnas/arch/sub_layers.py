@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from vidnas.arch.plan import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, Unit, network_units
+from vidnas.arch.plan import network_units
 from vidnas.arch.spec import ArchSpec, Kernel, Positive
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, Unit
 from vidnas.base.document import Frozen
 
 Kind = Literal["stem", "expand", "depthwise", "project", "shortcut", "attention", "conv5", "head"]

@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vidnas.arch.plan import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, LastMap, StemPlan
 from vidnas.arch.spec import HeadSpec, Kernel
 from vidnas.arch.sub_layers import Kind, SubLayer
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, LastMap, StemPlan
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from vidnas.arch.plan import GloRePlan
+from vidnas.arch.units import GloRePlan
 
 
 class GloRe(nn.Module):

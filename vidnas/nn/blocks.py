@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from vidnas.arch.plan import BlockPlan, Conv5Plan, StemPlan
 from vidnas.arch.spec import Kernel
+from vidnas.arch.units import BlockPlan, Conv5Plan, StemPlan
 from vidnas.nn.depthwise import Backend, DepthwiseConv3d
 from vidnas.nn.norm_act import Act, SqueezeExcite, norm_act
 from vidnas.nn.pointwise import PointwiseConv3d

@@ -11,18 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vidnas.arch.plan import (
-    BlockPlan,
-    Conv5Plan,
-    GloRePlan,
-    HeadPlan,
-    StemPlan,
-    StreamUnit,
-    Unit,
-    head_unit,
-    stream_units,
-)
+from vidnas.arch.plan import head_unit, stream_units
 from vidnas.arch.spec import ArchSpec
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, StreamUnit, Unit
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead

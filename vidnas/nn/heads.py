@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidnas.arch.plan import HeadPlan
+from vidnas.arch.units import HeadPlan
 from vidnas.base.errors import VidnasError
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.arch.cost import unit_layers
-from vidnas.arch.plan import Unit
+from vidnas.arch.units import Unit
 from vidnas.search.factors import Factor, FactorSum, Scope
 from vidnas.search.reach import reached_units
 from vidnas.search.space import Choice, Space

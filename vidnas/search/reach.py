@@ -5,7 +5,8 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from vidnas.arch.plan import BlockPlan, Place, Unit, group_places, group_units, head_unit, stream_units
+from vidnas.arch.plan import Place, group_places, group_units, head_unit, stream_units
+from vidnas.arch.units import BlockPlan, Unit
 from vidnas.search.space import Space, path_of
 from vidnas.search.stream_space import GroupChoice, StreamSpace
 

@@ -13,17 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vidnas.arch.plan import (
-    BlockPlan,
-    Conv5Plan,
-    GloRePlan,
-    StemPlan,
-    StreamUnit,
-    Unit,
-    head_unit,
-    stream_units,
-)
+from vidnas.arch.plan import head_unit, stream_units
 from vidnas.arch.spec import ArchSpec, Kernel
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, StemPlan, StreamUnit, Unit
 from vidnas.nn.attention import GloRe
 from vidnas.nn.blocks import FinalConv, Stem, conv3d
 from vidnas.nn.build import VideoNetwork, build, initialise, make_unit
