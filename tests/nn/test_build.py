@@ -1,6 +1,7 @@
 """Built networks: initialisation, layouts, outputs, and fp64 references of the blocks."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,9 +13,9 @@ import vidnas
 from vidnas.arch.plan import attention_plan, network_units
 from vidnas.arch.registry import get_spec, list_models
 from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
-from vidnas.arch.units import BlockPlan, GloRePlan
+from vidnas.arch.units import BlockPlan, GloRePlan, StreamUnit
 from vidnas.base.errors import VidnasError
-from vidnas.nn.attention import GloRe
+from vidnas.nn.attention import Attention, GloRe
 from vidnas.nn.blocks import MBConv3D, SqueezeExcite, conv3d
 from vidnas.nn.build import VideoNetwork, build, make_unit
 from vidnas.nn.create import create_model
@@ -71,7 +72,7 @@ def test_he_initialisation(name: str) -> None:
 def test_every_residual_branch_starts_at_zero() -> None:
     network = create_model(small("autox3d_s"))
     ends = {f"{name}.project_norm" for name, m in network.named_modules() if isinstance(m, MBConv3D)}
-    ends |= {f"{name}.norm" for name, m in network.named_modules() if isinstance(m, GloRe)}
+    ends |= {f"{name}.norm" for name, m in network.named_modules() if isinstance(m, Attention)}
     assert len(ends) == 26 + 1
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm3d):
@@ -162,7 +163,7 @@ def test_everything_runs_in_channels_last(name: str) -> None:
         assert parameter.dim() != 5 or parameter.is_contiguous(memory_format=LAST)
     outputs = {}
     for path, module in network.named_modules():
-        if isinstance(module, nn.Conv3d | nn.BatchNorm3d | SqueezeExcite | MBConv3D | GloRe):
+        if isinstance(module, nn.Conv3d | nn.BatchNorm3d | SqueezeExcite | MBConv3D | Attention):
             module.register_forward_hook(lambda _m, _i, y, path=path: outputs.update({path: y}))
     # With one thread torch gives 1 x 1 x 1 convolutions to a kernel that drops the layout.
     threads = torch.get_num_threads()
@@ -282,7 +283,7 @@ def reference_block(x: Tensor, block: MBConv3D, plan: BlockPlan) -> Tensor:
     return (x + y).clamp(min=0)
 
 
-def reference_glore(x: Tensor, unit: GloRe) -> Tensor:
+def reference_glore(x: Tensor, unit: GloRe, _plan: GloRePlan) -> Tensor:
     """The published unit's equations: V = B X phi, Z = ((I + A) V) W, back through B."""
     flat = x.flatten(2)
     states = torch.einsum("ncp,sc->nsp", flat, unit.state.weight) + unit.state.bias[:, None]
@@ -295,24 +296,20 @@ def reference_glore(x: Tensor, unit: GloRe) -> Tensor:
     return x + reference_norm(extended, unit.norm)
 
 
-def units_of(seed: int) -> list[tuple[nn.Module, BlockPlan | GloRePlan]]:
-    plans = [unit for unit in network_units(random_spec(seed)) if isinstance(unit, BlockPlan | GloRePlan)]
-    modules = map(make_unit, plans)
-    return [(randomised(module, seed).double().eval(), plan) for module, plan in zip(modules, plans, strict=True)]
+REFERENCES: dict[type[StreamUnit], Callable[..., Tensor]] = {BlockPlan: reference_block, GloRePlan: reference_glore}
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_blocks_equal_their_references(seed: int) -> None:
-    for module, plan in units_of(seed):
+    for plan in network_units(random_spec(seed)):
+        if not isinstance(plan, tuple(REFERENCES)):
+            assert not isinstance(plan, StreamUnit) or plan.group is None
+            continue
+        module = randomised(make_unit(plan), seed).double().eval()
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn((2, plan.in_channels, 1 + seed % 4, 5, 5), dtype=torch.float64, generator=generator)
-        if isinstance(plan, BlockPlan):
-            assert isinstance(module, MBConv3D)
-            expected = reference_block(x, module, plan)
-        else:
-            assert isinstance(module, GloRe)
-            expected = reference_glore(x, module)
         # fp64: only the order of sums differs.
+        expected = REFERENCES[type(plan)](x, module, plan)
         torch.testing.assert_close(module(x.clone()), expected, rtol=1e-9, atol=1e-9)
 
 

@@ -14,7 +14,8 @@ from vidnas.search.space import Choice, Space
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import tiny_space
 from vidnas.search.stream_space import GroupSpace, StreamSpace
-from vidnas.search.supernet import KernelSharing, SuperBlock, Supernet, extract
+from vidnas.search.super_units import KernelSharing, SuperBlock
+from vidnas.search.supernet import Supernet, extract
 from vidnas.search.windows import WINDOW_MODES, WindowMode, hidden_window
 
 KERNELS = tuple(Kernel(t=t, s=s) for t in (1, 3) for s in (3, 5))

@@ -1,10 +1,19 @@
 """What a spec means unit by unit: the one reading that cost, modules, supernet, latency and pictures share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from vidnas.arch.rounding import round_width
-from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec, GroupSpec, SqueezeExciteSpec, StreamSpec
+from vidnas.arch.spec import (
+    ArchSpec,
+    AttentionSpec,
+    ClipSpec,
+    GloReSpec,
+    GroupSpec,
+    SqueezeExciteSpec,
+    StreamSpec,
+    attention_sizes,
+)
 from vidnas.arch.units import (
     BlockPlan,
     Conv5Plan,
@@ -171,9 +180,9 @@ def group_units(style: BlockStyle, group: GroupSpec, place: Place, entering: int
 _ALONE = Place(stream=0, group=0, frames=1, side=1, block=0)
 
 
-def attention_plan(attention: GloReSpec, channels: int, place: Place = _ALONE, *, path: str = "") -> StreamUnit:
+def attention_plan(attention: AttentionSpec, channels: int, place: Place = _ALONE, *, path: str = "") -> StreamUnit:
     """A unit of attention on maps of so many channels; without a place on a single position."""
-    geometry = {
+    geometry: dict[str, Any] = {
         "path": path,
         "stream": place.stream,
         "group": place.group,
@@ -182,14 +191,11 @@ def attention_plan(attention: GloReSpec, channels: int, place: Place = _ALONE, *
         "in_channels": channels,
         "out_channels": channels,
     }
-    return _ATTENTION[attention.kind](attention, geometry)
+    return _ATTENTION[type(attention)](**(geometry | attention_sizes(attention)))
 
 
-def _glore(attention: GloReSpec, geometry: Mapping[str, Any]) -> GloRePlan:
-    return GloRePlan(**geometry, nodes=attention.nodes, states=attention.states)
-
-
-_ATTENTION: Mapping[str, Callable[[GloReSpec, Mapping[str, Any]], StreamUnit]] = {"glore": _glore}
+# The unit of each kind; its fields beside the common ones are the sizes of the spec.
+_ATTENTION: Mapping[type[AttentionSpec], type[StreamUnit]] = {GloReSpec: GloRePlan}
 
 
 def _last_places(spec: ArchSpec, clip: ClipSpec) -> list[Place]:

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from vidnas.arch.plan import head_unit, stream_units
 from vidnas.arch.spec import ArchSpec
 from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, StreamUnit, Unit
-from vidnas.nn.attention import GloRe
+from vidnas.nn.attention import Attention, GloRe
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead
 
@@ -145,7 +145,7 @@ def initialise(network: nn.Module, *, zero_init_residual: bool = True) -> None:
     for module in network.modules():
         if isinstance(module, MBConv3D) and zero_init_residual:
             nn.init.zeros_(module.project_norm.weight)
-        elif isinstance(module, GloRe):
+        elif isinstance(module, Attention):
             nn.init.zeros_(module.norm.weight)
         elif isinstance(module, ClassificationHead) and module.fc2 is not None:
             nn.init.normal_(module.fc2.weight, std=0.01)
