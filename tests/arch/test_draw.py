@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from vidnas.arch.draw import FOLDED_STEP, STARS, UNIT, draw, kernel_colour
 from vidnas.arch.picture import Dot, Label, Path2D, Picture, Rect, text_width, to_png, to_svg
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ATTENTION_KINDS, ArchSpec, ClipSpec, GroupSpec, Kernel, StemSpec, StreamSpec
+from vidnas.arch.spec import ATTENTION_KINDS, ArchSpec, ClipSpec, GroupSpec, Kernel, NonLocalSpec, StemSpec, StreamSpec
 from vidnas.arch.units import GloRePlan
 
 
@@ -84,6 +84,20 @@ def test_stars_stand_where_attention_is():
     assert all(star.fill == STARS[GloRePlan].fill for star in stars(picture))
     assert [item.text for item in picture.items if isinstance(item, Label) and "attention" in item.text] == [
         "GloRe attention"
+    ]
+
+
+def test_each_kind_of_attention_has_a_star_and_a_name_of_its_own():
+    spec = get_spec("autox3d_s")
+    groups = list(spec.streams[0].groups)
+    groups[1] = groups[1].model_copy(update={"attention": NonLocalSpec(inner=8)})
+    picture = draw(spec.model_copy(update={"streams": (spec.streams[0].model_copy(update={"groups": tuple(groups)}),)}))
+    first, second = sorted(stars(picture), key=lambda star: star.points[0][1])
+    assert first.hint == "groups.1.non_local2: non-local, 8 inner channels"
+    assert first.fill != second.fill
+    assert [item.text for item in picture.items if isinstance(item, Label) and "attention" in item.text] == [
+        "GloRe attention",
+        "non-local attention",
     ]
 
 

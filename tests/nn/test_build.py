@@ -12,10 +12,10 @@ from torch import Tensor, nn
 import vidnas
 from vidnas.arch.plan import attention_plan, network_units
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
-from vidnas.arch.units import BlockPlan, GloRePlan, StreamUnit
+from vidnas.arch.spec import ArchSpec, AttentionSpec, ClipSpec, GloReSpec, NonLocalSpec
+from vidnas.arch.units import BlockPlan, GloRePlan, NonLocalPlan, StreamUnit
 from vidnas.base.errors import VidnasError
-from vidnas.nn.attention import Attention, GloRe
+from vidnas.nn.attention import Attention, GloRe, NonLocal
 from vidnas.nn.blocks import MBConv3D, SqueezeExcite, conv3d
 from vidnas.nn.build import VideoNetwork, build, make_unit
 from vidnas.nn.create import create_model
@@ -84,10 +84,15 @@ def test_every_residual_branch_starts_at_zero() -> None:
     assert torch.equal(block(x), x.relu())
 
 
-def test_glore_starts_as_the_identity_and_learns() -> None:
+@pytest.mark.parametrize("attention", [GloReSpec(nodes=72, states=144), NonLocalSpec(inner=24)], ids=str)
+def test_attention_starts_as_the_identity_and_learns(attention: AttentionSpec) -> None:
     torch.manual_seed(0)
-    network = create_model(small("autox3d_s"))
-    unit = network.get_submodule("streams.0.groups.3.glore3")
+    spec = small("autox3d_s")
+    groups = list(spec.streams[0].groups)
+    groups[3] = groups[3].model_copy(update={"attention": attention})
+    stream = spec.streams[0].model_copy(update={"groups": tuple(groups)})
+    network = create_model(spec.model_copy(update={"streams": (stream,)}))
+    unit = network.get_submodule(f"streams.0.groups.3.{attention.kind}3")
     x = torch.randn(2, 48, 4, 8, 8)
     assert torch.equal(unit(x), x)
     unit(x).square().sum().backward()
@@ -296,7 +301,22 @@ def reference_glore(x: Tensor, unit: GloRe, _plan: GloRePlan) -> Tensor:
     return x + reference_norm(extended, unit.norm)
 
 
-REFERENCES: dict[type[StreamUnit], Callable[..., Tensor]] = {BlockPlan: reference_block, GloRePlan: reference_glore}
+def reference_non_local(x: Tensor, unit: NonLocal, plan: NonLocalPlan) -> Tensor:
+    """f(x_i, x_j) = exp(theta(x_i) . phi(x_j)), y_i = sum_j f(x_i, x_j) g(x_j) / sum_j f(x_i, x_j), z = W y + x."""
+    theta, phi, g = (
+        torch.einsum("ncthw,dc->ndthw", x, layer.weight).flatten(2) for layer in (unit.theta, unit.phi, unit.g)
+    )
+    pairs = torch.exp(torch.einsum("ndi,ndj->nij", theta, phi) / plan.inner**0.5)
+    y = torch.einsum("nij,ndj->ndi", pairs, g) / pairs.sum(2)[:, None]
+    z = torch.einsum("ndi,cd->nci", y, unit.extend.weight).reshape(x.shape)
+    return x + reference_norm(z, unit.norm)
+
+
+REFERENCES: dict[type[StreamUnit], Callable[..., Tensor]] = {
+    BlockPlan: reference_block,
+    GloRePlan: reference_glore,
+    NonLocalPlan: reference_non_local,
+}
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -311,6 +331,8 @@ def test_blocks_equal_their_references(seed: int) -> None:
         # fp64: only the order of sums differs.
         expected = REFERENCES[type(plan)](x, module, plan)
         torch.testing.assert_close(module(x.clone()), expected, rtol=1e-9, atol=1e-9)
+        with torch.no_grad():
+            torch.testing.assert_close(module(x.clone()), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_glore_does_not_depend_on_how_many_positions_there_are() -> None:
@@ -319,6 +341,18 @@ def test_glore_does_not_depend_on_how_many_positions_there_are() -> None:
     x = torch.randn(1, 8, 2, 3, 3, dtype=torch.float64)
     once, twice = unit(x), unit(torch.cat([x, x], 2))
     torch.testing.assert_close(twice, torch.cat([once, once], 2))
+
+
+def test_what_a_non_local_unit_finds_does_not_depend_on_where_it_is() -> None:
+    """Positions in another order give the same answers in that order; a mean over equal positions is that position."""
+    unit = randomised(make_unit(attention_plan(NonLocalSpec(inner=5), 8))).double().eval()
+    x = torch.randn(2, 8, 2, 3, 3, dtype=torch.float64)
+    order = torch.randperm(18)
+    moved = x.flatten(2)[:, :, order].reshape(x.shape)
+    torch.testing.assert_close(unit(moved), unit(x).flatten(2)[:, :, order].reshape(x.shape))
+    equal = x[:, :, :1, :1, :1].expand(x.shape)
+    value = unit.extend(unit.g(equal[:, :, 0, 0, 0]))
+    torch.testing.assert_close(unit(equal), equal + unit.norm(value[:, :, None, None, None].expand(x.shape)))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8, 13])

@@ -15,7 +15,7 @@ from vidnas.arch.cost import format_macs, network_cost, unit_layers
 from vidnas.arch.picture import Item, Label, Path2D, Picture, Rect, text_width
 from vidnas.arch.plan import network_units, stream_units
 from vidnas.arch.spec import ArchSpec, ClipSpec, Kernel, StreamSpec
-from vidnas.arch.units import BlockPlan, GloRePlan, StreamUnit
+from vidnas.arch.units import BlockPlan, GloRePlan, NonLocalPlan, StreamUnit
 
 INK, MUTED, FAINT = "#1f2430", "#5f6877", "#c3c9d4"
 MARGIN = 28
@@ -240,6 +240,7 @@ class Star(NamedTuple):
 
 STARS: Mapping[type[StreamUnit], Star] = {
     GloRePlan: Star("GloRe", "#e0a100", lambda unit: f"{unit.nodes} nodes with {unit.states} states"),
+    NonLocalPlan: Star("non-local", "#c8385a", lambda unit: f"{unit.inner} inner channels"),
 }
 
 

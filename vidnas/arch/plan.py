@@ -10,6 +10,7 @@ from vidnas.arch.spec import (
     ClipSpec,
     GloReSpec,
     GroupSpec,
+    NonLocalSpec,
     SqueezeExciteSpec,
     StreamSpec,
     attention_sizes,
@@ -20,6 +21,7 @@ from vidnas.arch.units import (
     GloRePlan,
     HeadPlan,
     LastMap,
+    NonLocalPlan,
     Shortcut,
     StemPlan,
     StreamUnit,
@@ -195,7 +197,7 @@ def attention_plan(attention: AttentionSpec, channels: int, place: Place = _ALON
 
 
 # The unit of each kind; its fields beside the common ones are the sizes of the spec.
-_ATTENTION: Mapping[type[AttentionSpec], type[StreamUnit]] = {GloReSpec: GloRePlan}
+_ATTENTION: Mapping[type[AttentionSpec], type[StreamUnit]] = {GloReSpec: GloRePlan, NonLocalSpec: NonLocalPlan}
 
 
 def _last_places(spec: ArchSpec, clip: ClipSpec) -> list[Place]:

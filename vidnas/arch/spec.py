@@ -109,9 +109,20 @@ class GloReSpec(Frozen):
         return f"{self.kind} {self.nodes}x{self.states}{_places_text(self)}"
 
 
+class NonLocalSpec(Frozen):
+    """Non-local units: every position looks at all others, and is seen by them, through `inner` features."""
+
+    kind: Literal["non_local"] = "non_local"
+    inner: Positive
+    after: Places = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.inner}{_places_text(self)}"
+
+
 # Every kind of attention has `kind`, `after` and whole numbers that are sizes: of the largest any smaller is a prefix.
-AttentionSpec = GloReSpec
-ATTENTION_KINDS: Mapping[str, type[AttentionSpec]] = {"glore": GloReSpec}
+AttentionSpec = GloReSpec | NonLocalSpec
+ATTENTION_KINDS: Mapping[str, type[AttentionSpec]] = {"glore": GloReSpec, "non_local": NonLocalSpec}
 
 
 def attention_sizes(attention: AttentionSpec) -> dict[str, int]:

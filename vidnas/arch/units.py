@@ -90,6 +90,13 @@ class GloRePlan(StreamUnit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NonLocalPlan(StreamUnit):
+    """One non-local unit."""
+
+    inner: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conv5Plan(StreamUnit):
     """The last 1 x 1 x 1 convolution of a stream."""
 

@@ -1,9 +1,10 @@
 """The attention units that may follow a block (AutoX3D sec. 3.4, Auto-TSNet sec. 3.3)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidnas.arch.units import GloRePlan
+from vidnas.arch.units import GloRePlan, NonLocalPlan
 
 
 class Attention(nn.Module):
@@ -56,3 +57,31 @@ class GloRe(Attention):
         nodes = torch.relu(self.over_nodes(nodes) + nodes)
         mixed: Tensor = projection @ self.over_states(nodes.transpose(1, 2))
         return mixed
+
+
+class NonLocal(Attention):
+    """Non-local unit, the embedded Gaussian (Wang et al., arXiv 1711.07971, sec. 3).
+
+    Every position takes the mean of g over all positions, weighted by the softmax of theta . phi.
+
+    Deviation: theta . phi is divided by the root of the inner channels, as in the authors' code but not in the paper;
+    phi and g are not pooled, and no layer has a bias (docs/discrepancies.md).
+    """
+
+    def __init__(self, plan: NonLocalPlan) -> None:
+        super().__init__()
+        channels, inner = plan.in_channels, plan.inner
+        self.theta = nn.Linear(channels, inner, bias=False)
+        self.phi = nn.Linear(channels, inner, bias=False)
+        self.g = nn.Linear(channels, inner, bias=False)
+        self.extend = nn.Linear(inner, channels, bias=False)
+        self.norm = nn.BatchNorm3d(channels)
+
+    def mixed(self, rows: Tensor) -> Tensor:
+        theta, phi, g = self.theta(rows), self.phi(rows), self.g(rows)
+        if torch.is_grad_enabled():
+            # On a GPU the gradients of the fused operator are summed in any order: no two trainings would be alike.
+            weights = (theta * theta.shape[-1] ** -0.5 @ phi.transpose(1, 2)).softmax(-1)
+            return weights @ g
+        # It never holds the weights, P x P numbers, which large test crops have no memory for.
+        return F.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None])[:, 0]

@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from vidnas.arch.plan import head_unit, stream_units
 from vidnas.arch.spec import ArchSpec
-from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, StreamUnit, Unit
-from vidnas.nn.attention import Attention, GloRe
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, NonLocalPlan, StemPlan, StreamUnit, Unit
+from vidnas.nn.attention import Attention, GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead
 
@@ -24,6 +24,7 @@ _MODULES: Mapping[type[Unit], Callable[[Any], nn.Module]] = {
     StemPlan: Stem,
     BlockPlan: MBConv3D,
     GloRePlan: GloRe,
+    NonLocalPlan: NonLocal,
     Conv5Plan: FinalConv,
     HeadPlan: ClassificationHead,
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from vidnas.arch.cost import unit_layers
 from vidnas.arch.plan import attention_plan
-from vidnas.arch.spec import AttentionSpec, GloReSpec, attention_sizes, read_attention
+from vidnas.arch.spec import AttentionSpec, GloReSpec, NonLocalSpec, attention_sizes, read_attention
 from vidnas.base.mistakes import FieldError
 
 # `none`, the name of a kind, or what is written of units in a spec.
@@ -37,8 +37,16 @@ def glore_spec(channels: int, nodes_per_channel: float = 1.5) -> GloReSpec:
     return GloReSpec(nodes=nodes, states=2 * nodes)
 
 
+def non_local_spec(channels: int) -> NonLocalSpec:
+    """The unit that stands after a group of this width, with half its channels inside (arXiv 1711.07971, sec. 3.3)."""
+    return NonLocalSpec(inner=max(1, channels // 2))
+
+
 # What the name of a kind stands for behind a group, from its channels and nodes per channel.
-_AS_WIDE: Mapping[str, Callable[[int, float], AttentionSpec]] = {"glore": glore_spec}
+_AS_WIDE: Mapping[str, Callable[[int, float], AttentionSpec]] = {
+    "glore": glore_spec,
+    "non_local": lambda channels, _: non_local_spec(channels),
+}
 
 
 def attention_unit(option: Attention, channels: int, nodes_per_channel: float) -> AttentionSpec | None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vidnas.arch.spec import Kernel
-from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, StemPlan, StreamUnit, Unit
-from vidnas.nn.attention import GloRe
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, NonLocalPlan, StemPlan, StreamUnit, Unit
+from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, Stem, conv3d
 from vidnas.nn.norm_act import SqueezeExcite
 from vidnas.search.stream_space import StreamSpace
@@ -101,6 +101,19 @@ class SuperGloRe(GloRe):
         yield from _slices("norm", self.norm, channels)
 
 
+class SuperNonLocal(NonLocal):
+    """Parameters of a non-local unit at its largest; inner channels are a prefix, the others follow the group."""
+
+    def network_state(self, plan: NonLocalPlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
+        """The parameters of `NonLocal(plan)` on the window of its group's channels."""
+        channels, inner = windows.outputs, tuple(range(plan.inner))
+        yield from _slices("theta", self.theta, inner, channels)
+        yield from _slices("phi", self.phi, inner, channels)
+        yield from _slices("g", self.g, inner, channels)
+        yield from _slices("extend", self.extend, channels, inner)
+        yield from _slices("norm", self.norm, channels)
+
+
 class SuperStem(Stem):
     """Parameters of a stem, the same in all networks."""
 
@@ -122,6 +135,7 @@ _MODULES: Mapping[type[Unit], Callable[[Any, StreamSpace, KernelSharing], nn.Mod
     StemPlan: lambda largest, space, sharing: SuperStem(largest),
     BlockPlan: SuperBlock,
     GloRePlan: lambda largest, space, sharing: SuperGloRe(largest),
+    NonLocalPlan: lambda largest, space, sharing: SuperNonLocal(largest),
     Conv5Plan: lambda largest, space, sharing: SuperConv5(largest),
 }
 
