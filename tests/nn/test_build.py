@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import vidnas
 from vidnas.arch.plan import attention_plan, network_units
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ArchSpec, AttentionSpec, ClipSpec, GloReSpec, NonLocalSpec
-from vidnas.arch.units import BlockPlan, GloRePlan, NonLocalPlan, StreamUnit
+from vidnas.arch.spec import ArchSpec, AttentionSpec, ClipSpec, GloReSpec, HeadSpec, NonLocalSpec
+from vidnas.arch.units import BlockPlan, GloRePlan, HeadPlan, LastMap, NonLocalPlan, StreamUnit
 from vidnas.base.errors import VidnasError
 from vidnas.nn.attention import Attention, GloRe, NonLocal
 from vidnas.nn.blocks import MBConv3D, SqueezeExcite, conv3d
@@ -215,6 +215,22 @@ def test_positions_are_averaged_as_the_spec_says(ensemble: str) -> None:
     torch.testing.assert_close(head(maps[..., :2, :2]), logits[0])
     head.dropout.p = 0.0
     torch.testing.assert_close(head.train()(maps), logits.mean(0))
+
+
+@pytest.mark.parametrize("pool", ["fixed", "global"])
+def test_maps_of_other_frames_are_pooled_each_on_its_own(pool: str) -> None:
+    windows = (LastMap(2, 2), LastMap(16, 2))
+    spec = HeadSpec(num_classes=3, hidden=8, pool=pool, ensemble="logit_mean")
+    plan = HeadPlan(path="head", in_channels=9, out_channels=3, spec=spec, maps=windows, windows=windows)
+    head = randomised(make_unit(plan)).eval()
+    sparse, dense = torch.randn(2, 5, 2, 3, 3), torch.randn(2, 4, 16, 3, 3)
+    if pool == "fixed":
+        corners = [(..., slice(i, i + 2), slice(j, j + 2)) for i in range(2) for j in range(2)]
+    else:
+        corners = [(...,)]
+    pooled = [torch.cat([x[at].mean((2, 3, 4)) for x in (sparse, dense)], 1) for at in corners]
+    expected = torch.stack([head.fc2(head.fc1(rows).relu()) for rows in pooled]).mean(0)
+    torch.testing.assert_close(head(sparse, dense), expected)
 
 
 # Checkpointing

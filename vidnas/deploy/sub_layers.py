@@ -13,7 +13,7 @@ from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead
 
-Step = Literal["shortened", "expanded", "filtered", "projected"]
+Step = Literal["run_shortcut", "run_expand", "run_middle", "run_project"]
 
 
 class Runnable(NamedTuple):
@@ -125,10 +125,10 @@ def _step(step: Step, **channels: int) -> Callable[[SubLayer, int], nn.Module]:
 
 _MODULES: Mapping[Kind, Callable[[SubLayer, int], nn.Module]] = {
     "stem": _stem,
-    "expand": _step("expanded", in_channels=0, hidden=1),
-    "depthwise": _step("filtered", hidden=0),
-    "project": _step("projected", hidden=0, out_channels=1),
-    "shortcut": _step("shortened", in_channels=0, out_channels=1),
+    "expand": _step("run_expand", in_channels=0, hidden=1),
+    "depthwise": _step("run_middle", hidden=0),
+    "project": _step("run_project", hidden=0, out_channels=1),
+    "shortcut": _step("run_shortcut", in_channels=0, out_channels=1),
     "attention": _attention,
     "non_local": _non_local,
     "conv5": _conv5,

@@ -5,12 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidnas.arch.units import GloRePlan, NonLocalPlan
+from vidnas.nn.initialise import UnitModule
 
 
-class Attention(nn.Module):
+class Attention(UnitModule):
     """A unit that relates all positions: x + norm(extend(mixed(x))). (N, C, T, H, W) -> the same.
 
-    Its norm starts at zero (`vidnas.nn.build.initialise`), so an inserted unit starts as the identity.
+    Its norm starts at zero, so an inserted unit starts as the identity.
 
     Attributes:
         extend: layer from the features that are mixed to channels.
@@ -19,6 +20,9 @@ class Attention(nn.Module):
 
     extend: nn.Linear
     norm: nn.BatchNorm3d
+
+    def start(self, *, zero_init_residual: bool) -> None:
+        nn.init.zeros_(self.norm.weight)
 
     def mixed(self, rows: Tensor) -> Tensor:
         """(N, P, C) -> (N, P, inputs of `extend`), with P = T * H * W positions."""

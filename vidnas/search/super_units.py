@@ -13,6 +13,7 @@ from vidnas.arch.spec import Kernel
 from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, NonLocalPlan, StemPlan, StreamUnit, Unit
 from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, Stem, conv3d
+from vidnas.nn.initialise import UnitModule
 from vidnas.nn.norm_act import SqueezeExcite
 from vidnas.search.stream_space import StreamSpace
 
@@ -30,7 +31,7 @@ class Windows(NamedTuple):
     outputs: Window
 
 
-class SuperBlock(nn.Module):
+class SuperBlock(UnitModule):
     """Parameters of an MBConv block at its largest; named as in `MBConv3D`, with one middle norm per kernel.
 
     Pointwise layers are shared between kernels. `separate`: each (t, s) has its own depthwise tensor. `cropped`: all
@@ -61,6 +62,10 @@ class SuperBlock(nn.Module):
         self.project_norm = nn.BatchNorm3d(out_channels)
         self.shortcut = conv3d(largest.in_channels, out_channels) if projects else None
         self.shortcut_norm = nn.BatchNorm3d(out_channels) if projects else None
+
+    def start(self, *, zero_init_residual: bool) -> None:
+        if zero_init_residual:
+            nn.init.zeros_(self.project_norm.weight)
 
     def network_state(self, plan: BlockPlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
         """The parameters of `MBConv3D(plan)` on these windows."""

@@ -16,11 +16,12 @@ from torch.func import functional_call
 from vidnas.arch.plan import head_unit, stream_units
 from vidnas.arch.spec import ArchSpec
 from vidnas.arch.units import StreamUnit, Unit
-from vidnas.nn.build import VideoNetwork, build, initialise, make_unit
+from vidnas.nn.build import VideoNetwork, build, make_unit
 from vidnas.nn.heads import ClassificationHead
+from vidnas.nn.initialise import initialise
 from vidnas.search.space import Choice, Space
 from vidnas.search.stream_space import GroupChoice, StreamSpace
-from vidnas.search.super_units import FIRST, KernelSharing, SuperBlock, Window, Windows, make_super_unit
+from vidnas.search.super_units import FIRST, KernelSharing, Window, Windows, make_super_unit
 from vidnas.search.windows import WindowMode, channel_window, hidden_window
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -72,7 +73,7 @@ class Supernet(nn.Module):
         space: the search space.
         windows: which channels a candidate uses, see `vidnas.search.windows`.
         kernels: what the kernels of a block share, see `SuperBlock`.
-        zero_init_residual: see `vidnas.nn.build.initialise`. An inserted attention unit always starts as the identity.
+        zero_init_residual: see `vidnas.nn.initialise`. An inserted attention unit always starts as the identity.
     """
 
     def __init__(
@@ -92,9 +93,6 @@ class Supernet(nn.Module):
         )
         self.head = ClassificationHead(head_unit(largest[0]))
         initialise(self, zero_init_residual=zero_init_residual)
-        for module in self.modules():
-            if isinstance(module, SuperBlock) and zero_init_residual:
-                nn.init.zeros_(module.project_norm.weight)
 
     def forward(self, clips: Tensor, choice: Choice) -> Tensor:
         """Clips (N, 3, T, S, S) -> logits (N, num_classes) of the chosen network."""
