@@ -58,7 +58,7 @@ def parse_amount(text: str, what: str = "multiply-adds of one clip", name: str =
     """`50M`, `0.5G`, `50000000`.
 
     Args:
-        text: as the user wrote it.
+        text: the amount as the user wrote it.
         what: what it counts.
         name: what the user calls it: the option.
 

@@ -77,7 +77,7 @@ def network_units(spec: ArchSpec, clip: ClipSpec | None = None) -> Iterator[Unit
 
     Args:
         spec: the network.
-        clip: whose maps pass through; default the spec's own.
+        clip: the clip whose maps pass through; default the spec's own.
     """
     for s, stream in enumerate(spec.streams):
         yield from stream_units(stream, s, clip or spec.clip)

@@ -21,11 +21,11 @@ class Layer(Frozen):
     Attributes:
         kind: `depthwise` has norm, squeeze-excitation and activation in it, since one pass computes them; `project`
             adds the shortcut; `shortcut` is a projection in it.
-        side: of the square map (of the clip for a stem) that enters.
-        stride: spatial.
-        kernel: of stem and depthwise.
-        activation: of depthwise.
-        gates: whether depthwise has squeeze-excitation.
+        side: height and width of the map (for a stem, of the clip) that enters.
+        stride: by how much it divides height and width.
+        kernel: kernel of a stem or depthwise step.
+        activation: activation of a depthwise step.
+        gates: whether a depthwise step has squeeze-excitation.
         dense: whether the middle convolution is one over all channels.
         norm: whether a shortcut has one.
     """

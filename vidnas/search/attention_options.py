@@ -84,8 +84,8 @@ def check_attention(options: Sequence[Attention], units: Sequence[AttentionSpec 
     """Refuse units behind the last block, and options that are written differently and mean the same.
 
     Args:
-        options: as written.
-        units: what they are at some width of the group.
+        options: the options as written.
+        units: the units that they are at some width of the group.
         depth: number of blocks.
 
     Raises:
