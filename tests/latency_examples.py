@@ -14,7 +14,12 @@ def small_space() -> Space:
     groups = (
         GroupSpace(depth=1, stride=2, channels=(8, 12, 16), expansion=(1.5, 2.25), kernel=kernels),
         GroupSpace(
-            depth=2, stride=1, channels=(8, 12, 16), expansion=(1.5,), kernel=kernels[:1], attention=("none", "glore")
+            depth=2,
+            stride=1,
+            channels=(8, 12, 16),
+            expansion=(1.5,),
+            kernel=kernels[:1],
+            attention=("none", "glore", "non_local"),
         ),
     )
     stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=16)

@@ -2,7 +2,9 @@
 
 import random
 
-from vidnas.arch.spec import ClipSpec, GloReSpec, HeadSpec, Kernel, SqueezeExciteSpec, StemSpec
+from random_specs import attention_of
+
+from vidnas.arch.spec import ATTENTION_KINDS, ClipSpec, HeadSpec, Kernel, SqueezeExciteSpec, StemSpec
 from vidnas.search.attention_options import Attention
 from vidnas.search.space import Space
 from vidnas.search.stream_space import GroupSpace, StreamSpace
@@ -54,9 +56,11 @@ def _random_group(rng: random.Random, channels: tuple[int, ...], stride: int) ->
 
 
 def _random_attention(rng: random.Random, depth: int) -> tuple[Attention, ...]:
-    options: list[Attention] = ["none", "glore"]
-    # Odd numbers of states, as `glore` has twice as many states as nodes.
-    for nodes in rng.sample(range(1, 9), 2):
-        places = tuple(sorted(rng.sample(range(1, depth + 1), rng.randint(0, depth))))
-        options.append(GloReSpec(nodes=nodes, states=rng.choice((1, 3, 7)), after=places))
-    return tuple(rng.sample(options, rng.randint(1, 4)))
+    options: list[Attention] = ["none", *ATTENTION_KINDS]
+    # Odd sizes, as every unit that is as wide as its group has an even one.
+    for kind in ATTENTION_KINDS:
+        for first in rng.sample((1, 3, 5, 7, 9), 2):
+            sizes = iter((first, rng.choice((1, 3, 7))))
+            places = tuple(sorted(rng.sample(range(1, depth + 1), rng.randint(0, depth))))
+            options.append(attention_of(kind, lambda sizes=sizes: next(sizes), places))
+    return tuple(rng.sample(options, rng.randint(1, min(5, len(options)))))

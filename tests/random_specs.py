@@ -1,11 +1,13 @@
 """Random small architectures: every field of a spec takes all kinds of its values."""
 
 import random
+from collections.abc import Callable
 
 from vidnas.arch.spec import (
+    ATTENTION_KINDS,
     ArchSpec,
+    AttentionSpec,
     ClipSpec,
-    GloReSpec,
     GroupSpec,
     HeadSpec,
     Kernel,
@@ -49,12 +51,19 @@ def random_spec(seed: int) -> ArchSpec:
     return ArchSpec(name=f"random_{seed}", clip=clip, streams=(stream,), head=head)
 
 
+def attention_of(kind: str, size: Callable[[], int], after: tuple[int, ...]) -> AttentionSpec:
+    """Units of a kind, each of whose sizes is asked for."""
+    spec = ATTENTION_KINDS[kind]
+    return spec(**{name: size() for name in spec.model_fields if name not in ("kind", "after")}, after=after)
+
+
 def _random_group(rng: random.Random) -> GroupSpec:
     depth = rng.randint(1, 3)
     attention = None
     if rng.random() < 0.4:
         places = sorted(rng.sample(range(1, depth + 1), rng.randint(0, depth)))
-        attention = GloReSpec(nodes=rng.randint(1, 20), states=rng.randint(1, 20), after=tuple(places))
+        kind = rng.choice(list(ATTENTION_KINDS))
+        attention = attention_of(kind, lambda: rng.randint(1, 20), tuple(places))
     return GroupSpec(
         depth=depth,
         stride=1 if rng.random() < 0.5 else 2,

@@ -70,7 +70,7 @@ def assert_cost_equals_count(spec: ArchSpec, clip: ClipSpec) -> None:
     assert cost.weights == sum(module.weight.numel() for module in modules.values())
 
     layers = {module_name(layer.name): layer for layer in layer_costs(spec, clip, head="all")}
-    products = {name for name in layers if name.endswith((".gather", ".scatter"))}
+    products = {name for name in layers if name.endswith((".gather", ".scatter", ".compare", ".average"))}
     assert set(layers) - products == set(modules)
     by_module = flops.get_flop_counts()
     for name, module in modules.items():
@@ -105,6 +105,7 @@ def test_the_random_networks_cover_every_kind() -> None:
         {spec.clip.frames == 1 for spec in specs},
         {spec.clip.size % 2 for spec in specs},
         {attention is not None and len(attention.after) > 1 for attention in attentions},
+        {attention.kind for attention in attentions if attention},
         {head_positions(spec, clips_of(spec)[1]) > 1 for spec in specs},
     ):
         assert len(values) == 2

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from vidnas.arch.draw import FOLDED_STEP, STAR, UNIT, draw, kernel_colour
+from vidnas.arch.draw import FOLDED_STEP, STARS, UNIT, draw, kernel_colour
 from vidnas.arch.picture import Dot, Label, Path2D, Picture, Rect, text_width, to_png, to_svg
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec, GroupSpec, Kernel, StemSpec, StreamSpec
+from vidnas.arch.spec import ATTENTION_KINDS, ArchSpec, ClipSpec, GroupSpec, Kernel, NonLocalSpec, StemSpec, StreamSpec
+from vidnas.arch.units import GloRePlan
 
 
 def blocks(picture: Picture) -> list[Rect]:
@@ -23,7 +24,8 @@ def blocks(picture: Picture) -> list[Rect]:
 
 
 def stars(picture: Picture) -> list[Path2D]:
-    return [item for item in picture.items if isinstance(item, Path2D) and "GloRe, " in item.hint]
+    named = tuple(f": {star.name}, " for star in STARS.values())
+    return [item for item in picture.items if isinstance(item, Path2D) and any(name in item.hint for name in named)]
 
 
 kernels = st.builds(Kernel, t=st.sampled_from([1, 3, 5, 7]), s=st.sampled_from([1, 3, 5, 7, 9]))
@@ -34,7 +36,7 @@ groups = st.builds(
     channels=st.integers(1, 2048),
     expansion=st.floats(1, 12).map(lambda value: round(value, 2)),
     kernel=kernels,
-    attention=st.none() | st.builds(GloReSpec, nodes=st.integers(1, 9), states=st.integers(1, 9)),
+    attention=st.none() | st.one_of(st.builds(kind) for kind in ATTENTION_KINDS.values()),
 )
 clips = st.builds(
     ClipSpec,
@@ -79,7 +81,24 @@ def test_stars_stand_where_attention_is():
     first, second = sorted(min(x for x, _ in star.points) for star in stars(picture))
     by_name = {rect.hint.split(":")[0]: rect.x for rect in blocks(picture)}
     assert by_name["groups.3.block3"] < first < by_name["groups.3.block4"] < by_name["groups.3.block6"] < second
-    assert all(star.fill == STAR for star in stars(picture))
+    assert all(star.fill == STARS[GloRePlan].fill for star in stars(picture))
+    assert [item.text for item in picture.items if isinstance(item, Label) and "attention" in item.text] == [
+        "GloRe attention"
+    ]
+
+
+def test_each_kind_of_attention_has_a_star_and_a_name_of_its_own():
+    spec = get_spec("autox3d_s")
+    groups = list(spec.streams[0].groups)
+    groups[1] = groups[1].model_copy(update={"attention": NonLocalSpec(inner=8)})
+    picture = draw(spec.model_copy(update={"streams": (spec.streams[0].model_copy(update={"groups": tuple(groups)}),)}))
+    first, second = sorted(stars(picture), key=lambda star: star.points[0][1])
+    assert first.hint == "groups.1.non_local2: non-local, 8 inner channels"
+    assert first.fill != second.fill
+    assert [item.text for item in picture.items if isinstance(item, Label) and "attention" in item.text] == [
+        "GloRe attention",
+        "non-local attention",
+    ]
 
 
 def test_strides_and_stages():

@@ -30,6 +30,9 @@ def macs_of(sub_layer: SubLayer, frames: int) -> int:
     if layer.kind == "attention":
         c, n, s = channels
         return before * (2 * c * s + c * n + 2 * n * s) + n * n * s + s * s * n
+    if layer.kind == "non_local":
+        c, d = channels
+        return before * 4 * c * d + 2 * before**2 * d
     if layer.kind == "head":
         return sum(a * b for a, b in pairwise(channels))
     return prod(channels) * (after if layer.kind == "shortcut" else before)

@@ -6,20 +6,21 @@ from random_specs import random_spec
 from torch import Tensor, nn
 
 from vidnas.arch.cost import network_cost
-from vidnas.arch.plan import StreamUnit, head_unit, network_units
+from vidnas.arch.plan import head_unit, network_units
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec
 from vidnas.arch.sub_layers import network_sub_layers
+from vidnas.arch.units import StreamUnit
 from vidnas.nn.build import VideoNetwork
 
 
-def shapes_of(spec: ArchSpec) -> dict[str, tuple[torch.Size, torch.Size]]:
+def shapes_of(spec: ArchSpec) -> dict[str, tuple[list[torch.Size], torch.Size]]:
     """What enters and leaves the module at each unit's path, without computing anything."""
-    found: dict[str, tuple[torch.Size, torch.Size]] = {}
+    found: dict[str, tuple[list[torch.Size], torch.Size]] = {}
 
     def watch(path: str, module: nn.Module) -> None:
         def note(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            found[path] = (inputs[0].shape, output.shape)
+            found[path] = ([x.shape for x in inputs], output.shape)
 
         module.register_forward_hook(note)
 
@@ -48,13 +49,14 @@ def test_units_are_what_the_modules_read_and_give(spec: ArchSpec) -> None:
     assert list(shapes) == [unit.path for unit in (*units, head)]
     for unit in units:
         assert isinstance(unit, StreamUnit)
-        assert shapes[unit.path][0] == (1, unit.in_channels, unit.frames, unit.side, unit.side)
+        assert shapes[unit.path][0] == [(1, unit.in_channels, unit.frames, unit.side, unit.side)]
         assert shapes[unit.path][1] == (1, unit.out_channels, unit.frames, unit.out_side, unit.out_side)
         assert unit.path.startswith(f"streams.{unit.stream}.")
-    assert shapes["head"][0][1] == head.in_channels
+    # The head reads the last map of every stream.
+    assert sum(shape[1] for shape in shapes["head"][0]) == head.in_channels
     assert shapes["head"][1] == (1, head.out_channels)
     assert head == head_unit(spec)
-    assert shapes["head"][0][2:] == (head.maps[0].frames, head.maps[0].side, head.maps[0].side)
+    assert [shape[2:] for shape in shapes["head"][0]] == [(last.frames, last.side, last.side) for last in head.maps]
 
 
 def test_two_streams_are_counted_and_timed_in_full() -> None:

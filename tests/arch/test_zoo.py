@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from vidnas.arch.cost import network_cost
-from vidnas.arch.plan import BlockPlan, GloRePlan, network_units
+from vidnas.arch.plan import network_units
 from vidnas.arch.registry import get_spec, list_models, resolve
 from vidnas.arch.rounding import round_depth, round_width
 from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
+from vidnas.arch.units import BlockPlan, GloRePlan
 from vidnas.arch.zoo.x3d import x3d
 from vidnas.base.errors import VidnasError
 

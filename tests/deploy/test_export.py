@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vidnas.arch.registry import get_spec
-from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
+from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec, NonLocalSpec
 from vidnas.base.errors import VidnasError
 from vidnas.deploy.export import TOLERANCE, export
 from vidnas.deploy.formats import FORMATS, Format
@@ -31,11 +31,12 @@ RUN_ELSEWHERE = {
 }
 
 
-def small_spec(*, num_classes: int = len(CLASSES), glore: bool = False, ensemble: str = "softmax_mean") -> ArchSpec:
+def small_spec(*, num_classes: int = len(CLASSES), attention: bool = False, ensemble: str = "softmax_mean") -> ArchSpec:
     """X3D's first two groups, two blocks each: every kind of layer."""
     spec = get_spec("x3d_xs").with_clip(CLIP).with_classes(num_classes)
     groups = [group.model_copy(update={"depth": 2}) for group in spec.streams[0].groups[:2]]
-    if glore:
+    if attention:
+        groups[0] = groups[0].model_copy(update={"attention": NonLocalSpec(inner=7)})
         groups[1] = groups[1].model_copy(update={"attention": GloReSpec(nodes=5, states=7)})
     stream = spec.streams[0].model_copy(update={"groups": tuple(groups)})
     head = spec.head.model_copy(update={"hidden": 64, "ensemble": ensemble})
@@ -91,7 +92,7 @@ every_format = pytest.mark.parametrize("file_format", FORMATS)
 
 @every_format
 def test_another_process_without_vidnas_gets_the_same_logits(file_format: Format, tmp_path: Path) -> None:
-    network, info = network_and_info(small_spec(glore=True))
+    network, info = network_and_info(small_spec(attention=True))
     result = export(network, info, file_format, tmp_path / f"net{SUFFIXES[file_format]}", dynamic_batch=True)
 
     clips = torch.randn(4, 3, CLIP.frames, CLIP.size, CLIP.size)

@@ -5,16 +5,25 @@ import torch
 from torch import nn
 
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ClipSpec
+from vidnas.arch.spec import ArchSpec, ClipSpec, NonLocalSpec
 from vidnas.deploy.fold import fold_norms
 from vidnas.nn.build import VideoNetwork, build
 
 CLIP = ClipSpec(frames=4, size=32)
 
 
-def randomised(name: str) -> VideoNetwork:
+def non_local() -> ArchSpec:
+    """AutoX3D-S with a non-local unit in place of GloRe."""
+    spec = get_spec("autox3d_s")
+    groups = list(spec.streams[0].groups)
+    groups[3] = groups[3].model_copy(update={"attention": NonLocalSpec(inner=24)})
+    stream = spec.streams[0].model_copy(update={"groups": tuple(groups)})
+    return spec.model_copy(update={"name": "autox3d_s_non_local", "streams": (stream,)})
+
+
+def randomised(spec: ArchSpec) -> VideoNetwork:
     torch.manual_seed(0)
-    network = build(get_spec(name).with_clip(CLIP).with_classes(5))
+    network = build(spec.with_clip(CLIP).with_classes(5))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -24,9 +33,9 @@ def randomised(name: str) -> VideoNetwork:
     return network
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_folding_removes_every_norm_and_changes_nothing(name: str) -> None:
-    network = randomised(name)
+@pytest.mark.parametrize("spec", [*map(get_spec, list_models()), non_local()], ids=lambda spec: spec.name)
+def test_folding_removes_every_norm_and_changes_nothing(spec: ArchSpec) -> None:
+    network = randomised(spec)
     clips = torch.randn(2, 3, CLIP.frames, CLIP.size, CLIP.size)
     before = {key: value.clone() for key, value in network.state_dict().items()}
 
@@ -43,5 +52,5 @@ def test_folding_removes_every_norm_and_changes_nothing(name: str) -> None:
 
 
 def test_folded_weights_stay_in_channels_last() -> None:
-    weight = fold_norms(randomised("x3d_xs")).get_parameter("streams.0.groups.0.block1.expand.weight")
+    weight = fold_norms(randomised(get_spec("x3d_xs"))).get_parameter("streams.0.groups.0.block1.expand.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last_3d)

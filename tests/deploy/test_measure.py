@@ -143,7 +143,7 @@ def outputs(sub_layer: SubLayer, frames: int) -> tuple[int, ...]:
     if layer.kind == "head":
         return 1, channels[-1]
     out = -(-layer.side // layer.stride)
-    leaving = channels[0] if layer.kind in ("depthwise", "attention") else channels[-1]
+    leaving = channels[0] if layer.kind in ("depthwise", "attention", "non_local") else channels[-1]
     return 1, leaving, frames, out, out
 
 
@@ -156,7 +156,7 @@ def test_modules_of_sub_layers_have_their_shapes() -> None:
             assert module(*inputs).shape == outputs(SubLayer(layer, shapes[-1]), space.clip.frames)
         assert all(tensor.is_contiguous(memory_format=torch.channels_last_3d) for tensor in inputs)
         seen.add(layer.kind)
-    assert seen == {"stem", "expand", "depthwise", "project", "shortcut", "attention", "conv5", "head"}
+    assert seen == {"stem", "expand", "depthwise", "project", "shortcut", "attention", "non_local", "conv5", "head"}
 
 
 def test_a_very_small_space_on_this_cpu(caplog: pytest.LogCaptureFixture) -> None:

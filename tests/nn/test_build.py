@@ -1,6 +1,7 @@
 """Built networks: initialisation, layouts, outputs, and fp64 references of the blocks."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ from random_specs import random_spec
 from torch import Tensor, nn
 
 import vidnas
-from vidnas.arch.plan import BlockPlan, GloRePlan, attention_plan, network_units
+from vidnas.arch.plan import attention_plan, network_units
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
+from vidnas.arch.spec import ArchSpec, AttentionSpec, ClipSpec, GloReSpec, HeadSpec, NonLocalSpec
+from vidnas.arch.units import BlockPlan, GloRePlan, HeadPlan, LastMap, NonLocalPlan, StreamUnit
 from vidnas.base.errors import VidnasError
-from vidnas.nn.attention import GloRe
+from vidnas.nn.attention import Attention, GloRe, NonLocal
 from vidnas.nn.blocks import MBConv3D, SqueezeExcite, conv3d
 from vidnas.nn.build import VideoNetwork, build, make_unit
 from vidnas.nn.create import create_model
@@ -70,7 +72,7 @@ def test_he_initialisation(name: str) -> None:
 def test_every_residual_branch_starts_at_zero() -> None:
     network = create_model(small("autox3d_s"))
     ends = {f"{name}.project_norm" for name, m in network.named_modules() if isinstance(m, MBConv3D)}
-    ends |= {f"{name}.norm" for name, m in network.named_modules() if isinstance(m, GloRe)}
+    ends |= {f"{name}.norm" for name, m in network.named_modules() if isinstance(m, Attention)}
     assert len(ends) == 26 + 1
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm3d):
@@ -82,10 +84,15 @@ def test_every_residual_branch_starts_at_zero() -> None:
     assert torch.equal(block(x), x.relu())
 
 
-def test_glore_starts_as_the_identity_and_learns() -> None:
+@pytest.mark.parametrize("attention", [GloReSpec(nodes=72, states=144), NonLocalSpec(inner=24)], ids=str)
+def test_attention_starts_as_the_identity_and_learns(attention: AttentionSpec) -> None:
     torch.manual_seed(0)
-    network = create_model(small("autox3d_s"))
-    unit = network.get_submodule("streams.0.groups.3.glore3")
+    spec = small("autox3d_s")
+    groups = list(spec.streams[0].groups)
+    groups[3] = groups[3].model_copy(update={"attention": attention})
+    stream = spec.streams[0].model_copy(update={"groups": tuple(groups)})
+    network = create_model(spec.model_copy(update={"streams": (stream,)}))
+    unit = network.get_submodule(f"streams.0.groups.3.{attention.kind}3")
     x = torch.randn(2, 48, 4, 8, 8)
     assert torch.equal(unit(x), x)
     unit(x).square().sum().backward()
@@ -161,7 +168,7 @@ def test_everything_runs_in_channels_last(name: str) -> None:
         assert parameter.dim() != 5 or parameter.is_contiguous(memory_format=LAST)
     outputs = {}
     for path, module in network.named_modules():
-        if isinstance(module, nn.Conv3d | nn.BatchNorm3d | SqueezeExcite | MBConv3D | GloRe):
+        if isinstance(module, nn.Conv3d | nn.BatchNorm3d | SqueezeExcite | MBConv3D | Attention):
             module.register_forward_hook(lambda _m, _i, y, path=path: outputs.update({path: y}))
     # With one thread torch gives 1 x 1 x 1 convolutions to a kernel that drops the layout.
     threads = torch.get_num_threads()
@@ -208,6 +215,22 @@ def test_positions_are_averaged_as_the_spec_says(ensemble: str) -> None:
     torch.testing.assert_close(head(maps[..., :2, :2]), logits[0])
     head.dropout.p = 0.0
     torch.testing.assert_close(head.train()(maps), logits.mean(0))
+
+
+@pytest.mark.parametrize("pool", ["fixed", "global"])
+def test_maps_of_other_frames_are_pooled_each_on_its_own(pool: str) -> None:
+    windows = (LastMap(2, 2), LastMap(16, 2))
+    spec = HeadSpec(num_classes=3, hidden=8, pool=pool, ensemble="logit_mean")
+    plan = HeadPlan(path="head", in_channels=9, out_channels=3, spec=spec, maps=windows, windows=windows)
+    head = randomised(make_unit(plan)).eval()
+    sparse, dense = torch.randn(2, 5, 2, 3, 3), torch.randn(2, 4, 16, 3, 3)
+    if pool == "fixed":
+        corners = [(..., slice(i, i + 2), slice(j, j + 2)) for i in range(2) for j in range(2)]
+    else:
+        corners = [(...,)]
+    pooled = [torch.cat([x[at].mean((2, 3, 4)) for x in (sparse, dense)], 1) for at in corners]
+    expected = torch.stack([head.fc2(head.fc1(rows).relu()) for rows in pooled]).mean(0)
+    torch.testing.assert_close(head(sparse, dense), expected)
 
 
 # Checkpointing
@@ -281,7 +304,7 @@ def reference_block(x: Tensor, block: MBConv3D, plan: BlockPlan) -> Tensor:
     return (x + y).clamp(min=0)
 
 
-def reference_glore(x: Tensor, unit: GloRe) -> Tensor:
+def reference_glore(x: Tensor, unit: GloRe, _plan: GloRePlan) -> Tensor:
     """The published unit's equations: V = B X phi, Z = ((I + A) V) W, back through B."""
     flat = x.flatten(2)
     states = torch.einsum("ncp,sc->nsp", flat, unit.state.weight) + unit.state.bias[:, None]
@@ -294,25 +317,38 @@ def reference_glore(x: Tensor, unit: GloRe) -> Tensor:
     return x + reference_norm(extended, unit.norm)
 
 
-def units_of(seed: int) -> list[tuple[nn.Module, BlockPlan | GloRePlan]]:
-    plans = [unit for unit in network_units(random_spec(seed)) if isinstance(unit, BlockPlan | GloRePlan)]
-    modules = map(make_unit, plans)
-    return [(randomised(module, seed).double().eval(), plan) for module, plan in zip(modules, plans, strict=True)]
+def reference_non_local(x: Tensor, unit: NonLocal, plan: NonLocalPlan) -> Tensor:
+    """f(x_i, x_j) = exp(theta(x_i) . phi(x_j)), y_i = sum_j f(x_i, x_j) g(x_j) / sum_j f(x_i, x_j), z = W y + x."""
+    theta, phi, g = (
+        torch.einsum("ncthw,dc->ndthw", x, layer.weight).flatten(2) for layer in (unit.theta, unit.phi, unit.g)
+    )
+    pairs = torch.exp(torch.einsum("ndi,ndj->nij", theta, phi) / plan.inner**0.5)
+    y = torch.einsum("nij,ndj->ndi", pairs, g) / pairs.sum(2)[:, None]
+    z = torch.einsum("ndi,cd->nci", y, unit.extend.weight).reshape(x.shape)
+    return x + reference_norm(z, unit.norm)
+
+
+REFERENCES: dict[type[StreamUnit], Callable[..., Tensor]] = {
+    BlockPlan: reference_block,
+    GloRePlan: reference_glore,
+    NonLocalPlan: reference_non_local,
+}
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_blocks_equal_their_references(seed: int) -> None:
-    for module, plan in units_of(seed):
+    for plan in network_units(random_spec(seed)):
+        if not isinstance(plan, tuple(REFERENCES)):
+            assert not isinstance(plan, StreamUnit) or plan.group is None
+            continue
+        module = randomised(make_unit(plan), seed).double().eval()
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn((2, plan.in_channels, 1 + seed % 4, 5, 5), dtype=torch.float64, generator=generator)
-        if isinstance(plan, BlockPlan):
-            assert isinstance(module, MBConv3D)
-            expected = reference_block(x, module, plan)
-        else:
-            assert isinstance(module, GloRe)
-            expected = reference_glore(x, module)
         # fp64: only the order of sums differs.
+        expected = REFERENCES[type(plan)](x, module, plan)
         torch.testing.assert_close(module(x.clone()), expected, rtol=1e-9, atol=1e-9)
+        with torch.no_grad():
+            torch.testing.assert_close(module(x.clone()), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_glore_does_not_depend_on_how_many_positions_there_are() -> None:
@@ -321,6 +357,18 @@ def test_glore_does_not_depend_on_how_many_positions_there_are() -> None:
     x = torch.randn(1, 8, 2, 3, 3, dtype=torch.float64)
     once, twice = unit(x), unit(torch.cat([x, x], 2))
     torch.testing.assert_close(twice, torch.cat([once, once], 2))
+
+
+def test_what_a_non_local_unit_finds_does_not_depend_on_where_it_is() -> None:
+    """Positions in another order give the same answers in that order; a mean over equal positions is that position."""
+    unit = randomised(make_unit(attention_plan(NonLocalSpec(inner=5), 8))).double().eval()
+    x = torch.randn(2, 8, 2, 3, 3, dtype=torch.float64)
+    order = torch.randperm(18)
+    moved = x.flatten(2)[:, :, order].reshape(x.shape)
+    torch.testing.assert_close(unit(moved), unit(x).flatten(2)[:, :, order].reshape(x.shape))
+    equal = x[:, :, :1, :1, :1].expand(x.shape)
+    value = unit.extend(unit.g(equal[:, :, 0, 0, 0]))
+    torch.testing.assert_close(unit(equal), equal + unit.norm(value[:, :, None, None, None].expand(x.shape)))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8, 13])

@@ -4,13 +4,15 @@ Every weight of the supernet is the number of its row and of its column, so that
 """
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import cycle, product
 
 import pytest
 import torch
 from torch import Tensor
 
-from vidnas.arch.plan import BlockPlan, GloRePlan, network_units
+from vidnas.arch.plan import network_units
+from vidnas.arch.spec import ATTENTION_KINDS
+from vidnas.arch.units import BlockPlan, GloRePlan, NonLocalPlan
 from vidnas.search.space import Choice, Space
 from vidnas.search.spaces.auto import auto_space
 from vidnas.search.spaces.autox3d import autox3d_space
@@ -24,11 +26,11 @@ _RADIX = 1000
 
 
 def channels_only(space: Space) -> Space:
-    """The same lists of channels, which windows depend on alone, with one kernel, one expansion and attention."""
+    """The same lists of channels, which windows depend on alone, with one kernel, one expansion and one attention."""
     stream = space.streams[0]
     groups = tuple(
-        group.model_copy(update={"kernel": group.kernel[:1], "expansion": group.expansion[:1], "attention": ("glore",)})
-        for group in stream.groups
+        group.model_copy(update={"kernel": group.kernel[:1], "expansion": group.expansion[:1], "attention": (kind,)})
+        for group, kind in zip(stream.groups, cycle(ATTENTION_KINDS), strict=False)
     )
     return space.model_copy(update={"streams": (stream.model_copy(update={"groups": groups}),)})
 
@@ -81,6 +83,10 @@ def test_equal_index_is_equal_channels_and_identity_adds_up_the_same(name: str, 
                 unit = plan.path
                 if isinstance(plan, GloRePlan):
                     assert columns(state[f"{unit}.state.weight"]) == rows(state[f"{unit}.extend.weight"]) == flowing
+                    assert tuple(state[f"{unit}.norm.weight"].long().tolist()) == flowing
+                if isinstance(plan, NonLocalPlan):
+                    readers = {columns(state[f"{unit}.{layer}.weight"]) for layer in ("theta", "phi", "g")}
+                    assert readers == {rows(state[f"{unit}.extend.weight"])} == {flowing}
                     assert tuple(state[f"{unit}.norm.weight"].long().tolist()) == flowing
                 if not isinstance(plan, BlockPlan):
                     continue

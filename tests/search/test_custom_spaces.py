@@ -137,7 +137,7 @@ def test_sampled_equals_extracted_and_costs_what_the_table_says() -> None:
         params = sum(parameter.numel() for parameter in network.parameters())
         assert params == CostTable.of(supernet.space, "params").cost(choice)
         kinds |= {type(module).__name__ for module in network.modules()}
-    assert {"GloRe", "SqueezeExcite", "MBConv3D"} <= kinds
+    assert {"GloRe", "NonLocal", "SqueezeExcite", "MBConv3D"} <= kinds
 
 
 def transposed(network: VideoNetwork) -> VideoNetwork | None:
@@ -209,3 +209,33 @@ def test_attention_of_several_sizes_and_places_shares_one_tensor_per_place() -> 
     assert used == {0: set(), 1: {"glore3"}, 2: {"glore1", "glore3"}, 3: {"glore2"}}
     state = supernet.network_state((1, 2))["streams.0.groups.0.glore3.over_nodes.weight"]
     assert torch.equal(state, units["glore3"].over_nodes.weight[:5, :5])
+
+
+def test_kinds_of_attention_in_one_group_have_tensors_of_their_own() -> None:
+    space = random_space(0)
+    group = GroupSpace.model_validate(
+        {
+            "depth": 2,
+            "stride": 2,
+            "channels": [8, 12],
+            "expansion": 1.5,
+            "kernel": {"t": 1, "s": 3},
+            "attention": ["none", "glore", "non_local", {"kind": "non_local", "inner": 7, "after": [1]}],
+        }
+    )
+    stream = space.streams[0].model_copy(update={"groups": (group,)})
+    space = Space.model_validate(space.model_copy(update={"streams": (stream,)}).model_dump())
+    assert Space.from_yaml(space.to_yaml()) == space
+    assert (space.smallest(), space.largest()) == ((0, 0), (1, 1))
+    supernet = Supernet(space)
+    assert list(supernet.streams[0].groups[0]) == ["block1", "block2", "glore2", "non_local1", "non_local2"]
+    used = {
+        option: {
+            name.split(".")[4] for name in supernet.network_state((1, option)) if ".glore" in name or ".non_" in name
+        }
+        for option in range(4)
+    }
+    assert used == {0: set(), 1: {"glore2"}, 2: {"non_local2"}, 3: {"non_local1"}}
+    theta = supernet.network_state((0, 2))["streams.0.groups.0.non_local2.theta.weight"]
+    assert theta.shape == (4, 8)
+    assert space.encode(space.decode((1, 3))) == (1, 3)

@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from vidnas.arch.registry import get_spec
-from vidnas.arch.spec import ClipSpec, GloReSpec
+from vidnas.arch.spec import ClipSpec, GloReSpec, NonLocalSpec
 from vidnas.base.errors import VidnasError
-from vidnas.search.attention_options import glore_spec
+from vidnas.search.attention_options import glore_spec, non_local_spec
 from vidnas.search.space import Choice, Space, Variable
 from vidnas.search.spaces.autox3d import ROWS, autox3d_space
 from vidnas.search.spaces.registry import list_spaces, resolve_space
@@ -85,6 +85,8 @@ def test_names_follow_from_content() -> None:
 def test_attention_follows_the_last_block_in_the_fitted_size() -> None:
     assert glore_spec(48) == GloReSpec(nodes=72, states=144)
     assert glore_spec(264) == GloReSpec(nodes=216, states=432)
+    assert non_local_spec(48) == NonLocalSpec(inner=24)
+    assert non_local_spec(1) == NonLocalSpec(inner=1)
     space = autox3d_space()
     assert all(
         group.attention and group.attention.after == () for group in space.decode(space.largest()).streams[0].groups

@@ -114,7 +114,16 @@ MISTAKES = [
     ("nodes: 8", "nodes: [8, 16] # here", "groups.1.attention.1.nodes: must be one value; list whole units"),
     ("after: [1, 3]", "after: [1, 4] # here", "groups.1.attention.1.after: names block 4 of 3"),
     ("after: [1, 3]", "after: [3, 1] # here", "attention.1.after: must name each block once, in order, got [3, 1]"),
-    ("- none\n", "- nonlocal # here\n", "attention.0: must be none, glore, or a unit such as {nodes: 72, states: 144}"),
+    (
+        "- none\n",
+        "- nonlocal # here\n",
+        "attention.0: must be none, glore, non_local, or a unit such as {nodes: 72, states: 144}",
+    ),
+    (
+        "- nodes: 8",
+        "- kind: nonlocal # here\n            nodes: 8",
+        "attention.1.kind: must be one of glore, non_local",
+    ),
     ("states: 16", "state: 16 # here", "attention.1.state: no such field; did you mean states?"),
     (
         "- none\n          - nodes: 8\n            states: 16\n            after: [1, 3]",

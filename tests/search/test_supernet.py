@@ -14,7 +14,8 @@ from vidnas.search.space import Choice, Space
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import tiny_space
 from vidnas.search.stream_space import GroupSpace, StreamSpace
-from vidnas.search.supernet import KernelSharing, SuperBlock, Supernet, extract
+from vidnas.search.super_units import KernelSharing, SuperBlock
+from vidnas.search.supernet import Supernet, extract
 from vidnas.search.windows import WINDOW_MODES, WindowMode, hidden_window
 
 KERNELS = tuple(Kernel(t=t, s=s) for t in (1, 3) for s in (3, 5))
@@ -28,7 +29,7 @@ def group(depth: int, stride: int, channels: tuple[int, ...]) -> GroupSpace:
             "channels": channels,
             "expansion": (1.5, 2.25, 3.0),
             "kernel": KERNELS,
-            "attention": ("none", "glore"),
+            "attention": ("none", "glore", "non_local"),
         }
     )
 
@@ -212,10 +213,11 @@ def test_attention_changes_nothing_at_first(zero_init_residual: bool) -> None:
     supernet = Supernet(space, zero_init_residual=zero_init_residual)
     clips = torch.randn(2, 3, 3, 24, 24)
     attention = [i for i, variable in enumerate(space.variables) if variable.kind == "attention"]
-    plain = list(space.largest())
-    for i in attention:
-        plain[i] = 0
-    torch.testing.assert_close(supernet(clips, tuple(plain)), supernet(clips, space.largest()))
+    plain, glore, non_local = (
+        tuple(option if i in attention else n for i, n in enumerate(space.largest())) for option in range(3)
+    )
+    torch.testing.assert_close(supernet(clips, plain), supernet(clips, glore))
+    torch.testing.assert_close(supernet(clips, plain), supernet(clips, non_local))
     scales = [block.project_norm.weight for block in supernet.modules() if isinstance(block, SuperBlock)]
     assert all((scale == (0 if zero_init_residual else 1)).all() for scale in scales)
 

@@ -26,7 +26,8 @@ from vidnas.search.space import Choice, Space
 from vidnas.search.spaces.auto import auto_space
 from vidnas.search.spaces.autox3d import autox3d_space
 from vidnas.search.spaces.scaled import tiny_space
-from vidnas.search.supernet import KernelSharing, Supernet, extract
+from vidnas.search.super_units import KernelSharing
+from vidnas.search.supernet import Supernet, extract
 from vidnas.search.windows import WindowMode
 
 CLIP = ClipSpec(frames=3, size=65)

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from vidnas.arch.plan import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, Unit, head_unit, network_units
+from vidnas.arch.plan import head_unit, network_units
 from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, NonLocalPlan, StemPlan, Unit
 from vidnas.base.errors import VidnasError
 
 HeadPositions = Literal["one", "all"]
@@ -57,7 +58,7 @@ def parse_amount(text: str, what: str = "multiply-adds of one clip", name: str =
     """`50M`, `0.5G`, `50000000`.
 
     Args:
-        text: as the user wrote it.
+        text: the amount as the user wrote it.
         what: what it counts.
         name: what the user calls it: the option.
 
@@ -146,6 +147,16 @@ def _glore(unit: GloRePlan) -> Iterator[LayerCost]:
     yield _conv(f"{name}.extend", s * c, c, positions, norm=c)
 
 
+def _non_local(unit: NonLocalPlan) -> Iterator[LayerCost]:
+    name, positions = unit.path, unit.positions
+    c, d = unit.in_channels, unit.inner
+    for layer in ("theta", "phi", "g"):
+        yield _conv(f"{name}.{layer}", c * d, d, positions)
+    yield LayerCost(f"{name}.compare", positions**2 * d, 0, 0, positions**2)
+    yield LayerCost(f"{name}.average", positions**2 * d, 0, 0, positions * d)
+    yield _conv(f"{name}.extend", d * c, c, positions, norm=c)
+
+
 def _conv5(unit: Conv5Plan) -> Iterator[LayerCost]:
     channels = unit.out_channels
     yield _conv(unit.path, unit.in_channels * channels, channels, unit.out_positions, norm=channels)
@@ -162,6 +173,7 @@ _LAYERS: Mapping[type[Unit], Callable[[Any], Iterator[LayerCost]]] = {
     StemPlan: _stem,
     BlockPlan: _block,
     GloRePlan: _glore,
+    NonLocalPlan: _non_local,
     Conv5Plan: _conv5,
     HeadPlan: _head,
 }

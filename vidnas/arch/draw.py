@@ -9,15 +9,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from vidnas.arch.cost import format_macs, network_cost, unit_layers
 from vidnas.arch.picture import Item, Label, Path2D, Picture, Rect, text_width
-from vidnas.arch.plan import BlockPlan, GloRePlan, StreamUnit, stream_units
+from vidnas.arch.plan import network_units, stream_units
 from vidnas.arch.spec import ArchSpec, ClipSpec, Kernel, StreamSpec
+from vidnas.arch.units import BlockPlan, GloRePlan, NonLocalPlan, StreamUnit
 
 INK, MUTED, FAINT = "#1f2430", "#5f6877", "#c3c9d4"
-STAR = "#e0a100"
 MARGIN = 28
 GUTTER = 118  # left column with the names of the rows
 RIGHT_EDGE = 1140  # runs of equal blocks are folded until every row ends before this
@@ -193,8 +193,9 @@ def _draw_run(row: _Row, run: Run, fold: float, top: float) -> None:
             row.items.append(Label(row.x + width / 2, top - 6, "↓2", 11, INK, "middle", bold=True))
         row.x += width + FOLDED_STEP * (times - 1) + 4
     if run.behind:
-        hint = f"{_name(run.behind)}: {_HINTS[type(run.behind)](run.behind)}"
-        row.items.append(_star(row.x + 9, top + BLOCK_HEIGHT / 2, 10, hint))
+        star = STARS[type(run.behind)]
+        hint = f"{_name(run.behind)}: {star.name}, {star.size(run.behind)}"
+        row.items.append(_star(row.x + 9, top + BLOCK_HEIGHT / 2, 10, star.fill, hint))
         row.x += 22
 
 
@@ -223,9 +224,23 @@ def _name(unit: StreamUnit) -> str:
     return unit.path.removeprefix(f"streams.{unit.stream}.")
 
 
-# What is said of the units that are drawn as a star.
-_HINTS: Mapping[type[StreamUnit], Callable[[Any], str]] = {
-    GloRePlan: lambda unit: f"GloRe, {unit.nodes} nodes with {unit.states} states",
+class Star(NamedTuple):
+    """How a kind of attention is drawn.
+
+    Attributes:
+        name: its name in the legend.
+        fill: its colour.
+        size: words on the sizes of a unit.
+    """
+
+    name: str
+    fill: str
+    size: Callable[[Any], str]
+
+
+STARS: Mapping[type[StreamUnit], Star] = {
+    GloRePlan: Star("GloRe", "#e0a100", lambda unit: f"{unit.nodes} nodes with {unit.states} states"),
+    NonLocalPlan: Star("non-local", "#c8385a", lambda unit: f"{unit.inner} inner channels"),
 }
 
 
@@ -239,12 +254,12 @@ def _bracket(left: float, right: float, y: float, texts: Sequence[str]) -> Itera
         yield Label(x, y + 14 + 12 * line, text, 10, INK if bold else MUTED, anchor, bold)  # type: ignore[arg-type]
 
 
-def _star(x: float, y: float, radius: float, hint: str = "") -> Path2D:
+def _star(x: float, y: float, radius: float, fill: str, hint: str = "") -> Path2D:
     points = [
         (x + r * math.sin(math.pi * k / 5), y - r * math.cos(math.pi * k / 5))
         for k, r in ((k, radius if k % 2 == 0 else 0.42 * radius) for k in range(10))
     ]
-    return Path2D(points, stroke="#ffffff", fill=STAR, width=1, hint=hint)
+    return Path2D(points, stroke="#ffffff", fill=fill, width=1, hint=hint)
 
 
 def _row_name(y: float, name: str, size: str, share: str) -> Iterator[Label]:
@@ -293,8 +308,9 @@ def _legend(spec: ArchSpec, y: float, right: float) -> tuple[list[Item], float]:
     entries.append((None, "number: channels"))
     entries.append((None, "×n: blocks in the group"))
     entries.append((None, "↓2: halves the side"))
-    if any(group.attention for group in groups):
-        entries.append((_star(8, -4, 9), "GloRe attention"))
+    drawn = {type(unit) for unit in network_units(spec)}
+    stars = (star for kind, star in STARS.items() if kind in drawn)
+    entries += [(_star(8, -4, 9, star.fill), f"{star.name} attention") for star in stars]
     items: list[Item] = [Path2D([(MARGIN, y), (right, y)], stroke=FAINT)]
     x, y = float(MARGIN), y + 24
     for mark, text in entries:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from vidnas.arch.plan import BlockPlan, Unit
 from vidnas.arch.spec import ArchSpec, ClipSpec, Positive
 from vidnas.arch.sub_layers import Kind, Layer, SubLayer, network_sub_layers, number_of_blocks, unit_sub_layers
+from vidnas.arch.units import BlockPlan, Unit
 from vidnas.base.document import Document, Frozen
 from vidnas.base.errors import VidnasError
 
@@ -112,16 +112,16 @@ class LatencyTable(Document):
 
     Attributes:
         format: version of this file's layout.
-        device: what ran: our modules on `cpu` or `cuda`, or converted ones in `openvino` on the CPU.
+        device: device of the measurement: our modules on `cpu` or `cuda`, or converted ones in `openvino` on the CPU.
         machine: name of the processor or GPU.
-        threads: of CPU operators.
-        versions: of what was measured with.
+        threads: number of threads of CPU operators.
+        versions: versions of the packages that it was measured with.
         clip: frames and size that one call saw, one clip at a time.
         space: the space that it was made for, by name; it serves others that reach no further.
-        scale: of the sub-layers' milliseconds in a network; fitted on whole networks with `overhead_ms`. Timed one by
-            one they find other caches, and counting them takes time of its own.
-        overhead_ms: added per MBConv block.
-        took_sec: how long measuring took.
+        scale: factor on the sub-layers' milliseconds in a network; fitted on whole networks with `overhead_ms`. Timed
+            one by one they find other caches, and counting them takes time of its own.
+        overhead_ms: milliseconds that are added per MBConv block.
+        took_sec: seconds that measuring took.
         held_out_error: mean relative error of the look-up where it was checked and then refined.
         fit_error: mean relative error on the networks that scale and overhead were fitted on.
         curves: one per layer.

@@ -1,142 +1,44 @@
 """What a spec means unit by unit: the one reading that cost, modules, supernet, latency and pictures share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from vidnas.arch.rounding import round_width
-from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec, GroupSpec, HeadSpec, Kernel, SqueezeExciteSpec, StreamSpec
-
-Shortcut = Literal["identity", "projection", "projection_norm"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """A part of a network that is built, counted, timed, sliced and drawn as one.
-
-    Attributes:
-        path: of its module in the network: `streams.0.groups.3.block2`.
-        in_channels: that it reads.
-        out_channels: that it gives.
-    """
-
-    path: str
-    in_channels: int
-    out_channels: int
-
-    @property
-    def key(self) -> str:
-        """Its name in its group: `block2`."""
-        return self.path.rpartition(".")[2]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamUnit(Unit):
-    """A unit from map to map.
-
-    Attributes:
-        stream: whose it is.
-        group: of blocks; None for what stands before or behind them.
-        frames: T, which no unit changes.
-        side: of the square map that enters.
-        stride: spatial.
-    """
-
-    stream: int
-    group: int | None
-    frames: int
-    side: int
-    stride: int = 1
-
-    @property
-    def out_side(self) -> int:
-        """Side of the map that leaves."""
-        return _after(self.side, self.stride)
-
-    @property
-    def positions(self) -> int:
-        """T * H * W of the map that enters."""
-        return self.frames * self.side**2
-
-    @property
-    def out_positions(self) -> int:
-        """T * H * W of the map that leaves."""
-        return self.frames * self.out_side**2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StemPlan(StreamUnit):
-    """The convolutions that read a clip: 1 x s x s with the stride, then t x 1 x 1."""
-
-    kernel: Kernel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockPlan(StreamUnit):
-    """One MBConv block; `se_channels` 0 means no squeeze-excitation."""
-
-    hidden: int
-    kernel: Kernel
-    se_channels: int
-    shortcut: Shortcut
-    activation: str
-    depthwise: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GloRePlan(StreamUnit):
-    """One global reasoning unit."""
-
-    nodes: int
-    states: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conv5Plan(StreamUnit):
-    """The last 1 x 1 x 1 convolution of a stream."""
-
-
-class LastMap(NamedTuple):
-    """Frames and side of the last map of a stream."""
-
-    frames: int
-    side: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadPlan(Unit):
-    """Pool and classifier behind all streams.
-
-    Attributes:
-        spec: what it is.
-        maps: the last map of each stream at the clip that is seen.
-        windows: the same at the clip of training, which a fixed pool has for its window.
-    """
-
-    spec: HeadSpec
-    maps: tuple[LastMap, ...]
-    windows: tuple[LastMap, ...]
-
-    @property
-    def positions(self) -> int:
-        """How many the pool leaves for fc1 and fc2."""
-        if self.spec.pool == "global":
-            return 1
-        return max(
-            max(seen.frames - window.frames + 1, 1) * max(seen.side - window.side + 1, 1) ** 2
-            for seen, window in zip(self.maps, self.windows, strict=True)
-        )
+from vidnas.arch.spec import (
+    ArchSpec,
+    AttentionSpec,
+    ClipSpec,
+    GloReSpec,
+    GroupSpec,
+    NonLocalSpec,
+    SqueezeExciteSpec,
+    StreamSpec,
+    attention_sizes,
+)
+from vidnas.arch.units import (
+    BlockPlan,
+    Conv5Plan,
+    GloRePlan,
+    HeadPlan,
+    LastMap,
+    NonLocalPlan,
+    Shortcut,
+    StemPlan,
+    StreamUnit,
+    Unit,
+    side_after,
+)
 
 
 class Place(NamedTuple):
     """Where a group of blocks stands, or what follows the last one.
 
     Attributes:
-        stream: whose group it is.
-        group: its index.
-        frames: of the map that enters.
-        side: of the map that enters.
-        block: how many blocks of its stage are before it.
+        stream: index of the group's stream.
+        group: index of the group in its stream.
+        frames: number of frames of the map that enters.
+        side: height and width of the map that enters.
+        block: number of blocks of its stage before it.
     """
 
     stream: int
@@ -175,7 +77,7 @@ def network_units(spec: ArchSpec, clip: ClipSpec | None = None) -> Iterator[Unit
 
     Args:
         spec: the network.
-        clip: whose maps pass through; default the spec's own.
+        clip: the clip whose maps pass through; default the spec's own.
     """
     for s, stream in enumerate(spec.streams):
         yield from stream_units(stream, s, clip or spec.clip)
@@ -229,12 +131,12 @@ def head_unit(spec: ArchSpec, clip: ClipSpec | None = None) -> HeadPlan:
 
 def group_places(groups: Sequence[GroupSize], stream: int, clip: ClipSpec) -> list[Place]:
     """Where each group of a stream stands, and what follows the last one; a stage starts at each stride of 2."""
-    places = [Place(stream, 0, clip.frames, _after(clip.size, 2), 0)]
+    places = [Place(stream, 0, clip.frames, side_after(clip.size, 2), 0)]
     for g, group in enumerate(groups):
         before = places[-1]
         start = 0 if group.stride == 2 else before.block
         places[-1] = before._replace(block=start)
-        places.append(Place(stream, g + 1, clip.frames, _after(before.side, group.stride), start + group.depth))
+        places.append(Place(stream, g + 1, clip.frames, side_after(before.side, group.stride), start + group.depth))
     return places
 
 
@@ -280,9 +182,9 @@ def group_units(style: BlockStyle, group: GroupSpec, place: Place, entering: int
 _ALONE = Place(stream=0, group=0, frames=1, side=1, block=0)
 
 
-def attention_plan(attention: GloReSpec, channels: int, place: Place = _ALONE, *, path: str = "") -> StreamUnit:
+def attention_plan(attention: AttentionSpec, channels: int, place: Place = _ALONE, *, path: str = "") -> StreamUnit:
     """A unit of attention on maps of so many channels; without a place on a single position."""
-    geometry = {
+    geometry: dict[str, Any] = {
         "path": path,
         "stream": place.stream,
         "group": place.group,
@@ -291,14 +193,11 @@ def attention_plan(attention: GloReSpec, channels: int, place: Place = _ALONE, *
         "in_channels": channels,
         "out_channels": channels,
     }
-    return _ATTENTION[attention.kind](attention, geometry)
+    return _ATTENTION[type(attention)](**(geometry | attention_sizes(attention)))
 
 
-def _glore(attention: GloReSpec, geometry: Mapping[str, Any]) -> GloRePlan:
-    return GloRePlan(**geometry, nodes=attention.nodes, states=attention.states)
-
-
-_ATTENTION: Mapping[str, Callable[[GloReSpec, Mapping[str, Any]], StreamUnit]] = {"glore": _glore}
+# The unit of each kind; its fields beside the common ones are the sizes of the spec.
+_ATTENTION: Mapping[type[AttentionSpec], type[StreamUnit]] = {GloReSpec: GloRePlan, NonLocalSpec: NonLocalPlan}
 
 
 def _last_places(spec: ArchSpec, clip: ClipSpec) -> list[Place]:
@@ -311,7 +210,3 @@ def _shortcut(style: BlockStyle, in_channels: int, out_channels: int, stride: in
     if style.projection_norm == "always" or in_channels != out_channels:
         return "projection_norm"
     return "projection"
-
-
-def _after(side: int, stride: int) -> int:
-    return -(-side // stride)

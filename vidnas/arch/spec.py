@@ -5,16 +5,18 @@ and its export. Tensors are (N, C, T, H, W), kernels (t, s) meaning t x s x s.
 """
 
 import re
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from vidnas.base.document import Document, Frozen
 from vidnas.base.errors import VidnasError
-from vidnas.base.mistakes import FieldError
+from vidnas.base.mistakes import FieldError, first_mistake
 
 Positive = Annotated[int, Field(ge=1)]
+_ON_LISTS = "must be one value; lists make a search space of it, see `vidnas space --help`"
 
 
 class ClipSpec(Frozen):
@@ -85,26 +87,74 @@ class SqueezeExciteSpec(Frozen):
     every: Positive = 2
 
 
-class GloReSpec(Frozen):
-    """Global reasoning unit: `nodes` graph nodes with `states` features each.
+def _in_order(after: tuple[int, ...]) -> tuple[int, ...]:
+    if any(block >= following for block, following in pairwise(after)):
+        raise ValueError(f"must name each block once, in order, got {list(after)}")
+    return after
 
-    `after` lists the blocks (1 = first of the group) that a unit follows, in order; empty means the last one.
-    """
+
+# The blocks of a group (1 = the first) that units of attention follow, in order; empty means the last one.
+Places = Annotated[tuple[Positive, ...], AfterValidator(_in_order)]
+
+
+class GloReSpec(Frozen):
+    """Global reasoning units: `nodes` graph nodes with `states` features each."""
 
     kind: Literal["glore"] = "glore"
     nodes: Positive
     states: Positive
-    after: tuple[Positive, ...] = ()
+    after: Places = ()
 
     def __str__(self) -> str:
-        places = f" after {', '.join(map(str, self.after))}" if self.after else ""
-        return f"{self.kind} {self.nodes}x{self.states}{places}"
+        return f"{self.kind} {self.nodes}x{self.states}{_places_text(self)}"
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if any(block >= following for block, following in pairwise(self.after)):
-            raise FieldError(("after",), f"must name each block once, in order, got {list(self.after)}")
-        return self
+
+class NonLocalSpec(Frozen):
+    """Non-local units: every position looks at all others, and is seen by them, through `inner` features."""
+
+    kind: Literal["non_local"] = "non_local"
+    inner: Positive
+    after: Places = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.inner}{_places_text(self)}"
+
+
+# Every kind of attention has `kind`, `after` and whole numbers that are sizes: of the largest any smaller is a prefix.
+AttentionSpec = GloReSpec | NonLocalSpec
+ATTENTION_KINDS: Mapping[str, type[AttentionSpec]] = {"glore": GloReSpec, "non_local": NonLocalSpec}
+
+
+def attention_sizes(attention: AttentionSpec) -> dict[str, int]:
+    """What is not common to all kinds: how large the units are."""
+    return attention.model_dump(exclude={"kind", "after"})
+
+
+def read_attention(value: Any, on_lists: str = _ON_LISTS) -> Any:
+    """What a file says of attention, as a spec of the kind that it names; without a `kind` it is GloRe.
+
+    Args:
+        value: a mapping, a spec, or None, which stays such.
+        on_lists: what is said of a list or mapping where one value is due.
+
+    Raises:
+        FieldError: none of these, or a rule of its kind is broken.
+    """
+    if value is None or isinstance(value, tuple(ATTENTION_KINDS.values())):
+        return value
+    if not isinstance(value, dict):
+        raise FieldError((), on_lists if isinstance(value, list) else "must be a mapping, as {nodes: 72, states: 144}")
+    kind = value.get("kind", "glore")
+    if kind not in tuple(ATTENTION_KINDS):
+        raise FieldError(("kind",), f"must be one of {', '.join(ATTENTION_KINDS)} (got {kind!r})")
+    try:
+        return ATTENTION_KINDS[kind].model_validate(value)
+    except ValidationError as error:
+        raise FieldError(*first_mistake(error, ATTENTION_KINDS[kind], on_lists)) from error
+
+
+def _places_text(attention: AttentionSpec) -> str:
+    return f" after {', '.join(map(str, attention.after))}" if attention.after else ""
 
 
 class GroupSpec(Frozen):
@@ -118,7 +168,7 @@ class GroupSpec(Frozen):
     channels: Positive
     expansion: Annotated[float, Field(gt=0, le=1000)]
     kernel: Kernel
-    attention: GloReSpec | None = None
+    attention: Annotated[AttentionSpec | None, BeforeValidator(read_attention)] = None
 
     @model_validator(mode="after")
     def _attention_inside(self) -> Self:
@@ -171,7 +221,7 @@ class ArchSpec(Document):
     """A whole network: clip, streams, head. `num_classes` 0 leaves fc2 out and the network gives features."""
 
     what: ClassVar[str] = "architecture"
-    on_lists: ClassVar[str] = "must be one value; lists make a search space of it, see `vidnas space --help`"
+    on_lists: ClassVar[str] = _ON_LISTS
 
     name: Annotated[str, Field(min_length=1)]
     clip: ClipSpec

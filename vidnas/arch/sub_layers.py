@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from vidnas.arch.plan import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, StemPlan, Unit, network_units
+from vidnas.arch.plan import network_units
 from vidnas.arch.spec import ArchSpec, Kernel, Positive
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, NonLocalPlan, StemPlan, Unit
 from vidnas.base.document import Frozen
 
-Kind = Literal["stem", "expand", "depthwise", "project", "shortcut", "attention", "conv5", "head"]
+Kind = Literal["stem", "expand", "depthwise", "project", "shortcut", "attention", "non_local", "conv5", "head"]
 
 
 class Layer(Frozen):
@@ -20,11 +21,11 @@ class Layer(Frozen):
     Attributes:
         kind: `depthwise` has norm, squeeze-excitation and activation in it, since one pass computes them; `project`
             adds the shortcut; `shortcut` is a projection in it.
-        side: of the square map (of the clip for a stem) that enters.
-        stride: spatial.
-        kernel: of stem and depthwise.
-        activation: of depthwise.
-        gates: whether depthwise has squeeze-excitation.
+        side: height and width of the map (for a stem, of the clip) that enters.
+        stride: by how much it divides height and width.
+        kernel: kernel of a stem or depthwise step.
+        activation: activation of a depthwise step.
+        gates: whether a depthwise step has squeeze-excitation.
         dense: whether the middle convolution is one over all channels.
         norm: whether a shortcut has one.
     """
@@ -48,8 +49,8 @@ class SubLayer(NamedTuple):
     """A layer and its channels.
 
     By kind they are: stem (colours, channels); expand (in, hidden); depthwise (hidden,) or (hidden, squeezed); project
-    (hidden, out); shortcut (in, out); attention (channels, nodes, states); conv5 (in, out); head (pooled, hidden) or
-    (pooled, hidden, classes).
+    (hidden, out); shortcut (in, out); attention, which is GloRe, (channels, nodes, states); non_local (channels,
+    inner); conv5 (in, out); head (pooled, hidden) or (pooled, hidden, classes).
     """
 
     layer: Layer
@@ -103,6 +104,10 @@ def _glore(unit: GloRePlan) -> Iterator[SubLayer]:
     yield SubLayer(_layer(kind="attention", side=unit.side), (unit.in_channels, unit.nodes, unit.states))
 
 
+def _non_local(unit: NonLocalPlan) -> Iterator[SubLayer]:
+    yield SubLayer(_layer(kind="non_local", side=unit.side), (unit.in_channels, unit.inner))
+
+
 def _conv5(unit: Conv5Plan) -> Iterator[SubLayer]:
     yield SubLayer(_layer(kind="conv5", side=unit.side), (unit.in_channels, unit.out_channels))
 
@@ -117,6 +122,7 @@ _SUB_LAYERS: Mapping[type[Unit], Callable[[Any], Iterator[SubLayer]]] = {
     StemPlan: _stem,
     BlockPlan: _block,
     GloRePlan: _glore,
+    NonLocalPlan: _non_local,
     Conv5Plan: _conv5,
     HeadPlan: _head,
 }

@@ -6,7 +6,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from vidnas.nn.attention import GloRe
+from vidnas.nn.attention import Attention
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -21,7 +21,7 @@ _PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
         ("shortcut", "shortcut_norm"),
     ),
     FinalConv: (("conv", "norm"),),
-    GloRe: (("extend", "norm"),),
+    Attention: (("extend", "norm"),),
 }
 
 
@@ -33,10 +33,14 @@ def fold_norms(network: Network) -> Network:
     """
     folded = copy.deepcopy(network).eval()
     for module in folded.modules():
-        for layer_name, norm_name in _PAIRS.get(type(module), ()):
+        for layer_name, norm_name in _pairs(module):
             layer, norm = getattr(module, layer_name), getattr(module, norm_name)
             if isinstance(norm, nn.BatchNorm3d):
                 fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
                 setattr(module, layer_name, fuse(layer, norm))
                 setattr(module, norm_name, nn.Identity())
     return folded
+
+
+def _pairs(module: nn.Module) -> tuple[tuple[str, str], ...]:
+    return next((pairs for kind, pairs in _PAIRS.items() if isinstance(module, kind)), ())

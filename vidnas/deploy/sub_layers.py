@@ -6,14 +6,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vidnas.arch.plan import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, LastMap, StemPlan
 from vidnas.arch.spec import HeadSpec, Kernel
 from vidnas.arch.sub_layers import Kind, SubLayer
-from vidnas.nn.attention import GloRe
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, LastMap, NonLocalPlan, StemPlan
+from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead
 
-Step = Literal["shortened", "expanded", "filtered", "projected"]
+Step = Literal["run_shortcut", "run_expand", "run_middle", "run_project"]
 
 
 class Runnable(NamedTuple):
@@ -79,6 +79,11 @@ def _attention(shape: SubLayer, frames: int) -> nn.Module:
     return GloRe(GloRePlan(**geometry, nodes=nodes, states=states))
 
 
+def _non_local(shape: SubLayer, frames: int) -> nn.Module:
+    channels, inner = shape.channels
+    return NonLocal(NonLocalPlan(**_geometry(shape, frames) | {"out_channels": channels}, inner=inner))
+
+
 def _conv5(shape: SubLayer, frames: int) -> nn.Module:
     return FinalConv(Conv5Plan(**_geometry(shape, frames)))
 
@@ -120,11 +125,12 @@ def _step(step: Step, **channels: int) -> Callable[[SubLayer, int], nn.Module]:
 
 _MODULES: Mapping[Kind, Callable[[SubLayer, int], nn.Module]] = {
     "stem": _stem,
-    "expand": _step("expanded", in_channels=0, hidden=1),
-    "depthwise": _step("filtered", hidden=0),
-    "project": _step("projected", hidden=0, out_channels=1),
-    "shortcut": _step("shortened", in_channels=0, out_channels=1),
+    "expand": _step("run_expand", in_channels=0, hidden=1),
+    "depthwise": _step("run_middle", hidden=0),
+    "project": _step("run_project", hidden=0, out_channels=1),
+    "shortcut": _step("run_shortcut", in_channels=0, out_channels=1),
     "attention": _attention,
+    "non_local": _non_local,
     "conv5": _conv5,
     "head": _head,
 }

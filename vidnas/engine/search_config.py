@@ -9,7 +9,7 @@ from vidnas.engine.config import Optimizer, decay_by_rule, lr_by_rule
 from vidnas.search.alpha import AlphaSettings, alpha_lr_by_rule
 from vidnas.search.objective import CostMode, CostPressure
 from vidnas.search.parsec import TemperatureMode
-from vidnas.search.supernet import KernelSharing
+from vidnas.search.super_units import KernelSharing
 from vidnas.search.windows import WindowMode
 
 BASELINES = ("random", "evolution")

@@ -2,9 +2,10 @@
 
 from torch import Tensor, nn
 
-from vidnas.arch.plan import BlockPlan, Conv5Plan, StemPlan
 from vidnas.arch.spec import Kernel
+from vidnas.arch.units import BlockPlan, Conv5Plan, StemPlan
 from vidnas.nn.depthwise import Backend, DepthwiseConv3d
+from vidnas.nn.initialise import UnitModule
 from vidnas.nn.norm_act import Act, SqueezeExcite, norm_act
 from vidnas.nn.pointwise import PointwiseConv3d
 
@@ -32,7 +33,7 @@ def conv3d(
     )
 
 
-class Stem(nn.Module):
+class Stem(UnitModule):
     """1 x s x s with stride 2, depthwise t x 1 x 1, norm, ReLU: (N, 3, T, S, S) -> (N, C, T, S/2, S/2)."""
 
     def __init__(self, plan: StemPlan) -> None:
@@ -47,7 +48,7 @@ class Stem(nn.Module):
         return norm_act(self.norm, self.temporal(self.spatial(x)), "relu", backend=self.backend)
 
 
-class MBConv3D(nn.Module):
+class MBConv3D(UnitModule):
     """Expand, middle convolution, squeeze-excitation, project, shortcut (X3D sec. 3.1, A.3).
 
     1x1x1, norm, ReLU, t x s x s (stride here), norm, SE, swish, 1x1x1, norm, + shortcut, ReLU.
@@ -73,30 +74,34 @@ class MBConv3D(nn.Module):
         self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = self.shortened(x)
-        return self.projected(self.filtered(self.expanded(x)), shortcut)
+        shortcut = self.run_shortcut(x)
+        return self.run_project(self.run_middle(self.run_expand(x)), shortcut)
 
-    def shortened(self, x: Tensor) -> Tensor:
+    def start(self, *, zero_init_residual: bool) -> None:
+        if zero_init_residual:
+            nn.init.zeros_(self.project_norm.weight)
+
+    def run_shortcut(self, x: Tensor) -> Tensor:
         """What the shortcut adds: (N, in_channels, T, S, S) -> (N, out_channels, T, S / stride, S / stride)."""
         if self.shortcut is None:
             return x
         x = self.shortcut(x)
         return x if self.shortcut_norm is None else norm_act(self.shortcut_norm, x, backend=self.backend)
 
-    def expanded(self, x: Tensor) -> Tensor:
+    def run_expand(self, x: Tensor) -> Tensor:
         """(N, in_channels, T, S, S) -> (N, hidden, T, S, S)."""
         return norm_act(self.expand_norm, self.expand(x), "relu", backend=self.backend)
 
-    def filtered(self, x: Tensor) -> Tensor:
+    def run_middle(self, x: Tensor) -> Tensor:
         """(N, hidden, T, S, S) -> (N, hidden, T, S / stride, S / stride)."""
         return norm_act(self.middle_norm, self.middle(x), self.activation, se=self.se, backend=self.backend)
 
-    def projected(self, x: Tensor, shortcut: Tensor) -> Tensor:
+    def run_project(self, x: Tensor, shortcut: Tensor) -> Tensor:
         """(N, hidden, T, S / stride, S / stride) -> (N, out_channels, T, S / stride, S / stride)."""
         return norm_act(self.project_norm, self.project(x), "relu", other=shortcut, backend=self.backend)
 
 
-class FinalConv(nn.Module):
+class FinalConv(UnitModule):
     """conv5: 1x1x1, norm, ReLU."""
 
     def __init__(self, plan: Conv5Plan) -> None:

@@ -11,21 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vidnas.arch.plan import (
-    BlockPlan,
-    Conv5Plan,
-    GloRePlan,
-    HeadPlan,
-    StemPlan,
-    StreamUnit,
-    Unit,
-    head_unit,
-    stream_units,
-)
+from vidnas.arch.plan import head_unit, stream_units
 from vidnas.arch.spec import ArchSpec
-from vidnas.nn.attention import GloRe
+from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, NonLocalPlan, StemPlan, StreamUnit, Unit
+from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
 from vidnas.nn.heads import ClassificationHead
+from vidnas.nn.initialise import initialise
 
 MakeUnit = Callable[[Unit], nn.Module]
 
@@ -33,6 +25,7 @@ _MODULES: Mapping[type[Unit], Callable[[Any], nn.Module]] = {
     StemPlan: Stem,
     BlockPlan: MBConv3D,
     GloRePlan: GloRe,
+    NonLocalPlan: NonLocal,
     Conv5Plan: FinalConv,
     HeadPlan: ClassificationHead,
 }
@@ -61,11 +54,11 @@ class VideoNetwork(nn.Module):
     """A network built from a spec, in channels_last_3d; parameters are named as in `vidnas.arch.cost`.
 
     Args:
-        spec: what it is built from.
-        make_unit: builds its units.
+        spec: the spec of the network.
+        make_unit: function that builds the module of a unit.
 
     Attributes:
-        spec: what it was built from.
+        spec: the spec that it was built from.
         activation_checkpointing: recompute each group in the backward pass instead of keeping its activations.
     """
 
@@ -80,19 +73,22 @@ class VideoNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (N, 3, T, S, S) -> logits (N, num_classes)."""
-        logits: Tensor = self.head(self.forward_features(x))
+        logits: Tensor = self.head(*self._run(x, None))
         return logits
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Clips -> the last feature map (N, conv5, T, S/32, S/32), before pooling."""
-        return self._run(x, None)
+        """Clips -> the last feature map (N, conv5, T, S/32, S/32), before pooling, of a network of one stream."""
+        (last,) = self._run(x, None)
+        return last
 
     def forward_intermediates(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The output of every group, and the last feature map."""
+        """The output of every group, and the last feature map, of a network of one stream."""
         outputs: list[Tensor] = []
-        return outputs, self._run(x, outputs)
+        (last,) = self._run(x, outputs)
+        return outputs, last
 
-    def _run(self, x: Tensor, outputs: list[Tensor] | None) -> Tensor:
+    def _run(self, x: Tensor, outputs: list[Tensor] | None) -> list[Tensor]:
+        """The last map of each stream; the output of every group is added to `outputs`."""
         maps = []
         for stream in self.streams:
             assert isinstance(stream, Stream)
@@ -105,7 +101,7 @@ class VideoNetwork(nn.Module):
                 if outputs is not None:
                     outputs.append(y)
             maps.append(stream.conv5(y))
-        return maps[0] if len(maps) == 1 else torch.cat(maps, 1)
+        return maps
 
 
 def _recomputing(group: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -132,29 +128,3 @@ def build(spec: ArchSpec, *, zero_init_residual: bool = True) -> VideoNetwork:
     network = VideoNetwork(spec)
     initialise(network, zero_init_residual=zero_init_residual)
     return network.to(memory_format=torch.channels_last_3d)
-
-
-def initialise(network: nn.Module, *, zero_init_residual: bool = True) -> None:
-    """(Re-)initialise in place, from torch's current random state: He's rule, biases at zero.
-
-    Args:
-        network: any module made of ours.
-        zero_init_residual: start the last norm of every residual branch at zero (X3D A.3). Attention always does.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv3d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear):
-            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm3d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-    for module in network.modules():
-        if isinstance(module, MBConv3D) and zero_init_residual:
-            nn.init.zeros_(module.project_norm.weight)
-        elif isinstance(module, GloRe):
-            nn.init.zeros_(module.norm.weight)
-        elif isinstance(module, ClassificationHead) and module.fc2 is not None:
-            nn.init.normal_(module.fc2.weight, std=0.01)

@@ -50,7 +50,7 @@ def norm_act(
     Args:
         norm: nn.BatchNorm3d, or nn.Identity where the norm was folded away.
         x: (N, C, T, H, W).
-        act: what follows.
+        act: the activation that follows.
         se: gates between norm and activation.
         other: shortcut, added before the activation; with swish never fused.
         backend: `stock` never fuses.

@@ -47,7 +47,7 @@ class Dialect:
     """How one code base names the layers of an X3D network.
 
     Attributes:
-        name: of the code base.
+        name: name of the code base.
         block: prefix of a block's layers, with `{stage}` (first one: `first_stage`) and `{index}` (from 0).
         block_layers: our layer of a block -> theirs.
         other_layers: our other layers -> theirs, with `{head}`, the number of the head's part.

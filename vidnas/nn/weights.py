@@ -31,7 +31,7 @@ class LoadReport:
 
     Attributes:
         source: the file.
-        dialect: whose names it had: `vidnas`, `pytorchvideo` or `SlowFast`.
+        dialect: code base whose names it had: `vidnas`, `pytorchvideo` or `SlowFast`.
         loaded: tensors of the network that the file gave.
         replaced: tensors of the network that start afresh, each with the reason.
         left: tensors of the file that the network does not have.
@@ -73,7 +73,7 @@ class ModelInfo(Frozen):
         mean: subtracted from pixels in [0, 1], per colour.
         std: divides them after that.
         config: how the network was trained, as plain JSON.
-        versions: of the packages that wrote the file.
+        versions: versions of the packages that wrote the file.
     """
 
     format: Literal[1] = 1
@@ -139,11 +139,11 @@ def save_model(
 
     Args:
         path: an existing folder, or the files' common path without a suffix.
-        network: what to save.
+        network: the network to save.
         classes: names in the order of the logits.
         config: how it was trained; plain JSON.
-        mean: of the normalisation that the network expects; the default is X3D's.
-        std: of the same.
+        mean: mean of the normalisation that the network expects, per colour; the default is X3D's.
+        std: deviation of that normalisation.
 
     Raises:
         VidnasError: class names that do not fit the network, config that is not JSON, a disk that refuses.
@@ -181,7 +181,7 @@ def load_model(path: str | Path) -> tuple[VideoNetwork, ModelInfo]:
     """Read what `save_model` wrote: the network in evaluation mode, and what is known of it.
 
     Args:
-        path: as for `save_model`, or one of the two files.
+        path: a path as for `save_model`, or one of the two files.
 
     Raises:
         VidnasError: a file is missing, damaged, or does not belong to the other.

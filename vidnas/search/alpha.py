@@ -20,9 +20,9 @@ class AlphaSettings:
 
     Attributes:
         samples: K architectures per step; None makes it a quarter of the entropy that is left, at least 4.
-        lr: of Adam, without weight decay.
-        temperature: what the scores are divided by; `parsec.temperature` explains the modes.
-        min_effective: of `auto`, the effective sample size as a fraction of K.
+        lr: learning rate of Adam on alpha, without weight decay.
+        temperature: how the temperature is found that scores are divided by; `parsec.temperature` explains the modes.
+        min_effective: effective sample size that `auto` keeps, as a fraction of K.
         pressure: how each budget's cost enters, at the start; None is dual ascent from `starting_beta`.
     """
 
@@ -41,12 +41,12 @@ class AlphaStep:
         choices: the distinct sampled architectures.
         counts: how often each was drawn.
         scores: summed log-likelihoods, without the cost.
-        costs: in the unit of the first budget.
+        costs: their costs in the unit of the first budget.
         weights: the share of omega of each.
         temperature: tau.
-        entropy: in nats, before the step.
-        betas: of the hinges, one per budget, before the step.
-        mean_costs: one per budget, over all samples, repeated ones included.
+        entropy: entropy of the distribution in nats, before the step.
+        betas: factors of the hinges, one per budget, before the step.
+        mean_costs: mean cost per budget, over all samples, repeated ones included.
     """
 
     step: int
@@ -72,7 +72,7 @@ class AlphaSearch:
     Args:
         budgets: at least one; all are to be kept.
         settings: how alpha is learned.
-        seed: of the samples.
+        seed: seed of the samples.
     """
 
     def __init__(self, budgets: Sequence[Budget], settings: AlphaSettings, seed: int) -> None:

@@ -17,11 +17,11 @@ class Entry:
     """One scored sample.
 
     Attributes:
-        step: of the search.
+        step: step of the search.
         choice: the architecture.
         score: log-likelihood summed over `clips`.
         clips: number of clips scored.
-        cost: in the unit of the target.
+        cost: its cost in the unit of the target.
         count: how often the step drew it.
         weight: its share of omega in the step.
     """

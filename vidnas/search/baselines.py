@@ -53,8 +53,8 @@ class ReinforceSettings:
 
     Attributes:
         samples: architectures per step.
-        lr: of Adam, without weight decay.
-        decay: of the moving averages, per step.
+        lr: learning rate of Adam on the policy, without weight decay.
+        decay: decay of the moving averages, per step.
         pressure: how each budget's cost enters, at the start; its unit is a standard deviation of the scores.
     """
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.arch.cost import unit_layers
-from vidnas.arch.plan import Unit
+from vidnas.arch.units import Unit
 from vidnas.search.factors import Factor, FactorSum, Scope
-from vidnas.search.reach import reached_units
 from vidnas.search.space import Choice, Space
+from vidnas.search.space_units import space_units
 
 Metric = Literal["macs", "weights", "params", "activations"]
 Array = NDArray[Any]
@@ -29,8 +29,8 @@ class CostTable:
 
     Attributes:
         space: the space that the indices count in.
-        metric: what is counted, for messages.
-        terms: what it is the sum of.
+        metric: name of what is counted, for messages.
+        terms: the factors that it is the sum of.
     """
 
     space: Space
@@ -73,7 +73,7 @@ def cost_factors(space: Space, unit_cost: Callable[[Unit], float]) -> FactorSum:
     """What the units of a network cost together; whole numbers stay such."""
     place = {variable.path: v for v, variable in enumerate(space.variables)}
     tables: dict[Scope, Array] = {}
-    for options, unit in reached_units(space):
+    for options, unit in space_units(space):
         searched = sorted((place[path], option) for path, option in options.items() if path in place)
         scope = tuple(v for v, _ in searched)
         cost = unit_cost(unit)

@@ -22,8 +22,8 @@ class Derived:
 
     Attributes:
         choice: the architecture.
-        cost: in the unit of the first budget.
-        log_prob: under the distribution.
+        cost: its cost in the unit of the first budget.
+        log_prob: logarithm of its probability under the distribution.
         rank: its place among the most probable, 1 for the first; None if it came from elsewhere (elimination under a
             budget, evolution).
     """

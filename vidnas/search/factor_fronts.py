@@ -36,9 +36,9 @@ class _Partial:
     """Partial choices that nothing cheaper beats, cheapest first.
 
     Attributes:
-        cost: of each.
-        score: of each, rising.
-        origin: of each the place of what its step settles, then its place in every message of the step.
+        cost: cost of each.
+        score: score of each, rising.
+        origin: per partial choice the place of what its step settles, then its place in every message of the step.
     """
 
     cost: Floats
@@ -159,9 +159,9 @@ def _joined(own: _Partial, entering: Sequence[Sequence[_Partial]], room: float) 
     """The front of what a step settles together with one partial choice of each message.
 
     Args:
-        own: what each place that the step settles adds.
+        own: cost and score that each place of the step's variables adds.
         entering: per message the partial choices that fit each of these places.
-        room: what the cost may be.
+        room: greatest cost that is kept.
     """
     if not entering:
         keep = _front(own.cost, own.score, room)

@@ -180,7 +180,7 @@ def least_messages(
     Args:
         sizes: number of options of each variable.
         steps: an elimination of these factors and perhaps of others, which count behind them.
-        factors: what is summed.
+        factors: the factors that are summed.
 
     Returns:
         Per state of the step's message and choice of what it settles, (*scope, settled); and its message, (*scope,).

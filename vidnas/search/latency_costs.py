@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from vidnas.arch.latency import LatencyTable
 from vidnas.arch.sub_layers import Layer, SubLayer, unit_sub_layers
 from vidnas.search.costs import CostTable, cost_factors
-from vidnas.search.reach import reached_units
 from vidnas.search.space import Choice, Space
+from vidnas.search.space_units import space_units
 
 
 def latency_costs(space: Space, table: LatencyTable) -> CostTable:
@@ -28,7 +28,7 @@ def latency_costs(space: Space, table: LatencyTable) -> CostTable:
 def reached_shapes(space: Space) -> Mapping[Layer, list[tuple[int, ...]]]:
     """The sub-layers of all networks of a space: per layer its channels, in order."""
     found: dict[Layer, set[tuple[int, ...]]] = defaultdict(set)
-    for _, unit in reached_units(space):
+    for _, unit in space_units(space):
         for layer, channels in unit_sub_layers(unit):
             found[layer].add(channels)
     return {layer: sorted(shapes) for layer, shapes in found.items()}

@@ -39,7 +39,7 @@ class CostPressure:
         mode: `dual` moves beta until the mean cost is the target; `fixed` keeps it; `log_mean` adds
             beta * log E[c(A)] to the loss with a fixed beta (FP-NAS, arXiv 2011.10949).
         beta: the factor of the hinge, per clip.
-        rate: of the dual ascent.
+        rate: step size of the dual ascent.
     """
 
     mode: CostMode = "dual"

@@ -127,9 +127,17 @@ class Space(Document):
         )
         return spec.model_copy(update={"name": f"{self.name}_{spec.content_hash[:8]}"})
 
-    def envelope(self) -> ArchSpec:
-        """The network of which every other is a slice, but for kernels; often none of the space."""
-        return self._network([group.envelope() for group in stream.groups] for stream in self.streams)
+    def envelopes(self) -> list[ArchSpec]:
+        """Networks whose units hold those of every other as slices, but for kernels; often none of the space.
+
+        They differ in the kind of attention only, since a group has one kind.
+        """
+        streams = [[group.envelopes() for group in stream.groups] for stream in self.streams]
+        kinds = max(len(group) for groups in streams for group in groups)
+        return [
+            self._network([group[min(kind, len(group) - 1)] for group in groups] for groups in streams)
+            for kind in range(kinds)
+        ]
 
     def _network(self, groups: Iterable[Sequence[GroupSpec]]) -> ArchSpec:
         streams = tuple(

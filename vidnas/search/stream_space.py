@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vidnas.arch.spec import GloReSpec, GroupSpec, Kernel, Positive, SqueezeExciteSpec, StemSpec
+from vidnas.arch.spec import AttentionSpec, GroupSpec, Kernel, Positive, SqueezeExciteSpec, StemSpec
 from vidnas.base.document import Frozen
 from vidnas.base.mistakes import FieldError
-from vidnas.search.attention_options import Attention, as_attention, attention_unit, check_attention, envelope
+from vidnas.search.attention_options import Attention, as_attention, attention_unit, check_attention, envelopes
 from vidnas.search.choice_lists import as_list, as_numbers, check_distinct
 from vidnas.search.connections import hidden_mistake, shortcut_mistake
 from vidnas.search.windows import spacing
@@ -29,12 +29,14 @@ class GroupSpace(Frozen):
     """Choices of one group of blocks; depth and stride are given.
 
     Attributes:
+        depth: number of blocks.
+        stride: spatial stride of the first block.
         channels: candidates in equal steps.
         expansion: candidates in equal steps.
         kernel: candidates in any order.
-        attention: `none`, `glore` (a unit after the last block, as wide as the group: `glore_spec`), or units of given
-            size and places.
-        nodes_per_channel: of `glore`.
+        attention: `none`, the name of a kind (a unit after the last block, as wide as the group), or units of given
+            size and places; see `vidnas.search.attention_options`.
+        nodes_per_channel: graph nodes of `glore` per channel of the group.
     """
 
     depth: Positive
@@ -70,7 +72,7 @@ class GroupSpace(Frozen):
         """The candidates of a kind."""
         return tuple(getattr(self, kind))
 
-    def attention_units(self, channels: int) -> tuple[GloReSpec | None, ...]:
+    def attention_units(self, channels: int) -> tuple[AttentionSpec | None, ...]:
         """What the options of attention are in a group of this width."""
         return tuple(attention_unit(option, channels, self.nodes_per_channel) for option in self.attention)
 
@@ -86,17 +88,21 @@ class GroupSpace(Frozen):
             attention=self.attention_units(channels)[choice.attention],
         )
 
-    def envelope(self) -> GroupSpec:
-        """The group that holds every other; its kernel is one of them."""
+    def envelopes(self) -> list[GroupSpec]:
+        """The groups that hold every other, one per kind of attention; their kernel is one of the candidates."""
         units = [unit for channels in self.channels for unit in self.attention_units(channels)]
-        return GroupSpec(
-            depth=self.depth,
-            stride=self.stride,
-            channels=self.channels[-1],
-            expansion=self.expansion[-1],
-            kernel=self.kernel[0],
-            attention=envelope(units, self.depth),
-        )
+        largest: list[AttentionSpec | None] = [*envelopes(units, self.depth)]
+        return [
+            GroupSpec(
+                depth=self.depth,
+                stride=self.stride,
+                channels=self.channels[-1],
+                expansion=self.expansion[-1],
+                kernel=self.kernel[0],
+                attention=attention,
+            )
+            for attention in largest or [None]
+        ]
 
 
 class StreamSpace(Frozen):

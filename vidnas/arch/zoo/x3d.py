@@ -29,7 +29,7 @@ def x3d(
         width_factor: relative to a stem of 12 channels (the papers' gamma_w is relative to 24, so 2.0 is 1).
         bottleneck: gamma_b, hidden over output channels.
         depth_factor: gamma_d, on stages of 1, 2, 5 and 3 blocks.
-        kernel: of every block; default 3 x 3 x 3.
+        kernel: kernel of every block; default 3 x 3 x 3.
     """
     widths = [round_width(base, width_factor) for base in BASE_WIDTHS]
     depths = [round_depth(depth, depth_factor) for depth in BASE_DEPTHS]

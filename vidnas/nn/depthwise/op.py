@@ -32,7 +32,7 @@ def depthwise_conv3d(
     Args:
         x: (N, C, T, H, W), any memory format; best channels_last_3d.
         weight: (C, 1, kt, kh, kw).
-        stride: of t, h, w, or one for all.
+        stride: strides of t, h, w, or one for all.
         padding: zeros on both sides of t, h, w, or one for all.
         backend: `cpu` (C++), `torch` (no compiler), `triton` (CUDA) or `stock` force one; `auto` takes the fastest.
 

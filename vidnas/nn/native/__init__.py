@@ -88,9 +88,9 @@ def depthwise(
         kind: which pass: of (input, weight), of (gradient, weight) or of (gradient, input), as in table.h.
         first: the first tensor of the pass.
         second: the second one.
-        out: what is filled.
-        input_shape: of the convolution.
-        output_shape: of the convolution.
+        out: the tensor that is filled.
+        input_shape: shape of the convolution's input.
+        output_shape: shape of the convolution's output.
         kernel: t, h, w.
         stride: t, h, w.
         padding: t, h, w.
@@ -109,8 +109,8 @@ def pointwise(kind: int, first: Tensor, second: Tensor, out: Tensor, rows: int, 
         kind: forward of (x, weight), input gradient of (gradient, weight), or weight gradient of (gradient, x).
         first: the first matrix of the pass, row-major.
         second: the second one.
-        out: what is filled.
-        rows: of x and gradient.
+        out: the tensor that is filled.
+        rows: number of rows of x and of the gradient.
         inputs: columns of x.
         outputs: columns of the gradient.
     """

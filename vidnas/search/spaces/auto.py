@@ -93,10 +93,10 @@ def auto_space(
     width; if none does, the one that leaves them widest. Depth follows the nearest rung of X3D's ladder.
 
     Args:
-        target_macs: of one clip at the training crop.
-        num_classes: of the head.
+        target_macs: multiply-adds of one clip at the training crop.
+        num_classes: number of classes of the head.
         clip: taken as it is; default that of the rung (`auto_clip`).
-        max_frames: what the videos hold; limits the clip.
+        max_frames: number of frames that the videos hold; limits the clip.
         max_size: short side of the videos in pixels; limits the clip.
         video_sec: how long the videos are; where that is less than X3D's clips, frames come from the whole video.
 

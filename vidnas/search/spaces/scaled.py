@@ -26,15 +26,15 @@ def scaled_space(
     """The published space, scaled; at the default factors it is the published space itself.
 
     Args:
-        clip: what its networks see.
-        width_factor: of stem, channel ranges, conv5 and head; starts, steps and ends of ranges are rounded to multiples
-            of 4 and begin at 8, so a narrow space has fewer candidates.
+        clip: the clip that its networks see.
+        width_factor: factor on the widths of stem, channel ranges, conv5 and head; starts, steps and ends of ranges are
+            rounded to multiples of 4 and begin at 8, so a narrow space has fewer candidates.
         depth_factor: X3D's gamma_d; a stage has as many blocks as X3D's, in at most as many groups as the published
             space has there.
         max_expansion: where the candidates 1.5, 2.25, ... end.
         kernels: the candidates.
-        nodes_per_channel: size of the attention units.
-        num_classes: of the head.
+        nodes_per_channel: graph nodes of the attention units per channel.
+        num_classes: number of classes of the head.
     """
     starts = [row for row, (_, stride, *_) in enumerate(ROWS) if stride == 2]
     groups = []

@@ -5,17 +5,18 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from vidnas.arch.plan import BlockPlan, Place, Unit, group_places, group_units, head_unit, stream_units
+from vidnas.arch.plan import Place, group_places, group_units, head_unit, stream_units
+from vidnas.arch.units import BlockPlan, Unit
 from vidnas.search.space import Space, path_of
 from vidnas.search.stream_space import GroupChoice, StreamSpace
 
 
-class Reached(NamedTuple):
+class SpaceUnit(NamedTuple):
     """A unit that some networks of a space have.
 
     Attributes:
-        options: which have it: the option of each decision that it depends on, by path; lists of one option, which are
-            no decisions, may be among them.
+        options: the option of each decision that it depends on, by path, which tell the networks that have it; lists
+            of one option, which are no decisions, may be among them.
         unit: the unit.
     """
 
@@ -23,22 +24,22 @@ class Reached(NamedTuple):
     unit: Unit
 
 
-def reached_units(space: Space) -> Iterator[Reached]:
+def space_units(space: Space) -> Iterator[SpaceUnit]:
     """Every unit of every network, once per option of the decisions that it depends on."""
     smallest = space.decode(space.smallest())
     for s, stream in enumerate(space.streams):
         stem, *_, conv5 = stream_units(smallest.streams[s], s, space.clip)
-        yield Reached({}, stem)
+        yield SpaceUnit({}, stem)
         for place in group_places(stream.groups, s, space.clip)[:-1]:
             yield from _blocks(stream, place)
             yield from _attention(stream, place)
         for c, channels in enumerate(stream.groups[-1].channels):
             last = path_of(s, len(stream.groups) - 1, "channels")
-            yield Reached({last: c}, replace(conv5, in_channels=channels))
-    yield Reached({}, head_unit(smallest))
+            yield SpaceUnit({last: c}, replace(conv5, in_channels=channels))
+    yield SpaceUnit({}, head_unit(smallest))
 
 
-def _blocks(stream: StreamSpace, place: Place) -> Iterator[Reached]:
+def _blocks(stream: StreamSpace, place: Place) -> Iterator[SpaceUnit]:
     """The blocks of a group; the first one depends on what enters."""
     s, g, group = place.stream, place.group, stream.groups[place.group]
     kernel, expansion, channels = (path_of(s, g, kind) for kind in ("kernel", "expansion", "channels"))
@@ -51,16 +52,16 @@ def _blocks(stream: StreamSpace, place: Place) -> Iterator[Reached]:
             )
             for k, size in enumerate(group.kernel):
                 own = {kernel: k, expansion: e, channels: c}
-                yield Reached(own if g == 0 else {before: p, **own}, replace(first, kernel=size))
+                yield SpaceUnit(own if g == 0 else {before: p, **own}, replace(first, kernel=size))
                 # The others are the same whatever enters the group.
                 for block in others if p == 0 else ():
-                    yield Reached(own, replace(block, kernel=size))
+                    yield SpaceUnit(own, replace(block, kernel=size))
 
 
-def _attention(stream: StreamSpace, place: Place) -> Iterator[Reached]:
+def _attention(stream: StreamSpace, place: Place) -> Iterator[SpaceUnit]:
     s, g, group = place.stream, place.group, stream.groups[place.group]
     for c, a in product(range(len(group.channels)), range(len(group.attention))):
         options = {path_of(s, g, "channels"): c, path_of(s, g, "attention"): a}
         for unit in group_units(stream, group.decode(GroupChoice(0, 0, c, a)), place, stream.input_channels(g)[0]):
             if not isinstance(unit, BlockPlan):
-                yield Reached(options, unit)
+                yield SpaceUnit(options, unit)

@@ -1,0 +1,138 @@
+"""The units that a network is made of, each with its place and sizes; `vidnas.arch.plan` lists those of a spec."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from vidnas.arch.spec import HeadSpec, Kernel
+
+Shortcut = Literal["identity", "projection", "projection_norm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """A part of a network that is built, counted, timed, sliced and drawn as one.
+
+    Attributes:
+        path: where its module stands in the network: `streams.0.groups.3.block2`.
+        in_channels: number of channels that it reads.
+        out_channels: number of channels that it gives.
+    """
+
+    path: str
+    in_channels: int
+    out_channels: int
+
+    @property
+    def key(self) -> str:
+        """Its name in its group: `block2`."""
+        return self.path.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamUnit(Unit):
+    """A unit from map to map.
+
+    Attributes:
+        stream: index of the stream that it belongs to.
+        group: index of its group of blocks; None for what stands before or behind the groups.
+        frames: number of frames T, which no unit changes.
+        side: height and width of the map that enters.
+        stride: by how much it divides height and width.
+    """
+
+    stream: int
+    group: int | None
+    frames: int
+    side: int
+    stride: int = 1
+
+    @property
+    def out_side(self) -> int:
+        """Side of the map that leaves."""
+        return side_after(self.side, self.stride)
+
+    @property
+    def positions(self) -> int:
+        """T * H * W of the map that enters."""
+        return self.frames * self.side**2
+
+    @property
+    def out_positions(self) -> int:
+        """T * H * W of the map that leaves."""
+        return self.frames * self.out_side**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StemPlan(StreamUnit):
+    """The convolutions that read a clip: 1 x s x s with the stride, then t x 1 x 1."""
+
+    kernel: Kernel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockPlan(StreamUnit):
+    """One MBConv block; `se_channels` 0 means no squeeze-excitation."""
+
+    hidden: int
+    kernel: Kernel
+    se_channels: int
+    shortcut: Shortcut
+    activation: str
+    depthwise: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GloRePlan(StreamUnit):
+    """One global reasoning unit."""
+
+    nodes: int
+    states: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NonLocalPlan(StreamUnit):
+    """One non-local unit."""
+
+    inner: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conv5Plan(StreamUnit):
+    """The last 1 x 1 x 1 convolution of a stream."""
+
+
+class LastMap(NamedTuple):
+    """Frames and side of the last map of a stream."""
+
+    frames: int
+    side: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadPlan(Unit):
+    """Pool and classifier behind all streams.
+
+    Attributes:
+        spec: the part of the network's spec that describes it.
+        maps: last map of each stream at the clip that is seen.
+        windows: last map of each stream at the clip of training: the window of a fixed pool.
+    """
+
+    spec: HeadSpec
+    maps: tuple[LastMap, ...]
+    windows: tuple[LastMap, ...]
+
+    @property
+    def positions(self) -> int:
+        """How many the pool leaves for fc1 and fc2."""
+        if self.spec.pool == "global":
+            return 1
+        return max(
+            max(seen.frames - window.frames + 1, 1) * max(seen.side - window.side + 1, 1) ** 2
+            for seen, window in zip(self.maps, self.windows, strict=True)
+        )
+
+
+def side_after(side: int, stride: int) -> int:
+    """Side of a map behind a layer of this stride: halves are rounded up."""
+    return -(-side // stride)
