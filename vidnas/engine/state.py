@@ -96,6 +96,6 @@ def check_identity(saved: State, own: State, path: Path) -> None:
             differences.append(f"{name} {then} then, {now} now")
     if differences:
         raise VidnasError(
-            f"{path}: cannot go on from this state: {'; '.join(differences)}; ask for the same, or remove the folder or "
-            "choose another to start anew"
+            f"{path}: cannot go on from this state: {'; '.join(differences)}; ask for the same, or remove the folder "
+            "or choose another to start anew"
         )
