@@ -33,7 +33,7 @@ from vidnas.data.augment import TrainTransform
 from vidnas.data.clips import test_times
 from vidnas.data.encode import SmallForm, write_small
 from vidnas.data.reader import FileReader
-from vidnas.engine.runtime import tune_allocator
+from vidnas.engine.run.runtime import tune_allocator
 
 CLIP = ClipSpec(frames=13, size=160, stride=6, fps=30)
 SHORT_SIDE = 182

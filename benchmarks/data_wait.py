@@ -31,8 +31,8 @@ from vidnas.data.datamodule import DataConfig, train_reader
 from vidnas.data.encode import SmallForm
 from vidnas.data.formats import VideoList, load_dataset
 from vidnas.data.small_copy import make_copy
-from vidnas.engine.config import TrainConfig
-from vidnas.engine.train import train
+from vidnas.engine.train.config import TrainConfig
+from vidnas.engine.train.train import train
 
 SOURCE = SOURCES[1]
 CLASSES = ("a", "b")

@@ -22,7 +22,7 @@ import torch
 from machine import command_of, in_turns, limits, save
 from torch import Tensor
 
-from vidnas.engine.runtime import tune_allocator
+from vidnas.engine.run.runtime import tune_allocator
 from vidnas.nn.depthwise import backends
 from vidnas.nn.depthwise.shapes import output_shape
 

@@ -24,13 +24,13 @@ from machine import kept, mean_se, save
 from motion_task import CLASSES, SEARCH, Task
 
 from vidnas.arch.spec import ClipSpec, HeadSpec, StemSpec
-from vidnas.engine.runtime import tune_allocator
+from vidnas.engine.run.runtime import tune_allocator
 from vidnas.search.costs import CostTable
 from vidnas.search.rank_correlation import kendall
-from vidnas.search.space import Space
-from vidnas.search.spaces.autox3d import KERNELS
-from vidnas.search.stream_space import GroupSpace, StreamSpace
-from vidnas.search.windows import WindowMode
+from vidnas.search.space.published.autox3d import KERNELS
+from vidnas.search.space.space import Space
+from vidnas.search.space.stream_space import GroupSpace, StreamSpace
+from vidnas.search.space.windows import WindowMode
 
 SPACE = Space(
     name="widths",

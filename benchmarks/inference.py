@@ -20,7 +20,7 @@ from training_step import CPU_TABLES, PEER, make_network
 from vidnas.data.augment import MEAN, STD
 from vidnas.deploy.export import export
 from vidnas.deploy.fold import fold_norms
-from vidnas.engine.runtime import tune_allocator
+from vidnas.engine.run.runtime import tune_allocator
 from vidnas.nn.build import VideoNetwork
 from vidnas.nn.weights import ModelInfo
 

@@ -20,13 +20,13 @@ from machine import save
 
 from vidnas.arch.cost import parse_amount
 from vidnas.arch.latency import Device, relative_errors
-from vidnas.deploy.measure import measure_table
+from vidnas.deploy.timing.measure import measure_table
 from vidnas.pipeline.latency import machine_name, measured_versions, open_stopwatch
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs, reached_shapes, spread_choices
-from vidnas.search.space import Space
-from vidnas.search.spaces.auto import auto_space
-from vidnas.search.spaces.registry import resolve_space
+from vidnas.search.space.published.auto import auto_space
+from vidnas.search.space.published.registry import resolve_space
+from vidnas.search.space.space import Space
 
 CLASSES = 27
 SEED = 1

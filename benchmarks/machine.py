@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vidnas.engine.runtime import versions
+from vidnas.engine.run.runtime import versions
 
 
 def synchronise(device: torch.device) -> None:

@@ -9,18 +9,18 @@ import torch
 import torch.nn.functional as F
 from motion_clips import MotionClips
 
-from vidnas.engine.candidates import judge, probable_candidates
-from vidnas.engine.config import TrainConfig
-from vidnas.engine.fabric import make_fabric
-from vidnas.engine.optim import learning_rate, make_optimizer
-from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.search_folder import SearchFolder
-from vidnas.engine.supernet_search import SupernetSearch, run_search
+from vidnas.engine.run.fabric import make_fabric
+from vidnas.engine.supernet.candidates import judge, probable_candidates
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.folder import SearchFolder
+from vidnas.engine.supernet.search import SupernetSearch, run_search
+from vidnas.engine.train.config import TrainConfig
+from vidnas.engine.train.optim import learning_rate, make_optimizer
 from vidnas.nn.build import build
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import Derived
-from vidnas.search.space import Choice, Space
+from vidnas.search.space.space import Choice, Space
 
 CLASSES = ("move_left", "move_right", "move_up", "move_down", "grow", "shrink")
 # Clips per class.

@@ -23,7 +23,7 @@ from planted.tasks import TASKS, Task
 from planted.trials import Searched, search, search_config, train_alone
 
 from vidnas.search.costs import CostTable
-from vidnas.search.spaces.autox3d import autox3d_space
+from vidnas.search.space.published.autox3d import autox3d_space
 
 TABLE_SEEDS = (0, 1, 2, 3)
 TABLE_STEPS = 2000

@@ -20,14 +20,14 @@ from machine import in_turns, save
 from torch.distributed import TCPStore
 
 from vidnas.data.dataset import Batch
-from vidnas.engine.fabric import make_fabric
-from vidnas.engine.runtime import set_threads, tune_allocator
-from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.supernet_search import SupernetSearch
+from vidnas.engine.run.fabric import make_fabric
+from vidnas.engine.run.runtime import set_threads, tune_allocator
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.search import SupernetSearch
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Space
-from vidnas.search.spaces.auto import auto_space
+from vidnas.search.space.published.auto import auto_space
+from vidnas.search.space.space import Space
 
 TARGET_MACS = 35e6
 CLASSES = 20

@@ -25,7 +25,7 @@ from machine import kept, mean_se, save
 from planted.tasks import TASKS, Task
 from planted.trials import holdout_scores, planted_probability, run, search_config, separation
 
-from vidnas.engine.runtime import tune_allocator
+from vidnas.engine.run.runtime import tune_allocator
 
 STEPS = 160
 

@@ -18,7 +18,7 @@ from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 from training_step import CPU_TABLES, GPU_TABLES, make_step
 
-from vidnas.engine.runtime import tune_allocator
+from vidnas.engine.run.runtime import tune_allocator
 
 STEPS = 5
 # What the profiler calls our functions and operators.

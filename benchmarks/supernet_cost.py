@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidnas.arch.cost import network_cost
-from vidnas.engine.runtime import peak_memory_mib, tune_allocator, versions
-from vidnas.engine.supernet_steps import SupernetScorer, uniform_backward
+from vidnas.engine.run.runtime import peak_memory_mib, tune_allocator, versions
+from vidnas.engine.supernet.steps import SupernetScorer, uniform_backward
 from vidnas.nn.build import build
 from vidnas.search.distribution import Distribution
 from vidnas.search.parsec import distinct
-from vidnas.search.space import Choice, Space
-from vidnas.search.spaces.autox3d import autox3d_space
+from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.space import Choice, Space
 from vidnas.search.supernet import Supernet, extract
 
 BATCH = 4

@@ -37,7 +37,7 @@ from vidnas.search.derive import derive, fitting_choices
 from vidnas.search.distribution import Distribution
 from vidnas.search.objective import CostPressure
 from vidnas.search.protocols import Scorer
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 from vidnas.search.tabular import TabularProblem, TabularScorer, read_table
 
 IMAGES = 384

@@ -26,7 +26,7 @@ from torch import nn
 
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ClipSpec
-from vidnas.engine.runtime import peak_memory_mib, tune_allocator
+from vidnas.engine.run.runtime import peak_memory_mib, tune_allocator
 from vidnas.nn.backends import use_backend
 from vidnas.nn.build import build
 

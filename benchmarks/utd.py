@@ -9,6 +9,8 @@ DIR holds train.csv and test.csv (path and label per line) and classes.txt. A ki
 import argparse
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -17,12 +19,11 @@ from typing import Any
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
-from vidnas.cli.run import run
-from vidnas.cli.search_options import Prepared, prepare
-from vidnas.engine.runtime import versions
+from vidnas.engine.run.runtime import versions
 from vidnas.engine.trials.job import TrialJob, run_trial
+from vidnas.pipeline.finished_search import open_search
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Space
+from vidnas.search.space.space import Space
 
 RECIPE = Path(__file__).with_name("utd.yaml")
 # Random networks cost at most this much more or less than the searched one.
@@ -41,31 +42,21 @@ def random_networks(space: Space, macs: float, number: int, seed: int) -> Iterat
 
 def one_seed(data: str, out: Path, seed: int, randoms: int) -> dict[str, Any]:
     """Run, then train and test random networks in the same way."""
-    argv = ["--config", str(RECIPE), "--data", data, "--out", str(out), "--resume"]
-    argv += ["--search.seed", str(seed), "--train.seed", str(seed)]
-    code = run(argv)
-    if code:
-        raise SystemExit(code)
+    words = ["run", "--config", str(RECIPE), "--data", data, "--out", str(out), "--resume"]
+    words += ["--search.seed", str(seed), "--train.seed", str(seed)]
+    subprocess.run([sys.executable, "-m", "vidnas", *words], check=True)
     result: dict[str, Any] = json.loads((out / "result.json").read_text())
     result["seed"] = seed
     result["random"] = []
     if randoms:
-        ready = prepare_again(argv)
-        searched = ArchSpec.load(out / "search" / "searched.json")
-        specs = random_networks(ready.plan.space, network_cost(searched).macs, randoms, seed)
+        finished = open_search(out)
+        searched = finished.spec(finished.chosen, "searched")
+        specs = random_networks(finished.space, network_cost(searched).macs, randoms, seed)
         for i, spec in enumerate(specs):
-            job = TrialJob(
-                spec, out / f"random_{i}", ready.lists.train, ready.lists.test, ready.options.train, ready.data_config
-            )
+            lists, made = finished.lists, finished.job
+            job = TrialJob(spec, out / f"random_{i}", lists.train, lists.test, made.training, made.data)
             result["random"].append({"top1": run_trial(job).tested().top1, "macs": network_cost(spec).macs})
     return result
-
-
-def prepare_again(argv: Sequence[str]) -> Prepared:
-    """The lists and the space of a run that is done."""
-    from vidnas.cli.run import run_parser
-
-    return prepare(run_parser(), argv)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -4,8 +4,8 @@ from vidnas.arch.latency import Curve, LatencyTable, Point
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.arch.sub_layers import SubLayer
 from vidnas.search.latency_costs import reached_shapes
-from vidnas.search.space import Space
-from vidnas.search.stream_space import GroupSpace, StreamSpace
+from vidnas.search.space.space import Space
+from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
 
 def small_space() -> Space:

@@ -5,9 +5,9 @@ import random
 from random_specs import attention_of
 
 from vidnas.arch.spec import ATTENTION_KINDS, ClipSpec, HeadSpec, Kernel, SqueezeExciteSpec, StemSpec
-from vidnas.search.attention_options import Attention
-from vidnas.search.space import Space
-from vidnas.search.stream_space import GroupSpace, StreamSpace
+from vidnas.search.space.attention_options import Attention
+from vidnas.search.space.space import Space
+from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
 EXPANSIONS = ((1.0,), (2.25,), (0.5, 1.0), (1.5, 2.25, 3.0), (1.0, 1.25, 1.5, 1.75), (1.5, 3.0))
 CHANNELS = ((8,), (4, 8), (8, 12, 16), (4, 8, 12, 16), (12, 16), (8, 12, 16, 20, 24))

@@ -9,15 +9,15 @@ import torch
 
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.data.dataset import Batch
-from vidnas.engine.fabric import make_fabric
-from vidnas.engine.processes import process_count, process_rank
-from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.search_folder import SearchFolder
-from vidnas.engine.supernet_search import SupernetSearch, run_search
+from vidnas.engine.run.fabric import make_fabric
+from vidnas.engine.run.processes import get_rank, get_world_size
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.folder import SearchFolder
+from vidnas.engine.supernet.search import SupernetSearch, run_search
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Space
-from vidnas.search.stream_space import GroupSpace, StreamSpace
+from vidnas.search.space.space import Space
+from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
 CONFIG = SearchConfig(
     steps=12, batch_size=4, samples=4, checkpoint_every_steps=5, warmup_epochs=0.5, device="cpu", label_smoothing=0.1
@@ -51,7 +51,7 @@ class Batches:
             labels = torch.randint(3, (4,), generator=generator)
             clips = torch.randn(4, 3, 2, 16, 16, generator=generator) + labels[:, None, None, None, None]
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
-            parts = (tensor.chunk(process_count())[process_rank()] for tensor in (clips, labels, torch.arange(4)))
+            parts = (tensor.chunk(get_world_size())[get_rank()] for tensor in (clips, labels, torch.arange(4)))
             yield Batch(*parts)
             step += 1
 

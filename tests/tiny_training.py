@@ -8,9 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel, StemSpec, StreamSpec
 from vidnas.data.datamodule import DataConfig
-from vidnas.engine.config import TrainConfig
-from vidnas.engine.recalibrate import recalibrate_norms
-from vidnas.engine.train import fresh_network
+from vidnas.engine.train.config import TrainConfig
+from vidnas.engine.train.recalibrate import recalibrate_norms
+from vidnas.engine.train.train import fresh_network
 from vidnas.nn.build import VideoNetwork
 
 KERNEL = Kernel(t=3, s=3)

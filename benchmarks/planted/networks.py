@@ -12,8 +12,8 @@ from planted.tasks import Option, Task
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Choice, Space
-from vidnas.search.stream_space import GroupSpace, StreamSpace
+from vidnas.search.space.space import Choice, Space
+from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
 CHANNELS = 8
 # Pixels along a side of a cell: the stem's stride.

@@ -12,7 +12,7 @@ from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive, most_probable_under
 from vidnas.search.distribution import Distribution
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 CLIPS = 64
 # How far over the budget the derived architecture may be.

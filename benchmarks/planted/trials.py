@@ -17,13 +17,13 @@ from planted.networks import CELL, OPTIONS, choice_of, option_of, planted_budget
 from planted.tasks import Option, Task
 from vidnas.data.dataset import Batch
 from vidnas.data.sampler import StepBatches
-from vidnas.engine.candidates import found_otherwise, judge, probable_candidates
-from vidnas.engine.fabric import make_fabric
-from vidnas.engine.optim import learning_rate, make_optimizer
-from vidnas.engine.search_config import Schedule, SearchConfig
-from vidnas.engine.search_folder import SearchFolder
-from vidnas.engine.supernet_search import SupernetSearch, run_search
-from vidnas.engine.train import fresh_network
+from vidnas.engine.run.fabric import make_fabric
+from vidnas.engine.supernet.candidates import candidates_from, judge, probable_candidates
+from vidnas.engine.supernet.config import Schedule, SearchConfig
+from vidnas.engine.supernet.folder import SearchFolder
+from vidnas.engine.supernet.search import SupernetSearch, run_search
+from vidnas.engine.train.optim import learning_rate, make_optimizer
+from vidnas.engine.train.train import fresh_network
 from vidnas.search.budget import Budget
 
 CPU = torch.device("cpu")
@@ -186,7 +186,7 @@ def holdout_scores(job: Job, task: Task) -> tuple[dict[Option, float], dict[Opti
     search, space = job.search, job.search.supernet.space
     choices = [choice_of(space, option) for option in OPTIONS]
     holdout = clips(task, search.config.seed, HOLDOUT)
-    every = found_otherwise(choices, search.alpha.distribution, [job.budget])
+    every = candidates_from(choices, search.alpha.distribution, [job.budget])
     judged = judge(search.supernet, every, job.norm_clips, [holdout], CPU)
     anew = {option_of(space, one.derived.choice): one.log_likelihood for one in judged}
     search.supernet.eval()

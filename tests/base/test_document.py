@@ -7,8 +7,8 @@ import pytest
 from vidnas.arch.registry import get_spec, list_models
 from vidnas.arch.spec import ClipSpec, GloReSpec, HeadSpec, StemSpec
 from vidnas.base.document import Document, Frozen
-from vidnas.search.spaces.auto import auto_space
-from vidnas.search.spaces.registry import list_spaces, resolve_space
+from vidnas.search.space.published.auto import auto_space
+from vidnas.search.space.published.registry import list_spaces, resolve_space
 
 ZOO = {
     "x2d": "282360936f57",

@@ -12,9 +12,9 @@ from vidnas.arch.registry import get_spec, list_models
 from vidnas.arch.spec import ArchSpec
 from vidnas.cli.main import main
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Space
-from vidnas.search.spaces.registry import list_spaces, resolve_space
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space.published.registry import list_spaces, resolve_space
+from vidnas.search.space.published.scaled import tiny_space
+from vidnas.search.space.space import Space
 
 EXAMPLE = str(Path(__file__).parents[2] / "docs" / "examples" / "x3d_s_64.yaml")
 
@@ -30,7 +30,7 @@ def test_info_tells_decisions_costs_and_coverage(capsys):
     assert text.startswith(f"x3d_s_64 ({space.content_hash}): 60,750 architectures, 9 decisions\n")
     assert "88.26 MMACs to 0.351 GMACs @ 8x64x64, 2.641 to 5.450 M params" in text
     assert "groups.1.attention  none, glore 24x48 after 3\n" in text
-    # 16, 24, 32 in four parts of 8: see tests/search/test_windows.py.
+    # 16, 24, 32 in four parts of 8: see tests/search/space/test_windows.py.
     assert "16, 24, 32               3 3 2 1          3 2 2 2          3 2 2 2\n" in text
 
 

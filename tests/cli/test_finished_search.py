@@ -23,7 +23,7 @@ from vidnas.cli.main import main
 from vidnas.search.archive import read
 from vidnas.search.costs import CostTable
 from vidnas.search.rank_correlation import kendall
-from vidnas.search.space import Space
+from vidnas.search.space.space import Space
 from vidnas.search.supernet import Supernet
 
 

@@ -12,8 +12,9 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.main import main
-from vidnas.cli.parsing import UsageError, make_config_parser, make_parser
+from vidnas.cli.parsing import UsageError, make_parser
 
 FULL = Path("/dev/full")
 needs_full_device = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")

@@ -15,7 +15,7 @@ from tiny_training import tiny_spec
 
 from vidnas.cli.main import main
 from vidnas.data.formats import load_dataset
-from vidnas.engine.run_folder import RunFolder
+from vidnas.engine.run.folder import RunFolder
 
 
 def content(folder: Path) -> Mapping[str, bytes]:

@@ -14,7 +14,7 @@ from vidnas.cli.main import main
 from vidnas.pipeline.latency import machine_name, measured_versions
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space.published.scaled import tiny_space
 
 # What `command` searches in, on the data set's two classes.
 SPACE = tiny_space(ClipSpec(frames=4, size=24, sampling="uniform"), num_classes=2)

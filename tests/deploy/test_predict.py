@@ -8,15 +8,15 @@ from vidnas.data.augment import Views
 from vidnas.data.decode import BrokenVideo
 from vidnas.data.formats import load_dataset
 from vidnas.deploy.predict import Predictor
-from vidnas.engine import test as testing
-from vidnas.engine.train import fresh_network
+from vidnas.engine.evaluate.evaluate import evaluate
+from vidnas.engine.train.train import fresh_network
 
 
 @pytest.mark.parametrize("views", [Views(1, 1), Views(3, 3)])
 def test_as_in_testing(synthetic_data, views):
     videos = load_dataset(synthetic_data).test.subset([0, 9])
     network = lively_network()
-    result = testing.test(network, videos, tiny_data(synthetic_data), views)
+    result = evaluate(network, videos, tiny_data(synthetic_data), views)
     predictor = Predictor(network, videos.classes, views, clips_at_once=2)
     for sample, scores in zip(videos.samples, result.scores, strict=True):
         assert scores.max() > 2 / len(scores)  # the network has an opinion

@@ -3,7 +3,7 @@
 import pytest
 
 from vidnas.arch.cost import parse_amount
-from vidnas.engine.config import TrainConfig
+from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.family import target_label
 from vidnas.pipeline.family_training import FamilyTraining
 from vidnas.pipeline.rank import RankSettings

@@ -18,12 +18,12 @@ from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import printed
-from vidnas.deploy.stopwatch import Call
+from vidnas.deploy.timing.stopwatch import Call
 from vidnas.pipeline.bench import bench
 from vidnas.pipeline.latency import latency_budget_costs, machine_name, macs_within
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Space
-from vidnas.search.spaces.scaled import scaled_space, tiny_space
+from vidnas.search.space.published.scaled import scaled_space, tiny_space
+from vidnas.search.space.space import Space
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_folder_that_is_not_there_is_told_before_measuring(tmp_path: Path, cap
 
 
 class Affine:
-    """A device (`vidnas.deploy.stopwatch.Stopwatch`) on which a network takes `start_ms`, then a rate of its macs."""
+    """A device (`Stopwatch`) on which a network takes `start_ms`, then a rate of its macs."""
 
     device: Device = "cpu"
     ms_per_mac = 1e-7

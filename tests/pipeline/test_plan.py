@@ -12,7 +12,7 @@ from vidnas.data.synthetic import write_dataset
 from vidnas.pipeline.lists import SEARCH_PARTS, holding, load_lists, search_parts
 from vidnas.pipeline.plan import SpaceChoice, plan_search, x3d_baseline
 from vidnas.search.costs import CostTable
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space.published.scaled import tiny_space
 
 
 @pytest.fixture(scope="module")

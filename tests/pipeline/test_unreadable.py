@@ -12,21 +12,21 @@ from vidnas.data.dataset import ViewClips
 from vidnas.data.formats import load_list
 from vidnas.data.reader import FileReader
 from vidnas.data.synthetic import write_dataset
-from vidnas.engine.fabric import make_fabric
-from vidnas.engine.processes import process_count, process_rank
+from vidnas.engine.run.fabric import make_fabric
+from vidnas.engine.run.processes import get_rank, get_world_size
 from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 
 
 def gather_from_the_second(data: Path, out: Path) -> None:
     """Work of a process: the second one alone reads the videos of the first part."""
     make_fabric(torch.device("cpu"), "fp32")
-    assert process_count() == 2
+    assert get_world_size() == 2
     videos, clip = load_list(data / "train.csv"), ClipSpec(frames=2, size=16)
     parts = {name: ViewClips(videos, FileReader(16), clip, Views(1, 1)) for name in ("alpha", "holdout")}
-    if process_rank() == 1:
+    if get_rank() == 1:
         for place in range(len(videos)):
             parts["alpha"][0, place]
-    (out / f"{process_rank()}.json").write_text(json.dumps(gather_unreadable(parts)))
+    (out / f"{get_rank()}.json").write_text(json.dumps(gather_unreadable(parts)))
 
 
 def test_what_one_process_has_met_all_know(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidnas.arch.picture import Dot, Label, Path2D, Picture, Rect, to_svg
 from vidnas.report.charts import MOST_POINTS, Axis, Series, accuracy_chart, line_chart
 from vidnas.report.class_charts import class_chart, confusion_chart, heat
 from vidnas.report.data import AccuracyPoint
+from vidnas.report.picture import Dot, Label, Path2D, Picture, Rect, to_svg
 
 shares = st.floats(0, 1)
 macs = st.floats(1e5, 1e12)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from report_example import CLASSES, SEARCHED, X3D, report
 
-from vidnas.arch.picture import clean
 from vidnas.arch.registry import get_spec
 from vidnas.base.errors import VidnasError
 from vidnas.report.data import AccuracyPoint, DataSummary, PairedComparison, RunReport, SearchCurves
 from vidnas.report.page import page, write_report
+from vidnas.report.picture import clean
 from vidnas.report.verdict import SPREAD, verdict
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidnas.arch.picture import Dot, Label, Path2D, Picture, to_svg
+from vidnas.report.picture import Dot, Label, Path2D, Picture, to_svg
 from vidnas.report.scatter import Panel, front_chart, panels
 
 dots = st.lists(st.tuples(st.floats(1e5, 1e11), st.floats(0, 1), st.text(max_size=6)), min_size=1, max_size=9)

@@ -15,9 +15,9 @@ from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive
 from vidnas.search.objective import CostPressure
 from vidnas.search.parsec import TemperatureMode
-from vidnas.search.space import Choice
-from vidnas.search.spaces.autox3d import autox3d_space
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.published.scaled import tiny_space
+from vidnas.search.space.space import Choice
 
 
 @pytest.fixture(scope="module")

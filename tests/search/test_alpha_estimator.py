@@ -15,7 +15,7 @@ from vidnas.search.alpha import AlphaSearch, AlphaSettings
 from vidnas.search.budget import Budget
 from vidnas.search.distribution import Distribution
 from vidnas.search.objective import CostPressure
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 from vidnas.search.tabular import ColumnCosts
 
 SIZES = (2, 3, 4)

@@ -21,8 +21,8 @@ from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive
 from vidnas.search.distribution import Distribution
-from vidnas.search.space import Choice
-from vidnas.search.spaces.autox3d import autox3d_space
+from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.space import Choice
 
 SIZES = (3, 4, 2, 5, 3, 4, 3, 3)
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from vidnas.arch.plan import network_units
 from vidnas.arch.spec import ATTENTION_KINDS
 from vidnas.arch.units import BlockPlan, GloRePlan, NonLocalPlan
-from vidnas.search.space import Choice, Space
-from vidnas.search.spaces.auto import auto_space
-from vidnas.search.spaces.autox3d import autox3d_space
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space.published.auto import auto_space
+from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.published.scaled import tiny_space
+from vidnas.search.space.space import Choice, Space
+from vidnas.search.space.windows import WINDOW_MODES, WindowMode
 from vidnas.search.supernet import Supernet
-from vidnas.search.windows import WINDOW_MODES, WindowMode
 
 SPACES = {"autox3d": autox3d_space(), "tiny": tiny_space(), "auto": auto_space(50e6, num_classes=5)[0]}
 # More than any tensor here has columns; products stay below 2^24, where float32 is exact.

@@ -14,10 +14,10 @@ from vidnas.search.budget import between, usage
 from vidnas.search.costs import CostTable, Metric
 from vidnas.search.derive import derive
 from vidnas.search.distribution import Distribution
-from vidnas.search.space import Space
-from vidnas.search.spaces.autox3d import autox3d_space
-from vidnas.search.spaces.scaled import scaled_space, tiny_space
-from vidnas.search.stream_space import GroupSpace, StreamSpace
+from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.published.scaled import scaled_space, tiny_space
+from vidnas.search.space.space import Space
+from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 

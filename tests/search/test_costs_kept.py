@@ -12,8 +12,8 @@ from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive
 from vidnas.search.latency_costs import latency_costs
 from vidnas.search.objective import CostPressure
-from vidnas.search.space import Choice
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space.published.scaled import tiny_space
+from vidnas.search.space.space import Choice
 
 SPACE = tiny_space()
 TABLES = {

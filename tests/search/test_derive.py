@@ -15,9 +15,9 @@ from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive, most_probable_choices, most_probable_under
 from vidnas.search.distribution import Distribution
-from vidnas.search.space import Choice, Space
-from vidnas.search.spaces.autox3d import autox3d_space
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.published.scaled import tiny_space
+from vidnas.search.space.space import Choice, Space
 
 
 def spread(sizes: tuple[int, ...], seed: int, scale: float = 1.0) -> Distribution:

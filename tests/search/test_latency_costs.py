@@ -16,9 +16,9 @@ from vidnas.search.budget import Budget
 from vidnas.search.derive import derive
 from vidnas.search.distribution import Distribution
 from vidnas.search.latency_costs import latency_costs, reached_shapes, spread_choices
-from vidnas.search.space import Space
-from vidnas.search.spaces.autox3d import autox3d_space
-from vidnas.search.spaces.scaled import scaled_space, tiny_space
+from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.published.scaled import scaled_space, tiny_space
+from vidnas.search.space.space import Space
 
 
 @pytest.mark.parametrize(

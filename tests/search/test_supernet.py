@@ -10,13 +10,13 @@ from torch.func import functional_call
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
-from vidnas.search.space import Choice, Space
-from vidnas.search.spaces.autox3d import autox3d_space
-from vidnas.search.spaces.scaled import tiny_space
-from vidnas.search.stream_space import GroupSpace, StreamSpace
+from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.published.scaled import tiny_space
+from vidnas.search.space.space import Choice, Space
+from vidnas.search.space.stream_space import GroupSpace, StreamSpace
+from vidnas.search.space.windows import WINDOW_MODES, WindowMode, hidden_window
 from vidnas.search.super_units import KernelSharing, SuperBlock
 from vidnas.search.supernet import Supernet, extract
-from vidnas.search.windows import WINDOW_MODES, WindowMode, hidden_window
 
 KERNELS = tuple(Kernel(t=t, s=s) for t in (1, 3) for s in (3, 5))
 

@@ -18,17 +18,17 @@ from torch.func import functional_call
 
 from vidnas.arch.plan import head_unit
 from vidnas.arch.spec import ClipSpec
-from vidnas.engine.recalibrate import recalibrate_norms
+from vidnas.engine.train.recalibrate import recalibrate_norms
 from vidnas.nn.blocks import MBConv3D
 from vidnas.nn.build import VideoNetwork
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Choice, Space
-from vidnas.search.spaces.auto import auto_space
-from vidnas.search.spaces.autox3d import autox3d_space
-from vidnas.search.spaces.scaled import tiny_space
+from vidnas.search.space.published.auto import auto_space
+from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.published.scaled import tiny_space
+from vidnas.search.space.space import Choice, Space
+from vidnas.search.space.windows import WindowMode
 from vidnas.search.super_units import KernelSharing
 from vidnas.search.supernet import Supernet, extract
-from vidnas.search.windows import WindowMode
 
 CLIP = ClipSpec(frames=3, size=65)
 # Float64: the same sums in another order leave up to 1e-12 of the largest logit after thirty layers.

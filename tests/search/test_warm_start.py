@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vidnas.search.distribution import Distribution, as_indices
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 from vidnas.search.warm_start import main_effects, warm_logits
 
 SIZES = (6, 2, 4, 3, 7)

@@ -19,7 +19,7 @@ def run(argv: list[str]) -> int:
     spec = _network(options.network)
     clip = spec.clip.resized(options.clip) if options.clip else spec.clip
 
-    from vidnas.engine.runtime import set_threads
+    from vidnas.engine.run.runtime import set_threads
     from vidnas.pipeline.bench import bench
 
     set_threads(options.threads)

@@ -180,3 +180,20 @@ def _line_of(key: str, path: Path) -> int | None:
     except (OSError, UnicodeDecodeError):
         return None
     return lines[-1] if len(lines) == len(parts) else None
+
+
+def make_config_parser(
+    verb: str, description: str, *, first: Sequence[str] = (), needs: Sequence[str] = ()
+) -> ConfigParser:
+    """The parser of `vidnas VERB --config recipe.yaml`: typed settings from files and options alike.
+
+    A jsonargparse parser: add typed dataclasses with `add_class_arguments(Settings, "settings")` and single
+    options with `add_argument("--name", type=...)`.
+
+    Args:
+        verb: as typed.
+        description: what the verb does.
+        first: the options that `--help` shows, in this order; all where none are named.
+        needs: options that must have a value, from the command line or a recipe.
+    """
+    return ConfigParser(f"vidnas {verb}", description, first, needs)

@@ -30,7 +30,7 @@ def finished_parser(verb: str, description: str) -> Parser:
 @contextmanager
 def finished_search(options: argparse.Namespace) -> "Iterator[FinishedSearch]":
     """The search that the options name; its run folder is kept from other commands that write there."""
-    from vidnas.engine.run_folder import RunFolder
+    from vidnas.engine.run.folder import RunFolder
     from vidnas.pipeline.finished_search import open_search
     from vidnas.pipeline.job import load_job
 

@@ -7,13 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from vidnas.base.errors import EndedElsewhere, VidnasError
 from vidnas.cli.help import HelpAll, help_text, spelt, value_word
-
-if TYPE_CHECKING:
-    from vidnas.cli.config_parser import ConfigParser
 
 _TYPES = {"int": "a whole number", "float": "a number"}
 
@@ -60,27 +57,8 @@ def make_parser(verb: str, description: str) -> Parser:
     return Parser(f"vidnas {verb}", description)
 
 
-def make_config_parser(
-    verb: str, description: str, *, first: Sequence[str] = (), needs: Sequence[str] = ()
-) -> "ConfigParser":
-    """The parser of `vidnas VERB --config recipe.yaml`: typed settings from files and options alike.
-
-    A jsonargparse parser: add typed dataclasses with `add_class_arguments(Settings, "settings")` and single
-    options with `add_argument("--name", type=...)`.
-
-    Args:
-        verb: as typed.
-        description: what the verb does.
-        first: the options that `--help` shows, in this order; all where none are named.
-        needs: options that must have a value, from the command line or a recipe.
-    """
-    from vidnas.cli.config_parser import ConfigParser
-
-    return ConfigParser(f"vidnas {verb}", description, first, needs)
-
-
 @contextmanager
-def told_by_the_first() -> Iterator[None]:
+def errors_on_rank_zero() -> Iterator[None]:
     """Where all processes of a run fail alike, before they have met: only the first one says so."""
     try:
         yield

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vidnas.arch.draw import draw
-from vidnas.arch.picture import to_png, to_svg, write
 from vidnas.arch.registry import resolve
 from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import make_parser
+from vidnas.report.draw import draw
+from vidnas.report.picture import to_png, to_svg, write
 
 
 def run(argv: list[str]) -> int:

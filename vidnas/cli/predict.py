@@ -23,8 +23,8 @@ def run(argv: list[str]) -> int:
 
     from vidnas.data.augment import Views
     from vidnas.deploy.predict import Predictor
-    from vidnas.engine.results import describe_cost
-    from vidnas.engine.runtime import choose_device, tune_allocator
+    from vidnas.engine.evaluate.results import describe_cost
+    from vidnas.engine.run.runtime import choose_device, tune_allocator
 
     tune_allocator()
     network, info = load_checkpoint(trained_in(options.checkpoint))

@@ -1,12 +1,11 @@
 """`vidnas run`: search, train, test, compare with X3D, report."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidnas.base.log import is_first_process
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError
-from vidnas.cli.search_options import FIRST, Prepared, prepared, remember, search_parser, settle_or_resume
+from vidnas.cli.search_options import FIRST, read_request, search_parser
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -14,48 +13,46 @@ if TYPE_CHECKING:
 
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
-    with prepared(run_parser(whole=not asks_for_first(argv)), argv, search="search") as ready:
-        return _run(ready, argv)
+    options, request = read_request(run_parser(whole=not asks_for_first(argv)), argv, "search")
 
-
-def _run(ready: Prepared, argv: list[str]) -> int:
     from vidnas.data.augment import Views
     from vidnas.pipeline.page import write_page
+    from vidnas.pipeline.prepare import job_settings, prepare_search, remember
     from vidnas.pipeline.run import RunPaths, run_videos
 
-    if ready.options.train.devices > 1:
+    if options.train.devices > 1:
         raise UsageError(
             "vidnas run --train.devices: a whole job takes several processes from torchrun: "
-            f"torchrun --nproc-per-node {ready.options.train.devices} -m vidnas run ..."
+            f"torchrun --nproc-per-node {options.train.devices} -m vidnas run ..."
         )
-    views = Views.parse(ready.options.views)
-    paths = RunPaths(Path(ready.options.out))
-    settled = settle_or_resume(ready, ready.options.train)
-    if settled is None:
-        return 0
-    assert settled.training is not None
-    remember(ready, settled.training, views=ready.options.views, search=paths.search.name)
-    outcome = run_videos(
-        ready.lists,
-        ready.plan,
-        ready.data_config,
-        ready.data,
-        settled.search,
-        settled.training,
-        views,
-        paths,
-        resume=ready.options.resume,
-    )
-    if is_first_process():
-        write_page(
-            paths.report,
-            outcome,
-            source=ready.options.data,
-            command=["vidnas", "run", *argv],
-            search=settled.search,
-            training=settled.training,
+    views, paths = Views.parse(options.views), RunPaths(request.out)
+    with prepare_search(request) as inputs:
+        settings = job_settings(request, inputs, options.train)
+        if settings is None:
+            return 0
+        assert settings.training is not None
+        remember(request, inputs, settings.training, options.views)
+        outcome = run_videos(
+            inputs.lists,
+            inputs.plan,
+            request.data,
+            inputs.data,
+            settings.search,
+            settings.training,
+            views,
+            paths,
+            resume=request.resume,
         )
-        print(f"report: {paths.report}")
+        if is_first_process():
+            write_page(
+                paths.report,
+                outcome,
+                source=options.data,
+                command=["vidnas", "run", *argv],
+                search=settings.search,
+                training=settings.training,
+            )
+            print(f"report: {paths.report}")
     return 0
 
 
@@ -67,7 +64,7 @@ def run_parser(*, whole: bool = True) -> "ConfigParser":
         "--views", type=str, default="1x1", metavar="CLIPSxCROPS", help="of the test at the end, as 10x3"
     )
     if whole:
-        from vidnas.engine.config import TrainConfig
+        from vidnas.engine.train.config import TrainConfig
 
         parser.add_class_arguments(TrainConfig, "train")
     return parser

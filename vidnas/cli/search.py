@@ -1,36 +1,36 @@
 """`vidnas search`: find a network for a data set and a budget."""
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidnas.base.log import log
+from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parsing import make_config_parser
-from vidnas.cli.search_options import prepared, remember, search_parser, settle_or_resume
+from vidnas.cli.search_options import read_request, search_parser
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
-    from vidnas.engine.config import TrainConfig
+    from vidnas.engine.train.config import TrainConfig
 
 
 def run(argv: list[str]) -> int:
     """Search; returns the exit code."""
-    with prepared(_parser(whole=not asks_for_first(argv)), argv, search=".") as ready:
-        from vidnas.pipeline.baselines import search_with_baselines
+    options, request = read_request(_parser(whole=not asks_for_first(argv)), argv, ".")
 
-        training = _training(ready.options.train)
-        out = Path(ready.options.out)
-        settled = settle_or_resume(ready, None)
-        if settled is None:
+    from vidnas.pipeline.baselines import search_with_baselines
+    from vidnas.pipeline.prepare import job_settings, prepare_search, remember
+
+    training = _training(options.train)
+    with prepare_search(request) as inputs:
+        settings = job_settings(request, inputs)
+        if settings is None:
             return 0
-        remember(ready, training, views="1x1", search=".")
+        remember(request, inputs, training, "1x1")
         search_with_baselines(
-            ready.plan, ready.data_config, ready.data, settled.search, out, resume=ready.options.resume
+            inputs.plan, request.data, inputs.data, settings.search, request.out, resume=request.resume
         )
-        data_words = _data_words(ready.options)
-    arch, trained = (shlex.quote(str(out / name)) for name in ("searched.json", "trained"))
-    log.info(f"next: vidnas train --arch {arch} {shlex.join(data_words)} --out {trained}")
+    arch, trained = (shlex.quote(str(request.out / name)) for name in ("searched.json", "trained"))
+    log.info(f"next: vidnas train --arch {arch} {shlex.join(_data_words(options))} --out {trained}")
     return 0
 
 
@@ -54,7 +54,7 @@ def _data_words(options: Any) -> list[str]:
 
 def _training(settings: dict[str, Any] | None) -> "TrainConfig":
     """The training settings of a recipe, read as `vidnas run` does."""
-    from vidnas.engine.config import TrainConfig
+    from vidnas.engine.train.config import TrainConfig
 
     parser = make_config_parser("search", "")
     parser.add_class_arguments(TrainConfig, "train")

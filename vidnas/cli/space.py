@@ -11,9 +11,9 @@ from vidnas.arch.registry import list_models, resolve
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import ANOTHER_PLACE, replace_file
 from vidnas.cli.parsing import Parser, UsageError, make_parser, natural, positive, suggestion
-from vidnas.search.space import Space
-from vidnas.search.spaces.registry import list_spaces, resolve_space
-from vidnas.search.windows import WINDOW_MODES, channel_coverage, unit
+from vidnas.search.space.published.registry import list_spaces, resolve_space
+from vidnas.search.space.space import Space
+from vidnas.search.space.windows import WINDOW_MODES, channel_coverage, unit
 
 # A longer row of numbers says less than its ends.
 _MOST_PARTS = 16
@@ -61,7 +61,7 @@ def _sample(argv: list[str]) -> int:
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="write each as a spec file")
     options = parser.parse_args(argv)
     from vidnas.search.costs import CostTable
-    from vidnas.search.sampling import sample_choices
+    from vidnas.search.space.sampling import sample_choices
 
     space = _space(options)
     target = parse_amount(options.target_macs, name="--target-macs") if options.target_macs else None

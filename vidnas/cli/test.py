@@ -21,9 +21,9 @@ def run(argv: list[str]) -> int:
     from vidnas.arch.cost import network_cost
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
-    from vidnas.engine.run_folder import RunFolder
-    from vidnas.engine.runtime import set_threads, tune_allocator
-    from vidnas.engine.test import test
+    from vidnas.engine.evaluate.evaluate import evaluate
+    from vidnas.engine.run.folder import RunFolder
+    from vidnas.engine.run.runtime import set_threads, tune_allocator
     from vidnas.pipeline.out import check_out, check_unlike
 
     tune_allocator()
@@ -50,7 +50,7 @@ def run(argv: list[str]) -> int:
     check_out(out, data.path, [videos])
     check_unlike(out, "test")
     with (trained if out == trained.test else RunFolder(out)).lock():
-        result = test(
+        result = evaluate(
             network,
             videos,
             data,
@@ -71,7 +71,7 @@ def run(argv: list[str]) -> int:
 def _test_list(data: "DataConfig", info: "ModelInfo") -> "tuple[VideoList, tuple[str, ...]]":
     """The whole of a CSV file, or the test part of a data set, and what the user should know about it."""
     from vidnas.data.formats import KnownClasses, load_list
-    from vidnas.engine.test import with_classes
+    from vidnas.engine.evaluate.evaluate import with_classes
     from vidnas.pipeline.lists import load_lists
 
     if not data.path.is_dir():

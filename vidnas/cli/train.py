@@ -7,9 +7,10 @@ from vidnas.arch.registry import resolve
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.log import is_first_process, log
 from vidnas.cli.checkpoint import trained_in
+from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parsing import make_config_parser, new_folder, told_by_the_first
+from vidnas.cli.parsing import errors_on_rank_zero, new_folder
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -28,7 +29,7 @@ def run(argv: list[str]) -> int:
     from vidnas.data.augment import Views
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.formats import load_dataset
-    from vidnas.engine.run_folder import RunFolder
+    from vidnas.engine.run.folder import RunFolder
     from vidnas.engine.trials.executors import IN_THIS_PROCESS
     from vidnas.engine.trials.job import TrialJob
     from vidnas.pipeline.lists import load_lists
@@ -78,7 +79,7 @@ def run(argv: list[str]) -> int:
 
 def train_parser(*, whole: bool = True) -> "ConfigParser":
     """The options of `vidnas train`; without the settings of clips where `whole` is off."""
-    from vidnas.engine.config import TrainConfig
+    from vidnas.engine.train.config import TrainConfig
 
     parser = make_config_parser(
         "train", "Train a network on videos, and test it at the end.", first=_FIRST, needs=("arch", "data", "out")
@@ -122,7 +123,7 @@ def train_parser(*, whole: bool = True) -> "ConfigParser":
 
 
 def _parse(argv: list[str]) -> Any:
-    with told_by_the_first():
+    with errors_on_rank_zero():
         return train_parser(whole=not asks_for_first(argv)).read(argv)
 
 

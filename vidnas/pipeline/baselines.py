@@ -8,14 +8,14 @@ from vidnas.arch.cost import format_amount
 from vidnas.base.files import write_json
 from vidnas.base.log import log
 from vidnas.data.datamodule import DataConfig
-from vidnas.engine.candidates import found_otherwise
-from vidnas.engine.fixed_batches import FixedBatches
-from vidnas.engine.run_folder import RunFolder
-from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.supernet_search import SupernetSearch
+from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.supernet.candidates import candidates_from
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.data import SearchData
+from vidnas.engine.supernet.fixed_batches import FixedBatches
+from vidnas.engine.supernet.search import SupernetSearch
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.search import (
-    SearchData,
     SearchResult,
     candidate_record,
     judge_on_holdout,
@@ -25,7 +25,7 @@ from vidnas.pipeline.search import (
 )
 from vidnas.search.archive import read
 from vidnas.search.baselines import Evaluated, EvolutionSettings, evolution, random_search
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 # A baseline that sees few architectures is none: as many are scored before each gets a second batch.
 _LEAST_ARCHITECTURES = 100
@@ -86,7 +86,7 @@ def run_baseline(name: str, search: SupernetSearch, data: SearchData, evaluation
     else:
         evaluated = evolution(scorer, budgets, queries, config.seed, evolution_settings(queries))
     best = best_choices(evaluated, config.candidates)
-    judged = judge_on_holdout(search, found_otherwise(best, search.alpha.distribution, budgets), data)
+    judged = judge_on_holdout(search, candidates_from(best, search.alpha.distribution, budgets), data)
     return {
         "evaluations": queries * batches,
         "architectures": queries,

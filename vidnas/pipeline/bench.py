@@ -9,7 +9,7 @@ import torch
 from vidnas.arch.cost import Cost, network_cost
 from vidnas.arch.latency import Device
 from vidnas.arch.spec import ArchSpec, ClipSpec
-from vidnas.engine.runtime import peak_memory_mib, restart_peak_memory
+from vidnas.engine.run.runtime import peak_memory_mib, restart_peak_memory
 from vidnas.pipeline.latency import machine_name, open_stopwatch
 
 _WARM_UP = 3

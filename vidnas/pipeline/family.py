@@ -9,10 +9,10 @@ from vidnas.arch.cost import format_amount, network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import read_json, replace_file, write_json
 from vidnas.base.log import log
-from vidnas.engine.candidates import found_otherwise, probable_candidates
-from vidnas.engine.fixed_batches import FixedBatches
-from vidnas.engine.run_folder import RunFolder
-from vidnas.engine.state import check_fingerprint
+from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.run.state import check_fingerprint
+from vidnas.engine.supernet.candidates import candidates_from, probable_candidates
+from vidnas.engine.supernet.fixed_batches import FixedBatches
 from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import best_choices, evolution_settings
 from vidnas.pipeline.family_training import WEIGHTS, FamilyTraining, read_trials, train_member
@@ -135,7 +135,7 @@ def _find(
     settings = evolution_settings(evaluations)
     evaluated = evolution(scorer, budgets, evaluations, finished.config.seed, settings, start)
     evolved = best_choices(evaluated, number)
-    others = found_otherwise([choice for choice in evolved if choice not in start], distribution, budgets)
+    others = candidates_from([choice for choice in evolved if choice not in start], distribution, budgets)
     judged = judge_on_holdout(finished.search, probable + others, finished.data)
     sources = {"k-best": start, "evolution": evolved}
     chosen = judged[0].derived

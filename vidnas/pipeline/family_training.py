@@ -9,16 +9,16 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import read_json
 from vidnas.base.log import log, notes_only
 from vidnas.data.augment import Views
-from vidnas.engine.config import TrainConfig
-from vidnas.engine.recalibrate import recalibrate_norms
-from vidnas.engine.results import TestResult
-from vidnas.engine.run_folder import RunFolder
+from vidnas.engine.evaluate.results import TestResult
+from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.train.config import TrainConfig
+from vidnas.engine.train.recalibrate import recalibrate_norms
 from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor
 from vidnas.engine.trials.job import TrialJob, TrialResult, test_once
 from vidnas.nn.build import build
 from vidnas.nn.weights import load_model, save_model
 from vidnas.pipeline.finished_search import FinishedSearch
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 from vidnas.search.supernet import extract
 
 # Where a network's weights come from; each has a folder of its own.

@@ -10,20 +10,21 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json
 from vidnas.data.datamodule import DataConfig
-from vidnas.engine.fixed_batches import FixedBatches
-from vidnas.engine.run_folder import RunFolder
-from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.search_folder import SearchFolder
-from vidnas.engine.state import check_fingerprint
-from vidnas.engine.supernet_search import SupernetSearch
+from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.run.state import check_fingerprint
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.data import SearchData
+from vidnas.engine.supernet.fixed_batches import FixedBatches
+from vidnas.engine.supernet.folder import SearchFolder
+from vidnas.engine.supernet.search import SupernetSearch
 from vidnas.pipeline.job import Job, check_lists, list_hashes, load_job
 from vidnas.pipeline.lists import Lists, load_lists, search_parts
 from vidnas.pipeline.plan import SearchPlan, analytic, reachable
-from vidnas.pipeline.search import SearchData, load_trained, new_search, prepare_process
+from vidnas.pipeline.search import load_trained, new_search, prepare_process
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs
-from vidnas.search.space import Choice, Space
+from vidnas.search.space.space import Choice, Space
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def open_search(
     plan = _plan(space, lists, config, record, folder)
     parts = {f"{name} list": part.content_hash[:12] for name, part in plan.parts.items()}
     check_fingerprint(record["fingerprint"], {"space": space.content_hash, **parts}, folder.result)
-    data = SearchData(plan, job.data, config)
+    data = SearchData(plan.train, plan.parts, plan.space.clip, job.data, config)
     search = new_search(plan, config.schedule(data.steps_per_epoch), config)
     load_trained(search, folder, record["fingerprint"])
     return FinishedSearch(root, folder, record, job, lists, plan, data, search)

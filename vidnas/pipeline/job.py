@@ -8,7 +8,7 @@ from typing import Any
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json, write_json
 from vidnas.data.datamodule import DataConfig
-from vidnas.engine.config import TrainConfig
+from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.lists import Lists
 
 _PATHS = ("path", "test_path", "cache_dir")

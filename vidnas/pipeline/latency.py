@@ -14,15 +14,15 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import replace_file
 from vidnas.base.log import log
-from vidnas.deploy.measure import measure_table
-from vidnas.deploy.openvino_stopwatch import OpenVinoStopwatch
-from vidnas.deploy.stopwatch import Stopwatch
-from vidnas.deploy.torch_stopwatch import TorchStopwatch
-from vidnas.engine.runtime import cpu_name, tune_allocator
+from vidnas.deploy.timing.measure import measure_table
+from vidnas.deploy.timing.openvino_stopwatch import OpenVinoStopwatch
+from vidnas.deploy.timing.stopwatch import Stopwatch
+from vidnas.deploy.timing.torch_stopwatch import TorchStopwatch
+from vidnas.engine.run.runtime import cpu_name, tune_allocator
 from vidnas.nn import native
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs, spread_choices
-from vidnas.search.space import Space
+from vidnas.search.space.space import Space
 
 # Where the way to the multiply-adds of a target in ms begins, and its steps.
 _FIRST_MACS = 50e6

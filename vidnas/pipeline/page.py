@@ -7,9 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from vidnas.engine.config import TrainConfig
-from vidnas.engine.runtime import versions
-from vidnas.engine.search_config import SearchConfig
+from vidnas.engine.run.runtime import versions
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import comparison
 from vidnas.pipeline.run import RunOutcome

@@ -11,8 +11,8 @@ import numpy as np
 from vidnas.arch.cost import format_amount
 from vidnas.base.files import write_json
 from vidnas.base.log import log
-from vidnas.engine.candidates import found_otherwise
-from vidnas.engine.fixed_batches import FixedBatches
+from vidnas.engine.supernet.candidates import candidates_from
+from vidnas.engine.supernet.fixed_batches import FixedBatches
 from vidnas.pipeline.baselines import evolution_settings
 from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.pictures import write_picture
@@ -23,7 +23,7 @@ from vidnas.search.baselines import evolution
 from vidnas.search.budget import Budget, between, usage
 from vidnas.search.derive import fitting_choices
 from vidnas.search.front import front
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 NOTE = "Shared weights with norm statistics of their own, not trained networks: train those that you mean to use."
 # The costs that the search has sampled are divided into so many intervals of equal ratio; each is searched on its own,
@@ -86,7 +86,7 @@ def pareto_front(finished: FinishedSearch, metric: str, number: int, evaluations
     picked = list(dict.fromkeys([finished.chosen, *in_turn]))[:number]
     log.info(f"{len(picked)} of them judged on {len(finished.data.holdout)} holdout videos")
     scorer(picked)
-    candidates = found_otherwise(picked, finished.search.alpha.distribution, [Budget(table, edges[-1])])
+    candidates = candidates_from(picked, finished.search.alpha.distribution, [Budget(table, edges[-1])])
     judged = sorted(judge_on_holdout(finished.search, candidates, finished.data), key=lambda one: one.derived.cost)
     members = set(front([one.derived.cost for one in judged], [one.top1 for one in judged]))
     return [

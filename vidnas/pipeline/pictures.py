@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vidnas.arch.picture import Picture, to_png, to_svg
 from vidnas.base.files import replace_file
+from vidnas.report.picture import Picture, to_png, to_svg
 
 
 def write_picture(stem: Path, picture: Picture) -> None:

@@ -14,9 +14,9 @@ from vidnas.data.formats import VideoList
 from vidnas.pipeline.lists import Holding, holding, search_parts
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable, Metric
-from vidnas.search.space import Space
-from vidnas.search.spaces.auto import auto_space, nearest_rung
-from vidnas.search.spaces.registry import resolve_space
+from vidnas.search.space.published.auto import auto_space, nearest_rung
+from vidnas.search.space.published.registry import resolve_space
+from vidnas.search.space.space import Space
 
 
 @dataclass(frozen=True)

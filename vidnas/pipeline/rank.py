@@ -10,9 +10,9 @@ from vidnas.arch.cost import format_macs, network_cost
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import log
 from vidnas.data.formats import VideoList
-from vidnas.engine.candidates import Judged, found_otherwise
-from vidnas.engine.config import TrainConfig
-from vidnas.engine.run_folder import RunFolder
+from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.supernet.candidates import Judged, candidates_from
+from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import QUIETLY, Executor
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.finished_search import FinishedSearch
@@ -20,7 +20,7 @@ from vidnas.pipeline.search import judge_on_holdout
 from vidnas.search.baselines import choices_within
 from vidnas.search.budget import between
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 # Random architectures that are drawn for each that is kept, so that all costs can be had.
 _DRAWN = 50
@@ -95,7 +95,7 @@ def rank_networks(finished: FinishedSearch, settings: RankSettings, executor: Ex
         f"{len(choices)} networks, {training.describe_length()} each on {len(videos)} videos, judged on {len(holdout)} "
         "others"
     )
-    candidates = found_otherwise(choices, finished.search.alpha.distribution, finished.search.alpha.budgets)
+    candidates = candidates_from(choices, finished.search.alpha.distribution, finished.search.alpha.budgets)
     judged = {one.derived.choice: one for one in judge_on_holdout(finished.search, candidates, finished.data)}
     jobs = [_job(finished, choice, training, videos, holdout) for choice in choices]
     results: dict[int, Ranked] = {}

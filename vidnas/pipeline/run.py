@@ -10,15 +10,16 @@ from vidnas.base.files import write_json
 from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
-from vidnas.engine.config import TrainConfig
-from vidnas.engine.search_config import SearchConfig
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.data import SearchData
+from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.baselines import search_with_baselines
 from vidnas.pipeline.latency import time_networks
 from vidnas.pipeline.lists import Lists
 from vidnas.pipeline.plan import SearchPlan, x3d_baseline
-from vidnas.pipeline.search import SearchData, SearchResult
+from vidnas.pipeline.search import SearchResult
 from vidnas.report.data import PairedComparison
 from vidnas.report.verdict import paired_text, trainings
 

@@ -1,42 +1,34 @@
 """Search: from a plan to a derived architecture, in one folder that can be killed and resumed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json, replace_file, write_json
 from vidnas.base.log import is_first_process, log
-from vidnas.data.augment import Views
-from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_reader, view_clips
-from vidnas.data.dataset import Batch, TrainClips, ViewClips
-from vidnas.data.sampler import SequentialBatches, StepBatches
-from vidnas.engine.candidates import Judged, judge, probable_candidates
-from vidnas.engine.fabric import make_fabric
-from vidnas.engine.loop import Batches
-from vidnas.engine.processes import process_count, process_rank, together
-from vidnas.engine.run_folder import RunFolder
-from vidnas.engine.runtime import choose_device, set_threads, tune_allocator, use_repeatable_kernels
-from vidnas.engine.search_config import Schedule, SearchConfig
-from vidnas.engine.search_estimate import SearchEstimate, measure_search
-from vidnas.engine.search_folder import SearchFolder
-from vidnas.engine.state import check_fingerprint, load_state
-from vidnas.engine.supernet_search import SupernetSearch, run_search
+from vidnas.data.datamodule import DataConfig
+from vidnas.engine.run.fabric import make_fabric
+from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.run.processes import get_world_size, together
+from vidnas.engine.run.runtime import choose_device, set_threads, tune_allocator, use_repeatable_kernels
+from vidnas.engine.run.state import check_fingerprint, load_state
+from vidnas.engine.supernet.candidates import Judged, judge, probable_candidates
+from vidnas.engine.supernet.config import Schedule, SearchConfig
+from vidnas.engine.supernet.data import SearchData
+from vidnas.engine.supernet.estimate import SearchEstimate, measure_search
+from vidnas.engine.supernet.folder import SearchFolder
+from vidnas.engine.supernet.search import SupernetSearch, run_search
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 from vidnas.search.budget import Budget
 from vidnas.search.derive import Derived
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
-_CENTRE = Views(1, 1)
-# An accuracy on so many clips is good to 3 points.
-_COMPARED_CLIPS = 256
 # What does not change the numbers, so a resumed search may.
 _FREE_ON_RESUME = ("checkpoint_every_steps", "device", "baselines")
 
@@ -54,82 +46,6 @@ class SearchResult:
     spec: ArchSpec
     record: Mapping[str, Any]
     folder: SearchFolder
-
-
-class SearchData:
-    """The three parts of a search as clips, from one reader over all of them.
-
-    Args:
-        plan: parts and clip.
-        data: how clips are made.
-        config: batch sizes and seed.
-    """
-
-    def __init__(self, plan: SearchPlan, data: DataConfig, config: SearchConfig) -> None:
-        clip = plan.space.clip
-        parts = plan.parts
-        reader = train_reader(data, plan.train, clip)
-        self.config = config
-        self.workers = data.workers
-        self.clips_per_video = data.clips_per_video
-        self.weights: TrainClips = train_clips(data, parts["weights"], reader, clip, config.seed)
-        # Alpha and candidates see centre crops without augmentation, as a test does.
-        self.alpha: ViewClips = view_clips(data, parts["alpha"], reader, clip, _CENTRE)
-        self.holdout: ViewClips = view_clips(data, parts["holdout"], reader, clip, _CENTRE)
-
-    def scoring_batches(self, number: int) -> list[Batch]:
-        """The first batches that the search scores alpha on."""
-        size = self.config.score_batch_size
-        batches = StepBatches(len(self.alpha), size, self.config.seed + 1, num_steps=number)
-        return [batch.readable() for batch in make_loader(self.alpha, batches)]
-
-    @property
-    def comparison_batches(self) -> int:
-        """How many of them tell architectures apart: one pass over alpha's part, 256 clips at most."""
-        size = self.config.score_batch_size
-        return max(1, min(len(self.alpha) // size, _COMPARED_CLIPS // size))
-
-    def norm_clips(self) -> list[Tensor]:
-        """Training batches for the norm statistics of networks taken out of the supernet."""
-        config = self.config
-        batches = StepBatches(len(self.weights), config.batch_size, config.seed + 2, num_steps=config.norm_batches)
-        return [batch.clips for batch in make_loader(self.weights, batches)]
-
-    def holdout_batches(self) -> Iterable[Batch]:
-        """Every video of the holdout once; can be gone through again."""
-        return make_loader(self.holdout, SequentialBatches(len(self.holdout), self.config.score_batch_size))
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps on the weights in one pass over their part."""
-        return max(1, len(self.weights) // self.config.batch_size)
-
-    def weights_batches(self, schedule: Schedule) -> Batches:
-        """This process's part of the training batches from a step on."""
-        size, together = self.config.batch_size, self.clips_per_video
-        return self._batches(self.weights, size, schedule.total, self.config.seed, together)
-
-    def alpha_batches(self, schedule: Schedule) -> Batches:
-        """This process's part of the scoring batches from an alpha step on."""
-        return self._batches(self.alpha, self.config.score_batch_size, schedule.alpha_steps, self.config.seed + 1)
-
-    def _batches(
-        self, clips: TrainClips | ViewClips, size: int, steps: int, seed: int, clips_per_video: int = 1
-    ) -> Batches:
-        def start_at(step: int) -> Any:
-            batches = StepBatches(
-                len(clips),
-                size,
-                seed,
-                num_steps=steps,
-                start_step=step,
-                rank=process_rank(),
-                world_size=process_count(),
-                clips_per_video=clips_per_video,
-            )
-            return make_loader(clips, batches, self.workers)
-
-        return start_at
 
 
 def with_threads_begun(config: SearchConfig, root: Path) -> tuple[SearchConfig, int | None]:
@@ -163,7 +79,7 @@ def prepare_process(config: SearchConfig, threads: int | None = None) -> SearchC
     set_threads(threads or config.threads)
     use_repeatable_kernels()
     make_fabric(choose_device(config.device), config.precision)
-    return together(config.for_processes, process_count())
+    return together(config.for_processes, get_world_size())
 
 
 def estimate_search(plan: SearchPlan, data: SearchData, config: SearchConfig) -> SearchEstimate:
@@ -199,9 +115,9 @@ def search_videos(
 
     Raises:
         Interrupted: stopped by a signal; the state is saved.
-        VidnasError: as `vidnas.engine.supernet_search.run_search`.
+        VidnasError: as `vidnas.engine.supernet.search.run_search`.
     """
-    config = config.for_processes(process_count())
+    config = config.for_processes(get_world_size())
     with ExitStack() as held:
         together(held.enter_context, RunFolder(root).lock())
         return _search_locked(plan, data_config, data, config, SearchFolder(root), resume)

@@ -4,15 +4,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidnas.base.files import read_json, write_json
-from vidnas.engine.config import TrainConfig
-from vidnas.engine.search_config import SearchConfig
-from vidnas.engine.search_estimate import SearchEstimate, fit_epochs
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.data import SearchData
+from vidnas.engine.supernet.estimate import SearchEstimate, fit_epochs
+from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.plan import SearchPlan
-from vidnas.pipeline.search import SearchData, estimate_search
+from vidnas.pipeline.search import estimate_search
 
 
 @dataclass(frozen=True)
-class Settled:
+class JobSettings:
     """The settings of a job after any time limit.
 
     Attributes:
@@ -28,7 +29,7 @@ class Settled:
 
 def settle(
     plan: SearchPlan, data: SearchData, search: SearchConfig, training: TrainConfig | None, max_hours: float | None
-) -> Settled:
+) -> JobSettings:
     """Measure a few steps, and give the job fewer epochs where it would take longer than `max_hours`.
 
     Epochs of search and training shrink in the same proportion.
@@ -43,10 +44,10 @@ def settle(
         search = fit_epochs(search, estimate, steps, part * estimate.total_sec(search.schedule(steps)))
         whole = _seconds(estimate, plan, steps, search, training)
     alpha_steps = search.schedule(steps).alpha_steps
-    return Settled(search, training, _describe(whole, estimate, alpha_steps))
+    return JobSettings(search, training, _describe(whole, estimate, alpha_steps))
 
 
-def keep(settled: Settled, path: Path) -> None:
+def keep(settled: JobSettings, path: Path) -> None:
     """Remember the epochs for a resumed run, which must not measure, and so decide, anew."""
     path.parent.mkdir(parents=True, exist_ok=True)
     training = settled.training
@@ -57,14 +58,14 @@ def keep(settled: Settled, path: Path) -> None:
     write_json(path, record)
 
 
-def kept(search: SearchConfig, training: TrainConfig | None, path: Path) -> Settled | None:
+def kept(search: SearchConfig, training: TrainConfig | None, path: Path) -> JobSettings | None:
     """The settings with the epochs of the start of the run, or None where there was none."""
     if not path.exists():
         return None
     record = read_json(path)
     if training is not None and record["train"] is not None:
         training = replace(training, **record["train"])
-    return Settled(replace(search, **record["search"]), training, "epochs as settled at the start of the run")
+    return JobSettings(replace(search, **record["search"]), training, "epochs as settled at the start of the run")
 
 
 def _seconds(

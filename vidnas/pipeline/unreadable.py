@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from vidnas.data.dataset import TrainClips, ViewClips
-from vidnas.engine.processes import add_up
+from vidnas.engine.run.processes import all_reduce_sum
 
 # By part, path (as the list names it) and cause.
 Unreadable = Mapping[str, Sequence[Mapping[str, str]]]
@@ -18,7 +18,7 @@ def gather_unreadable(parts: Mapping[str, TrainClips | ViewClips]) -> Unreadable
     for name, clips in parts.items():
         met = torch.zeros(len(clips.videos), dtype=torch.int32)
         met[clips.quarantine.places()] = 1
-        for place in add_up(met).nonzero().flatten().tolist():
+        for place in all_reduce_sum(met).nonzero().flatten().tolist():
             clips.quarantine.add(place)
         broken = clips.quarantine.broken()
         if broken:

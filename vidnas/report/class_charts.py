@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from vidnas.arch.picture import Item, Label, Path2D, Picture, Rect, text_width
 from vidnas.report.charts import COLOURS, GRID, INK, MUTED, Axis, legend
 from vidnas.report.data import Kind
+from vidnas.report.picture import Item, Label, Path2D, Picture, Rect, text_width
 
 HEAT_LOW, HEAT_HIGH = (246, 248, 251), (36, 104, 176)
 STRONG = 0.72  # shares whose colour wants white text

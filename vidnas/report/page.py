@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vidnas.arch.cost import format_amount, format_macs
-from vidnas.arch.draw import draw
-from vidnas.arch.picture import clean, to_svg, write
 from vidnas.report.charts import COLOURS, accuracy_chart, search_charts
 from vidnas.report.class_charts import STRONG, class_chart, confusion_chart, heat
 from vidnas.report.data import DataSummary, NetworkResult, RunReport, SearchCurves, SpaceSummary, VariableBelief
+from vidnas.report.draw import draw
+from vidnas.report.picture import clean, to_svg, write
 from vidnas.report.style import POLICY, STYLE
 from vidnas.report.verdict import SPREAD, paired_text, verdict
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vidnas.arch.picture import Dot, Item, Label, Path2D, Picture
 from vidnas.report.charts import COLOURS, INK, MUTED, Axis, cost_unit, frame, legend, padded
+from vidnas.report.picture import Dot, Item, Label, Path2D, Picture
 
 # x, y, and what the pointer is told.
 Dots = Sequence[tuple[float, float, str]]

@@ -1,6 +1,6 @@
 """How the page looks, and what a browser may do with it."""
 
-from vidnas.arch.picture import FONT
+from vidnas.report.picture import FONT
 
 # Even if a name slipped through unescaped, a browser would run and fetch nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

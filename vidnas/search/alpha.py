@@ -11,7 +11,7 @@ from vidnas.search.budget import Budget
 from vidnas.search.distribution import Distribution
 from vidnas.search.objective import CostPressure, starting_beta
 from vidnas.search.protocols import Scorer
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Self
 
 from vidnas.base.errors import VidnasError
 from vidnas.search.alpha import AlphaStep
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from vidnas.search.derive import derive
 from vidnas.search.distribution import Distribution
 from vidnas.search.objective import CostPressure
 from vidnas.search.protocols import Scorer
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 # Draws at a time, and how many times in a row none may fit before a budget counts as too tight for rejection.
 _BLOCK = 1000

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.search.costs import CostTable
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 
 class CostModel(Protocol):

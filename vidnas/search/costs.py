@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from vidnas.arch.cost import unit_layers
 from vidnas.arch.units import Unit
 from vidnas.search.factors import Factor, FactorSum, Scope
-from vidnas.search.space import Choice, Space
-from vidnas.search.space_units import space_units
+from vidnas.search.space.space import Choice, Space
+from vidnas.search.space.space_units import space_units
 
 Metric = Literal["macs", "weights", "params", "activations"]
 Array = NDArray[Any]

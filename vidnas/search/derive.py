@@ -13,7 +13,7 @@ from vidnas.search.costs import CostTable
 from vidnas.search.distribution import Distribution
 from vidnas.search.factor_fronts import best_under, best_under_all
 from vidnas.search.factors import Factor, FactorSum
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 
 class Distribution:

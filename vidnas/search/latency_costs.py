@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from vidnas.arch.latency import LatencyTable
 from vidnas.arch.sub_layers import Layer, SubLayer, unit_sub_layers
 from vidnas.search.costs import CostTable, cost_factors
-from vidnas.search.space import Choice, Space
-from vidnas.search.space_units import space_units
+from vidnas.search.space.space import Choice, Space
+from vidnas.search.space.space_units import space_units
 
 
 def latency_costs(space: Space, table: LatencyTable) -> CostTable:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vidnas.search.distribution import as_indices
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 TemperatureMode = Literal["auto", "paper", "mean", "accuracy"]
 

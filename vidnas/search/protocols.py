@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vidnas.arch.spec import ArchSpec
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 
 class Scorer(Protocol):

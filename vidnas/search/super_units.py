@@ -15,7 +15,7 @@ from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, Stem, conv3d
 from vidnas.nn.initialise import UnitModule
 from vidnas.nn.norm_act import SqueezeExcite
-from vidnas.search.stream_space import StreamSpace
+from vidnas.search.space.stream_space import StreamSpace
 
 # The key of a group's first block, which alone reads other channels than the group gives.
 FIRST = "block1"

@@ -19,10 +19,10 @@ from vidnas.arch.units import StreamUnit, Unit
 from vidnas.nn.build import VideoNetwork, build, make_unit
 from vidnas.nn.heads import ClassificationHead
 from vidnas.nn.initialise import initialise
-from vidnas.search.space import Choice, Space
-from vidnas.search.stream_space import GroupChoice, StreamSpace
+from vidnas.search.space.space import Choice, Space
+from vidnas.search.space.stream_space import GroupChoice, StreamSpace
+from vidnas.search.space.windows import WindowMode, channel_window, hidden_window
 from vidnas.search.super_units import FIRST, KernelSharing, Window, Windows, make_super_unit
-from vidnas.search.windows import WindowMode, channel_window, hidden_window
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -67,11 +67,11 @@ class Supernet(nn.Module):
     """Weights for every network of a space.
 
     Norms use batch statistics in training and in evaluation: running statistics of shared layers mix networks.
-    A network extracted from it gets its own (`vidnas.engine.recalibrate`).
+    A network extracted from it gets its own (`vidnas.engine.train.recalibrate`).
 
     Args:
         space: the search space.
-        windows: which channels a candidate uses, see `vidnas.search.windows`.
+        windows: which channels a candidate uses, see `vidnas.search.space.windows`.
         kernels: what the kernels of a block share, see `SuperBlock`.
         zero_init_residual: see `vidnas.nn.initialise`. An inserted attention unit always starts as the identity.
     """

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vidnas.base.errors import VidnasError
 from vidnas.search.budget import Budget, usage
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 Floats = NDArray[np.float64]
 

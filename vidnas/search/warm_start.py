@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vidnas.search.distribution import as_indices
-from vidnas.search.space import Choice
+from vidnas.search.space.space import Choice
 
 
 def warm_logits(

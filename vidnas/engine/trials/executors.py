@@ -6,7 +6,7 @@ from typing import Protocol
 
 from vidnas.base.log import notes_only
 from vidnas.data.processes import run_apart
-from vidnas.engine.training import Diverged
+from vidnas.engine.train.training import Diverged
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 
 # For a step and the state of a training to be done with, when the command is stopped.

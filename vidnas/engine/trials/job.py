@@ -12,12 +12,12 @@ from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
-from vidnas.engine.config import TrainConfig
-from vidnas.engine.processes import told_once
-from vidnas.engine.results import TestResult
-from vidnas.engine.run_folder import RunFolder
-from vidnas.engine.test import test
-from vidnas.engine.train import train
+from vidnas.engine.evaluate.evaluate import evaluate
+from vidnas.engine.evaluate.results import TestResult
+from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.run.processes import rank_zero_error
+from vidnas.engine.train.config import TrainConfig
+from vidnas.engine.train.train import train
 from vidnas.nn.build import VideoNetwork
 from vidnas.nn.weights import build_with_weights
 
@@ -61,7 +61,7 @@ class TrialResult:
         folder: where everything lies.
         kept: which weights were kept, in words.
         steps: optimiser steps of the training.
-        figures: of the training, by name; see `vidnas.engine.train.TrainResult`.
+        figures: of the training, by name; see `vidnas.engine.train.train.TrainResult`.
         test: scores on the test list; None where there was none.
         failure: why there is no network, in one line; None where there is one.
     """
@@ -81,7 +81,7 @@ class TrialResult:
             VidnasError: the trial failed.
         """
         if self.failure is not None:
-            raise told_once(VidnasError(f"{self.folder}: {self.failure}"))
+            raise rank_zero_error(VidnasError(f"{self.folder}: {self.failure}"))
 
     def tested(self) -> TestResult:
         """The scores, where the job asked for some.
@@ -102,7 +102,7 @@ def run_trial(job: TrialJob) -> TrialResult:
     Raises:
         Diverged: its loss is not finite.
         Interrupted: stopped by a signal; the same job goes on.
-        VidnasError: as `vidnas.engine.train.train`.
+        VidnasError: as `vidnas.engine.train.train.train`.
     """
     folder = RunFolder(job.folder)
     with folder.lock():
@@ -129,7 +129,7 @@ def test_once(network: VideoNetwork, videos: VideoList, job: TrialJob) -> TestRe
     if found is not None and (found.list_hash, found.views) == (videos.content_hash, str(job.views)):
         return found
     config = job.config
-    result = test(
+    result = evaluate(
         network,
         videos,
         job.data,

@@ -1,0 +1,121 @@
+"""Trials: done once, the same in every executor, failing and stopping one by one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import tiny_config, tiny_data, tiny_spec
+
+from vidnas.base.errors import VidnasError
+from vidnas.base.interrupt import Interrupted
+from vidnas.data.formats import load_dataset
+from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.run.state import load_state
+from vidnas.engine.trials.executors import QUIETLY, WorkerProcesses
+from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
+
+
+@pytest.fixture
+def threads():
+    """Restores those of this process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def job(data: Path, folder: Path, **settings: object) -> TrialJob:
+    lists = load_dataset(data)
+    config = tiny_config(threads=1, **settings)
+    return TrialJob(tiny_spec(), folder, lists.train, lists.test, config, tiny_data(data))
+
+
+def ignore(place: int, result: TrialResult) -> None:
+    pass
+
+
+def test_a_trial_is_run_once(synthetic_data, tmp_path, threads):
+    first = run_trial(job(synthetic_data, tmp_path))
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again = run_trial(job(synthetic_data, tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    np.testing.assert_array_equal(again.tested().scores, first.tested().scores)
+    assert (again.kept, again.steps) == (first.kept, first.steps)
+    # Other videos than those that it was tested on.
+    other = job(synthetic_data, tmp_path)
+    assert other.tested is not None
+    half = replace(other, tested=other.tested.subset(range(0, len(other.tested), 2)))
+    assert len(run_trial(half).tested().paths) == len(other.tested) // 2
+
+
+def test_executors_agree_and_a_diverged_trial_fails_alone(synthetic_data, tmp_path, threads):
+    def jobs(root: Path) -> list[TrialJob]:
+        return [
+            job(synthetic_data, root / "a"),
+            job(synthetic_data, root / "diverges", optimizer="sgd", lr=1e30),
+            job(synthetic_data, root / "b", seed=1),
+        ]
+
+    told: list[int] = []
+    here = QUIETLY(jobs(tmp_path / "here"), lambda place, result: told.append(place))
+    assert told == [0, 1, 2]
+    apart = WorkerProcesses(2, threads=1)(jobs(tmp_path / "apart"), lambda place, result: told.append(place))
+    assert sorted(told[3:]) == [0, 1, 2]
+    for a, b in zip(here, apart, strict=True):
+        assert (a.failure is None) == (b.failure is None) == (a.folder.name != "diverges")
+        if a.failure is None:
+            for name, value in load_file(RunFolder(a.folder).weights).items():
+                assert torch.equal(value, load_file(RunFolder(b.folder).weights)[name])
+            assert a.tested().scores.tolist() == b.tested().scores.tolist()
+    assert here[1].failure is not None
+    assert "use a lower train.lr" in here[1].failure
+    with pytest.raises(VidnasError, match="diverges: step"):
+        here[1].tested()
+
+
+def test_stopped_workers_save_their_states(synthetic_data, tmp_path, threads):
+    whole = run_trial(job(synthetic_data, tmp_path / "whole", steps=40, checkpoint_every_steps=1000))
+    program = subprocess.Popen(
+        [sys.executable, __file__, str(synthetic_data), str(tmp_path / "cut")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    curves = tmp_path / "cut" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (curves.exists() and curves.read_text().count("\n") >= 3):
+        assert program.poll() is None, program.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    program.send_signal(signal.SIGTERM)
+    output, _ = program.communicate(timeout=60)
+    assert program.returncode == 128 + signal.SIGTERM, output
+    state = load_state(tmp_path / "cut" / "last.ckpt")
+    assert state is not None
+    assert 3 <= state["step"] < 40
+    resumed = run_trial(job(synthetic_data, tmp_path / "cut", steps=40, checkpoint_every_steps=1000))
+    for name, value in load_file(RunFolder(whole.folder).weights).items():
+        assert torch.equal(value, load_file(RunFolder(resumed.folder).weights)[name])
+
+
+def stopped(data: Path, folder: Path) -> int:
+    from vidnas.base.interrupt import CommandSignals, Stopped
+
+    try:
+        with CommandSignals():
+            WorkerProcesses(1, threads=1)([job(data, folder, steps=40, checkpoint_every_steps=1000)], ignore)
+    except (Stopped, Interrupted) as stop:
+        return 128 + stop.signum
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(stopped(Path(sys.argv[1]), Path(sys.argv[2])))

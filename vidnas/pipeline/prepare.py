@@ -1,0 +1,170 @@
+"""From what is asked for to a search that can start: processes met, lists read, a space chosen, the folder held."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidnas.arch.latency import Device
+from vidnas.base.errors import VidnasError
+from vidnas.base.log import is_first_process, log
+from vidnas.data.datamodule import DataConfig
+from vidnas.data.groups import group_notice
+from vidnas.data.sampler import repeat_notice
+from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.run.processes import get_world_size, together
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.data import SearchData
+from vidnas.engine.train.config import TrainConfig
+from vidnas.pipeline.job import Job, keep_job, list_hashes
+from vidnas.pipeline.latency import MeasuredLatency
+from vidnas.pipeline.lists import SEARCH_PARTS, Lists, load_lists
+from vidnas.pipeline.out import check_out
+from vidnas.pipeline.plan import SearchPlan, SpaceChoice, plan_search
+from vidnas.pipeline.search import prepare_process, with_threads_begun
+from vidnas.pipeline.settle import JobSettings, keep, kept, settle
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """A search as it is asked for.
+
+    Attributes:
+        out: run folder.
+        data: where the videos are, and how clips are made.
+        targets: budgets by metric, at least one.
+        space: where to search.
+        search: settings.
+        device: what milliseconds are of.
+        latency_table: where their measurements are kept; None is in the run folder.
+        resume: go on with the run in the folder.
+        dry_run: nothing is to be written.
+        max_hours: what the job may take; None is as long as it does.
+        search_folder: of the search within the run folder: `search`, or `.`.
+    """
+
+    out: Path
+    data: DataConfig
+    targets: Mapping[str, float]
+    space: SpaceChoice
+    search: SearchConfig
+    device: Device = "cpu"
+    latency_table: Path | None = None
+    resume: bool = False
+    dry_run: bool = False
+    max_hours: float | None = None
+    search_folder: str = "."
+
+    @property
+    def settings_file(self) -> Path:
+        """The first file of a run: its settings after any time limit."""
+        return self.out / "settled.json"
+
+
+@dataclass(frozen=True)
+class SearchInputs:
+    """What a search starts with.
+
+    Attributes:
+        lists: training and test list.
+        plan: space, budgets and parts.
+        data: the parts as clips.
+        config: settings, for the number of processes that there are.
+    """
+
+    lists: Lists
+    plan: SearchPlan
+    data: SearchData
+    config: SearchConfig
+
+
+@contextmanager
+def prepare_search(request: SearchRequest) -> Iterator[SearchInputs]:
+    """Meet the other processes, read the lists and choose the space; says what was chosen.
+
+    The run folder is kept from other commands until the end, unless this is a dry run.
+
+    Raises:
+        VidnasError: anything about videos, folder, budgets or space that will not do.
+    """
+    config, threads = request.search, None
+    if request.resume:
+        config, threads = with_threads_begun(config, request.out / request.search_folder)
+    config = prepare_process(config, threads)
+    with ExitStack() as held:
+        yield together(_prepare, request, config, held)
+
+
+def job_settings(
+    request: SearchRequest, inputs: SearchInputs, training: TrainConfig | None = None
+) -> JobSettings | None:
+    """The settings after any time limit, those of the start for a resumed run; None for a dry run.
+
+    Says what the job will take.
+    """
+    settings = together(kept, inputs.config, training, request.settings_file) if request.resume else None
+    fresh = settings is None
+    if settings is None:
+        settings = settle(inputs.plan, inputs.data, inputs.config, training, request.max_hours)
+    log.info(settings.line)
+    if request.dry_run:
+        return None
+    if fresh and is_first_process():
+        keep(settings, request.settings_file)
+    return settings
+
+
+def remember(request: SearchRequest, inputs: SearchInputs, training: TrainConfig, views: str) -> None:
+    """Note in the run folder what later commands on it must know."""
+    if is_first_process():
+        job = Job(request.search_folder, request.data, training, views, list_hashes(inputs.lists))
+        keep_job(job, request.out)
+
+
+def _prepare(request: SearchRequest, config: SearchConfig, held: ExitStack) -> SearchInputs:
+    _refuse_another_run(request)
+    lists = load_lists(request.data, config.seed, parts=SEARCH_PARTS)
+    for notice in lists.notices:
+        log.info(f"note: {notice}")
+    check_out(request.out, request.data.path, (lists.train, lists.test))
+    if "ms" in request.targets and request.latency_table is None:  # which is measured into the run folder
+        _hold(request, held)
+    plan = plan_search(lists.train, request.targets, request.space, config.seed, _latency(request))
+    log.info(plan.explanation)
+    sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
+    log.info(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
+    if told := group_notice(plan.parts):
+        log.info(f"note: {told}")
+    for part, size, option in (
+        ("weights", config.batch_size, "--search.batch-size"),
+        ("alpha", config.score_batch_size, "--search.alpha-batch-size"),
+    ):
+        if repeats := repeat_notice(size, len(plan.parts[part]), part, option):
+            log.info(repeats)
+    if not request.dry_run:
+        _hold(request, held)
+    data = SearchData(plan.train, plan.parts, plan.space.clip, request.data, config)
+    return SearchInputs(lists, plan, data, config)
+
+
+def _refuse_another_run(request: SearchRequest) -> None:
+    if request.settings_file.exists() and not (request.resume or request.dry_run):
+        raise VidnasError(f"{request.out}: holds a run already; add --resume to go on with it, or choose another --out")
+
+
+def _hold(request: SearchRequest, held: ExitStack) -> None:
+    """Keep the run folder, before anything is written there."""
+    held.enter_context(RunFolder(request.out).lock())
+    _refuse_another_run(request)  # one may have come and gone meanwhile
+
+
+def _latency(request: SearchRequest) -> MeasuredLatency | None:
+    """What knows milliseconds, where a budget needs it."""
+    if "ms" not in request.targets:
+        return None
+    path = request.latency_table or request.out / "latency.json"
+    if get_world_size() > 1 and not path.exists():
+        raise VidnasError(
+            f"{path}: one process must measure this latency table: give the command once with --dry-run, no torchrun"
+        )
+    return MeasuredLatency(request.device, path)
