@@ -69,13 +69,13 @@ def go(
     """The whole search, or what is left of it."""
     search = start(config)
     folder.mkdir(exist_ok=True)
-    fingerprint = {"space": space().content_hash, "steps": search.schedule.total, "shards": search.shards.count}
+    identity = {"space": space().content_hash, "steps": search.schedule.total, "shards": search.shards.count}
     run_search(
         search,
         batches or Batches(1),
         Batches(2),
         SearchFolder(folder),
-        fingerprint,
+        identity,
         resume=resume,
     )
     return search

@@ -61,10 +61,10 @@ def test_a_run_is_never_written_over(videos: Path, tmp_path: Path, capsys: pytes
     rows = (fewer / "train.csv").read_text().splitlines(keepends=True)
     (fewer / "train.csv").write_text("".join(rows[:-1]))
     others = {
-        "was saved with targets ": command("search", videos, tmp_path / "run", "--target-macs", "0.9M"),
-        "was saved with space ": command("search", videos, tmp_path / "run", "--clip", "4x28"),
+        "cannot go on from this: targets ": command("search", videos, tmp_path / "run", "--target-macs", "0.9M"),
+        "cannot go on from this: space ": command("search", videos, tmp_path / "run", "--clip", "4x28"),
         "its training list is not the one of ": command("search", fewer, tmp_path / "run"),
-        "was saved with search.shards ": command("search", videos, tmp_path / "run", "--search.shards", "2"),
+        "search.shards 1 then, 2 now": command("search", videos, tmp_path / "run", "--search.shards", "2"),
     }
     for what, other in others.items():
         assert what in fails(capsys, [*other, "--resume"])
@@ -144,7 +144,7 @@ def test_torchrun_terminated_and_resumed(videos: Path, tmp_path: Path) -> None:
     assert error.count("vidnas: error: stopped; ") == 1, error
     alone = Ranks(1, tmp_path / "said", in_process, resuming)
     assert alone.wait() == [1]
-    assert "was saved with search.shards 2, this run has 1" in alone.said(0)[-1]
+    assert "search.shards 2 then, 1 now" in alone.said(0)[-1]
     both = Ranks(2, tmp_path / "said", in_process, resuming)
     assert both.wait() == [0, 0]
     assert both.said(1) == []

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from types import NoneType
 from typing import Any, Literal, Protocol, Union, get_args, get_origin
 
+from vidnas.base.limits import limits_in_words
+
 _COLUMN = 30
 _WIDEST = 100
 _OF_TYPE: dict[Any, tuple[str, str]] = {
@@ -88,6 +90,7 @@ def value_word(action: argparse.Action) -> str:
     part = next(part for part in _parts(type_of(action)) if part is not NoneType)
     # A function that reads the value says of which type it is.
     part = getattr(part, "__annotations__", {}).get("return", part)
+    part = get_args(part)[0] if limits_in_words(part) else part
     return _OF_TYPE[part][0] if part in _OF_TYPE else "NAME"
 
 
@@ -123,6 +126,8 @@ def _type_word(part: Any) -> str:
         return f"{len(get_args(part))} numbers in brackets, as [1.0,1.5]"
     if get_origin(part) is list:
         return "a list of pairs"
+    if limits := limits_in_words(part):
+        return f"{_type_word(get_args(part)[0])} {limits}"
     return _OF_TYPE[part][1] if part in _OF_TYPE else "text"
 
 

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from torch.utils.data import DataLoader, Sampler
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
+from vidnas.base.limits import Natural, NotNegative, Positive, check_limits
 from vidnas.data.augment import JITTER, Flip, Views, short_sides
 from vidnas.data.cache import open_reader
 from vidnas.data.dataset import Batch, Example, TrainClips, ViewClips, collate
@@ -54,22 +57,17 @@ class DataConfig:
     jitter: tuple[float, float] = JITTER
     flip: Flip = "off"
     autoaugment: bool = False
-    max_broken: float = 0.01
-    clips_per_video: int = 1
-    workers: int = 2
-    memory_budget_mib: float = 2048
+    max_broken: Annotated[float, Field(ge=0, le=1)] = 0.01
+    clips_per_video: Positive = 1
+    workers: Natural = 2
+    memory_budget_mib: NotNegative = 2048
     cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
         low, high = self.jitter
         if not 1 <= low <= high:
             raise VidnasError(f"clips.jitter {low}, {high}: give two multiples of the crop, 1 <= low <= high")
-        if not 0 <= self.max_broken <= 1:
-            raise VidnasError(f"clips.max_broken {self.max_broken}: give a fraction from 0 to 1")
-        if self.clips_per_video < 1:
-            raise VidnasError(f"clips.clips_per_video {self.clips_per_video}: give 1 or more")
-        if self.workers < 0:
-            raise VidnasError(f"clips.workers {self.workers}: give 0 or more processes")
+        check_limits(self, "clips")
 
 
 def train_reader(config: DataConfig, videos: VideoList, clip: ClipSpec) -> Reader:

@@ -53,7 +53,7 @@ def search_with_baselines(
     if missing:
         with RunFolder(root).lock():
             search = new_search(plan, config.schedule(data.steps_per_epoch), config)
-            load_trained(search, result.folder, record["fingerprint"])
+            load_trained(search, result.folder, record["identity"])
             evaluations = sum(1 for _ in read(result.folder.archive))
             for name in missing:
                 log.info(f"{name}: {evaluations} evaluations on the trained supernet")

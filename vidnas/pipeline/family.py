@@ -10,7 +10,7 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import read_json, replace_file, write_json
 from vidnas.base.log import log
 from vidnas.engine.run.folder import RunFolder
-from vidnas.engine.run.state import check_fingerprint
+from vidnas.engine.run.state import check_identity
 from vidnas.engine.supernet.candidates import candidates_from, probable_candidates
 from vidnas.engine.supernet.fixed_batches import FixedBatches
 from vidnas.engine.trials.job import TrialResult
@@ -154,7 +154,7 @@ def _find(
             }
             for candidate in judged
         ],
-        "fingerprint": finished.record["fingerprint"],
+        "identity": finished.record["identity"],
     }
     spec = finished.spec(chosen.choice, f"derived_{folder.name}")
     replace_file(folder / "searched.json", spec.to_json())
@@ -163,7 +163,7 @@ def _find(
 
 def _member(finished: FinishedSearch, folder: Path) -> Member:
     record = read_json(folder / "result.json")
-    check_fingerprint(record["fingerprint"], finished.record["fingerprint"], folder / "result.json")
+    check_identity(record["identity"], finished.record["identity"], folder / "result.json")
     spec = ArchSpec.load(folder / "searched.json")
     return Member(folder.name, spec, folder, record, read_trials(spec, folder))
 

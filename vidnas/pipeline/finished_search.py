@@ -11,7 +11,7 @@ from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.run.folder import RunFolder
-from vidnas.engine.run.state import check_fingerprint
+from vidnas.engine.run.state import check_identity
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.supernet.fixed_batches import FixedBatches
@@ -20,7 +20,7 @@ from vidnas.engine.supernet.search import SupernetSearch
 from vidnas.pipeline.job import Job, check_lists, list_hashes, load_job
 from vidnas.pipeline.lists import Lists, load_lists, search_parts
 from vidnas.pipeline.plan import SearchPlan, analytic, reachable
-from vidnas.pipeline.search import load_trained, new_search, prepare_process
+from vidnas.pipeline.search import load_trained, new_search, parts_identity, prepare_process
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs
@@ -116,7 +116,7 @@ def open_search(
     if not folder.result.exists():
         raise VidnasError(f"{root}: the search is not finished; its command with --resume goes on")
     record = read_json(folder.result)
-    config = _config(record["fingerprint"])
+    config = SearchConfig(**record["settings"])
     config = replace(config, device=device, threads=threads or config.threads)
     # Several processes would each start the whole command again.
     training = replace(job.training, device=device, devices=1, threads=threads or job.training.threads)
@@ -125,17 +125,12 @@ def open_search(
     space = Space.load(folder.space)
     lists = _lists(job, config, root)
     plan = _plan(space, lists, config, record, folder)
-    parts = {f"{name} list": part.content_hash[:12] for name, part in plan.parts.items()}
-    check_fingerprint(record["fingerprint"], {"space": space.content_hash, **parts}, folder.result)
+    own = {"space": space.content_hash, **parts_identity(plan)}
+    check_identity({name: record["identity"][name] for name in own}, own, folder.result)
     data = SearchData(plan.train, plan.parts, plan.space.clip, job.data, config)
     search = new_search(plan, config.schedule(data.steps_per_epoch), config)
-    load_trained(search, folder, record["fingerprint"])
+    load_trained(search, folder, record["identity"])
     return FinishedSearch(root, folder, record, job, lists, plan, data, search)
-
-
-def _config(fingerprint: Mapping[str, Any]) -> SearchConfig:
-    prefix = "search."
-    return SearchConfig(**{k.removeprefix(prefix): v for k, v in fingerprint.items() if k.startswith(prefix)})
 
 
 def _moved(data: DataConfig, path: Path | None, test_path: Path | None) -> DataConfig:

@@ -15,14 +15,13 @@ from vidnas.engine.supernet.candidates import candidates_from
 from vidnas.engine.supernet.fixed_batches import FixedBatches
 from vidnas.pipeline.baselines import evolution_settings
 from vidnas.pipeline.finished_search import FinishedSearch
-from vidnas.pipeline.pictures import write_picture
 from vidnas.pipeline.search import judge_on_holdout
+from vidnas.report.picture import write_svg_and_png
 from vidnas.report.scatter import Dots, front_chart
 from vidnas.search.archive import Entry, read
 from vidnas.search.baselines import evolution
 from vidnas.search.budget import Budget, between, usage
 from vidnas.search.derive import fitting_choices
-from vidnas.search.front import front
 from vidnas.search.space.space import Choice
 
 NOTE = "Shared weights with norm statistics of their own, not trained networks: train those that you mean to use."
@@ -154,7 +153,7 @@ def write_front(finished: FinishedSearch, points: Sequence[FrontPoint], metric: 
         "architectures": [{**vars(point), "choice": list(point.choice)} for point in points],
     }
     write_json(stem.with_suffix(".json"), record)
-    write_picture(stem, front_chart(_groups(points, metric), metric, str(finished.space.clip), NOTE))
+    write_svg_and_png(stem, front_chart(_groups(points, metric), metric, str(finished.space.clip), NOTE))
     return stem.with_suffix(".svg")
 
 
@@ -182,3 +181,14 @@ def _groups(points: Sequence[FrontPoint], metric: str) -> Mapping[str, Dots]:
         "front": dots([point for point in points if point.on_front]),
         "derived by the search": dots([point for point in points if point.source == "search"]),
     }
+
+
+def front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
+    """Places of the points that score higher than every cheaper or equally cheap one, cheapest first."""
+    best = float("-inf")
+    places = []
+    for i in sorted(range(len(costs)), key=lambda i: (costs[i], -scores[i])):
+        if scores[i] > best:
+            best = scores[i]
+            places.append(i)
+    return places

@@ -21,7 +21,7 @@ from vidnas.pipeline.latency import MeasuredLatency
 from vidnas.pipeline.lists import SEARCH_PARTS, Lists, load_lists
 from vidnas.pipeline.out import check_out
 from vidnas.pipeline.plan import SearchPlan, SpaceChoice, plan_search
-from vidnas.pipeline.search import prepare_process, with_threads_begun
+from vidnas.pipeline.search import prepare_process
 from vidnas.pipeline.settle import JobSettings, keep, kept, settle
 
 
@@ -87,10 +87,11 @@ def prepare_search(request: SearchRequest) -> Iterator[SearchInputs]:
     Raises:
         VidnasError: anything about videos, folder, budgets or space that will not do.
     """
-    config, threads = request.search, None
+    threads = None
     if request.resume:
-        config, threads = with_threads_begun(config, request.out / request.search_folder)
-    config = prepare_process(config, threads)
+        folder = RunFolder(request.out / request.search_folder)
+        threads = folder.threads_to_resume(request.search.threads, "search")
+    config = prepare_process(request.search, threads)
     with ExitStack() as held:
         yield together(_prepare, request, config, held)
 

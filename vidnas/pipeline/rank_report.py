@@ -7,8 +7,8 @@ from typing import Any
 
 from vidnas.base.files import write_json
 from vidnas.pipeline.finished_search import FinishedSearch
-from vidnas.pipeline.pictures import write_picture
 from vidnas.pipeline.rank import Ranked, RankSettings, describe_network
+from vidnas.report.picture import write_svg_and_png
 from vidnas.report.scatter import Panel, panels
 from vidnas.search.rank_correlation import RankCorrelation, kendall, partial_kendall
 
@@ -91,7 +91,7 @@ def write_ranking(finished: FinishedSearch, results: Sequence[Ranked], settings:
             ),
         ],
     )
-    write_picture(finished.root / "rank", picture)
+    write_svg_and_png(finished.root / "rank", picture)
 
 
 def _correlation(value: RankCorrelation) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from vidnas.engine.run.fabric import make_fabric
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.processes import get_world_size, together
 from vidnas.engine.run.runtime import choose_device, set_threads, tune_allocator, use_repeatable_kernels
-from vidnas.engine.run.state import check_fingerprint, load_state
+from vidnas.engine.run.state import check_identity, load_state
 from vidnas.engine.supernet.candidates import Judged, judge, probable_candidates
 from vidnas.engine.supernet.config import Schedule, SearchConfig
 from vidnas.engine.supernet.data import SearchData
@@ -28,9 +28,6 @@ from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 from vidnas.search.budget import Budget
 from vidnas.search.derive import Derived
 from vidnas.search.space.space import Choice
-
-# What does not change the numbers, so a resumed search may.
-_FREE_ON_RESUME = ("checkpoint_every_steps", "device", "baselines")
 
 
 @dataclass(frozen=True)
@@ -46,20 +43,6 @@ class SearchResult:
     spec: ArchSpec
     record: Mapping[str, Any]
     folder: SearchFolder
-
-
-def with_threads_begun(config: SearchConfig, root: Path) -> tuple[SearchConfig, int | None]:
-    """The settings of a search that is resumed, and the CPU threads that it began with; None where none did.
-
-    Raises:
-        VidnasError: others are asked for.
-    """
-    folder = RunFolder(root)
-    threads = folder.threads_to_resume(config.threads, "search")
-    # The fingerprint holds what was asked for at the start, be it nothing.
-    if folder.run_record.exists():
-        config = replace(config, threads=read_json(folder.run_record)["settings"]["search"]["threads"])
-    return config, threads
 
 
 def prepare_process(config: SearchConfig, threads: int | None = None) -> SearchConfig:
@@ -132,18 +115,18 @@ def _search_locked(
     resume: bool,
 ) -> SearchResult:
     schedule = config.schedule(data.steps_per_epoch)
-    fingerprint = _fingerprint(plan, data_config, config)
-    if resume and (finished := together(_finished_before, folder, fingerprint)) is not None:
+    identity = _identity(plan, data_config, config)
+    if resume and (finished := together(_finished_before, folder, identity)) is not None:
         log.info(f"{folder.derived}: searched already, nothing to do")
         return finished
-    together(_open, folder, plan, {"search": asdict(config), "fingerprint": fingerprint}, resume)
+    together(_open, folder, plan, {"search": asdict(config), "identity": identity}, resume)
     search = new_search(plan, schedule, config)
     run_search(
         search,
         data.weights_batches(schedule),
         data.alpha_batches(schedule),
         folder,
-        fingerprint,
+        identity,
         resume=resume,
     )
     candidates = probable_candidates(search.alpha.distribution, search.alpha.budgets, config.candidates)
@@ -151,7 +134,8 @@ def _search_locked(
     unreadable = gather_unreadable({"weights": data.weights, "alpha": data.alpha, "holdout": data.holdout})
     if unreadable:
         log.info(describe_unreadable(unreadable, {name: len(part) for name, part in plan.parts.items()}))
-    record = {**_record(search, plan, judged), "unreadable": unreadable, "fingerprint": fingerprint}
+    told = {"unreadable": unreadable, "identity": identity, "settings": asdict(config)}
+    record = {**_record(search, plan, judged), **told}
     spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
     result = SearchResult(spec, record, folder)
     together(_write, result)
@@ -160,11 +144,11 @@ def _search_locked(
     return result
 
 
-def _finished_before(folder: SearchFolder, fingerprint: Mapping[str, Any]) -> SearchResult | None:
+def _finished_before(folder: SearchFolder, identity: Mapping[str, Any]) -> SearchResult | None:
     if not folder.result.exists():
         return None
     record = read_json(folder.result)
-    check_fingerprint(record["fingerprint"], fingerprint, folder.result)
+    check_identity(record["identity"], identity, folder.result)
     return SearchResult(ArchSpec.load(folder.derived), record, folder)
 
 
@@ -188,7 +172,7 @@ def new_search(plan: SearchPlan, schedule: Schedule, config: SearchConfig) -> Su
     return SupernetSearch(plan.space, plan.budgets, schedule, config, fabric)
 
 
-def load_trained(search: SupernetSearch, folder: SearchFolder, fingerprint: Mapping[str, Any]) -> None:
+def load_trained(search: SupernetSearch, folder: SearchFolder, identity: Mapping[str, Any]) -> None:
     """Give a search at its start the weights and the distribution that a finished one ended with.
 
     Raises:
@@ -197,7 +181,7 @@ def load_trained(search: SupernetSearch, folder: SearchFolder, fingerprint: Mapp
     state = load_state(folder.state)
     if state is None:
         raise VidnasError(f"{folder.state}: missing; the trained supernet is in it, so the search must be run again")
-    check_fingerprint(state["fingerprint"], fingerprint, folder.state)
+    check_identity(state["identity"], identity, folder.state)
     search.supernet.load_state_dict(state["supernet"])
     search.alpha.distribution.load_state_dict(state["alpha"]["alpha"])
 
@@ -250,12 +234,16 @@ def costs_of(choice: Choice, budgets: Sequence[Budget]) -> dict[str, float]:
     return {budget.costs.metric: budget.costs.costs([choice])[0].item() for budget in budgets}
 
 
-def _fingerprint(plan: SearchPlan, data: DataConfig, config: SearchConfig) -> dict[str, Any]:
+def parts_identity(plan: SearchPlan) -> dict[str, str]:
+    """What tells the parts of a search from others, by name."""
+    return {f"{name} list": part.content_hash[:12] for name, part in plan.parts.items()}
+
+
+def _identity(plan: SearchPlan, data: DataConfig, config: SearchConfig) -> dict[str, Any]:
     """What two runs must share to be the same search, as builtins."""
-    settings = {f"search.{k}": v for k, v in asdict(config).items() if k not in _FREE_ON_RESUME}
-    lists = {f"{name} list": part.content_hash[:12] for name, part in plan.parts.items()}
+    settings = {f"search.{name}": value for name, value in config.fixed_settings().items()}
     clips = {"jitter": list(data.jitter), "autoaugment": data.autoaugment, "flip": _builtin(data.flip)}
-    return {"space": plan.space.content_hash, "targets": plan.targets, **lists, **clips, **settings}
+    return {"space": plan.space.content_hash, "targets": plan.targets, **parts_identity(plan), **clips, **settings}
 
 
 def _builtin(value: Any) -> Any:

@@ -260,3 +260,9 @@ def _draw_item(axes: Any, item: Item, order: int) -> None:
 def _points(pixels: float) -> float:
     """Pixels of the picture in points of a figure at 100 pixels per inch."""
     return pixels * 72 / 100
+
+
+def write_svg_and_png(stem: Path, picture: Picture) -> None:
+    """Write stem.svg and stem.png."""
+    replace_file(stem.with_suffix(".svg"), to_svg(picture))
+    replace_file(stem.with_suffix(".png"), to_png(picture))

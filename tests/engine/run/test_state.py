@@ -104,25 +104,16 @@ def test_a_full_disk_keeps_the_older_state(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-IDENTITY = {
-    "name": "x3d_s",
-    "architecture": "aaa",
-    "data": "bbb",
-    "videos": 431,
-    "settings": {"train.lr": 0.1, "clips.flip": "off"},
-}
+IDENTITY = {"architecture": "aaa", "training list": "431 videos (bbb)", "train.lr": 0.1, "clips.flip": "off"}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "x3d_m", "architecture": "ccc"}, "architecture x3d_s then, x3d_m now"),
-        ({"architecture": "ccc"}, "architecture x3d_s then, x3d_s now (changed)"),
-        ({"data": "ccc", "videos": 430}, "training list of 431 videos then, another one of 430 now"),
-        (
-            {"settings": {"train.lr": 0.2, "clips.flip": "on"}},
-            "train.lr 0.1 then, 0.2 now; clips.flip off then, on now",
-        ),
+        ({"architecture": "ccc"}, "architecture aaa then, ccc now"),
+        ({"training list": "430 videos (ccc)"}, "training list 431 videos (bbb) then, 430 videos (ccc) now"),
+        ({"train.lr": 0.2, "clips.flip": "on"}, "train.lr 0.1 then, 0.2 now; clips.flip off then, on now"),
+        ({"train.ema": 0.9}, "train.ema None then, 0.9 now"),
     ],
 )
 def test_another_run_is_refused_in_one_line(change, message, tmp_path):

@@ -50,7 +50,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path, changes: dict[
 
 def test_resuming_something_else_is_refused(tmp_path: Path) -> None:
     go(tmp_path / "run")
-    with pytest.raises(VidnasError, match="was saved with steps 12, this run has 13"):
+    with pytest.raises(VidnasError, match="steps 12 then, 13 now"):
         go(tmp_path / "run", replace(CONFIG, steps=13), resume=True)
 
 

@@ -58,44 +58,22 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def check_fingerprint(saved: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> None:
+def check_identity(saved: Mapping[str, Any], own: Mapping[str, Any], path: Path) -> None:
     """Refuse to go on with something else.
 
-    Raises:
-        VidnasError: names the first difference.
-    """
-    for name in own:
-        if saved.get(name) != own[name]:
-            raise VidnasError(
-                f"{path}: was saved with {name} {saved.get(name)!r}, this run has {own[name]!r}; resume with the same, "
-                "or start in another folder"
-            )
-
-
-def check_identity(saved: State, own: State, path: Path) -> None:
-    """Refuse to go on from the state of another run.
-
     Args:
-        saved: of the state: `name`, `architecture`, `data`, `videos`, `settings`.
+        saved: what makes a run the same run, by name, as it was at its start; builtins.
         own: the same of the run that wants to go on.
-        path: where the state lies, for the message.
+        path: where the other lies, for the message.
 
     Raises:
-        VidnasError: saying what differs.
+        VidnasError: names all that differs.
     """
-    differences = []
-    if saved["architecture"] != own["architecture"]:
-        names = [identity["name"] for identity in (saved, own)]
-        differences.append(f"architecture {names[0]} then, {names[1]} now" + (" (changed)" * (names[0] == names[1])))
-    if saved["data"] != own["data"]:
-        differences.append(f"training list of {saved['videos']} videos then, another one of {own['videos']} now")
-    settings = {**saved["settings"], **own["settings"]}
-    for name in settings:
-        then, now = saved["settings"].get(name), own["settings"].get(name)
-        if then != now:
-            differences.append(f"{name} {then} then, {now} now")
+    names = [*own, *(name for name in saved if name not in own)]
+    pairs = {name: (saved.get(name), own.get(name)) for name in names}
+    differences = [f"{name} {then} then, {now} now" for name, (then, now) in pairs.items() if then != now]
     if differences:
         raise VidnasError(
-            f"{path}: cannot go on from this state: {'; '.join(differences)}; ask for the same, or remove the folder "
-            "or choose another to start anew"
+            f"{path}: cannot go on from this: {'; '.join(differences)}; ask for the same, or remove the folder or "
+            "choose another to start anew"
         )

@@ -26,7 +26,7 @@ from vidnas.engine.run.processes import (
     rank_zero_error,
     together,
 )
-from vidnas.engine.run.state import check_fingerprint, load_state
+from vidnas.engine.run.state import check_identity, load_state
 from vidnas.engine.supernet.config import Schedule, SearchConfig
 from vidnas.engine.supernet.folder import SearchFolder, SearchJournal
 from vidnas.engine.supernet.inactive import step_where_used
@@ -182,7 +182,7 @@ def run_search(
     weights_batches: Batches,
     alpha_batches: Batches,
     folder: SearchFolder,
-    fingerprint: Mapping[str, Any],
+    identity: Mapping[str, Any],
     *,
     resume: bool,
 ) -> None:
@@ -195,7 +195,7 @@ def run_search(
         weights_batches: this process's part of the training batches from a step on.
         alpha_batches: its part of the scoring batches from an alpha step on.
         folder: where files go; it exists.
-        fingerprint: what a resumed run must share with the one before, by name.
+        identity: what a resumed run must share with the one before, by name.
         resume: go on from the state in the folder.
 
     Raises:
@@ -203,11 +203,11 @@ def run_search(
         EndedElsewhere: another process ended, and says why.
         VidnasError: the state belongs to something else, or the loss is not finite.
     """
-    lines = together(_go_on, search, folder, fingerprint) if resume else {"archive": 0, "curves": 0}
+    lines = together(_go_on, search, folder, identity) if resume else {"archive": 0, "curves": 0}
     with together(SearchJournal, folder, lines, writes=is_first_process()) as journal:
         if search.step == 0 and search.config.warm_start:
             warm_start(search.alpha, search.supernet.space, alpha_batches(0), search.config, search.fabric)
-        run = _JournalledSearch(search, weights_batches, alpha_batches, journal, fingerprint)
+        run = _JournalledSearch(search, weights_batches, alpha_batches, journal, identity)
         run_steps(run, _progress(search), folder.state, save_every_steps=search.config.checkpoint_every_steps)
 
 
@@ -220,11 +220,11 @@ class _JournalledSearch:
         weights_batches: Batches,
         alpha_batches: Batches,
         journal: SearchJournal,
-        fingerprint: Mapping[str, Any],
+        identity: Mapping[str, Any],
     ) -> None:
         self.search = search
         self.journal = journal
-        self.fingerprint = dict(fingerprint)
+        self.identity = dict(identity)
         self._weights = iter(weights_batches(search.step))
         self._alphas = iter(alpha_batches(search.schedule.alpha_steps_before(search.step)))
 
@@ -261,15 +261,15 @@ class _JournalledSearch:
     def save(self) -> None:
         """Write the state, if all processes hold the same."""
         self.search.check_alike()
-        together(self.journal.save, {**self.search.state_dict(), "fingerprint": self.fingerprint})
+        together(self.journal.save, {**self.search.state_dict(), "identity": self.identity})
 
 
-def _go_on(search: SupernetSearch, folder: SearchFolder, fingerprint: Mapping[str, Any]) -> dict[str, int]:
+def _go_on(search: SupernetSearch, folder: SearchFolder, identity: Mapping[str, Any]) -> dict[str, int]:
     """Put back the state in the folder, if there is one; returns the lines that its files had."""
     state = load_state(folder.state)
     if state is None:
         return {"archive": 0, "curves": 0}
-    check_fingerprint(state["fingerprint"], fingerprint, folder.state)
+    check_identity(state["identity"], identity, folder.state)
     search.load_state_dict(state)
     log.info(f"going on at step {search.step} of {search.schedule.total}")
     return dict(state["lines"])

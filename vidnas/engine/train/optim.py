@@ -1,29 +1,14 @@
 """Optimisers and the learning rate, a pure function of the step."""
 
 import math
-from typing import Literal, Protocol
 
 import torch
 from torch import nn
 
-
-class OptimizerSettings(Protocol):
-    """What an optimiser needs of the settings of a training or of a search."""
-
-    @property
-    def optimizer(self) -> Literal["sgd", "adamw"]: ...
-
-    @property
-    def peak_lr(self) -> float: ...
-
-    @property
-    def momentum(self) -> float: ...
-
-    @property
-    def decay(self) -> float: ...
+from vidnas.engine.config import OptimConfig
 
 
-def make_optimizer(network: nn.Module, config: OptimizerSettings) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """SGD with momentum or AdamW, without weight decay on norms and biases.
 
     Deviation: X3D's official settings decay the biases of squeeze-excitation and fc2 (not the norms); here no vector

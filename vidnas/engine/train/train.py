@@ -26,7 +26,7 @@ from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.loop import run_steps
 from vidnas.engine.run.processes import launched
 from vidnas.engine.run.state import State, check_identity, load_state, previous_path
-from vidnas.engine.train.config import TrainConfig, fixed_settings
+from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.train.loaders import TrainLoaders
 from vidnas.engine.train.recalibrate import recalibrate_norms
 from vidnas.engine.train.training import Pace, Training
@@ -95,6 +95,7 @@ def train(
     folder = RunFolder(run_dir)
     train_part, held_out = _divide(videos, config)
     identity = _identity(spec, train_part, config, data)
+    settings = {"train": asdict(config), "data": _builtins(asdict(data))}
     if resume and folder.is_finished:
         runtime.set_threads(config.threads or folder.threads_begun("train"))
         return _finished_before(folder, identity)
@@ -107,7 +108,7 @@ def train(
         runtime.tune_allocator()
         runtime.set_threads(threads)
         if is_first_process():
-            folder.open({"train": asdict(config), "data": _builtins(asdict(data))}, resume=resume)
+            folder.open(settings, resume=resume)
         runtime.use_repeatable_kernels()
         device = runtime.choose_device(config.device)
         loaders = TrainLoaders(train_part, data, spec.clip, config, pin_memory=device.type == "cuda")
@@ -142,6 +143,7 @@ def train(
             "numbered": videos.numbered,
             "group_regex": data.group_regex,
             "jitter": list(data.jitter),
+            "settings": settings,
         }
         result = _finish(training, loaders, made_from)
         # Lightning's wrappers are a web of cycles, which keeps all of this until Python looks for such.
@@ -165,18 +167,15 @@ def _divide(videos: VideoList, config: TrainConfig) -> tuple[VideoList, VideoLis
     return parts["train"], parts["val"]
 
 
-def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: DataConfig) -> State:
+def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: DataConfig) -> dict[str, Any]:
     """What makes two runs the same run, as builtins."""
-    settings = {f"train.{name}": value for name, value in fixed_settings(config).items()}
+    settings = {f"train.{name}": value for name, value in config.fixed_settings().items()}
     settings |= {f"clips.{name}": getattr(data, name) for name in _FIXED_DATA_SETTINGS}
     settings["train.devices"] = math.prod(launched(config.devices))  # norms see one process's share of a batch
     return {
-        "name": spec.name,
-        "architecture": spec.content_hash,
-        "classes": list(train_part.classes),
-        "data": train_part.content_hash,
-        "videos": len(train_part),
-        "settings": _builtins(settings),
+        "architecture": spec.content_hash[:12],
+        "training list": f"{len(train_part)} videos ({train_part.content_hash[:12]})",
+        **_builtins(settings),
     }
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidnas.search.front import front
+from vidnas.pipeline.pareto import front
 
 
 def beaten(i: int, among: list[int], costs: list[float], scores: list[float]) -> bool:
