@@ -21,8 +21,8 @@ from machine import command_of, save
 from vidnas.search.costs import CostTable
 from vidnas.search.factor_fronts import best_under, pareto_front
 from vidnas.search.factors import Factor, FactorSum, elimination
+from vidnas.search.sampling import draws_within
 from vidnas.search.space.published.autox3d import autox3d_space
-from vidnas.search.space.sampling import draws_within
 
 REPEATS = 5
 CHOICES = 10_000

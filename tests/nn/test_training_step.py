@@ -54,11 +54,11 @@ def test_gradients_differ_no_more_than_those_of_two_formats(threads: int, poison
         assert float((ours.grad - stock.grad).norm()) <= allowed, name
 
 
-def test_fifty_steps_lead_no_further_away_than_those_of_two_formats() -> None:
+def test_twenty_steps_lead_no_further_away_than_those_of_two_formats() -> None:
     networks = variants()
     generator = torch.Generator().manual_seed(0)
     optimisers = {n: torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9) for n, net in networks.items()}
-    for _ in range(50):
+    for _ in range(20):
         clips = torch.randn(2, 3, CLIP.frames, CLIP.size, CLIP.size, generator=generator)
         labels = torch.randint(5, (2,), generator=generator)
         for name, network in networks.items():

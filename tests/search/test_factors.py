@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vidnas.search.factor_fronts import WIDTH, best_under, best_under_all, pareto_front
 from vidnas.search.factors import Factor, FactorSum, Options
-from vidnas.search.space.sampling import draws_within
+from vidnas.search.sampling import draws_within
 
 SHAPES = ("chain", "ladder", "star", "random")
 SEEDS = range(6)

@@ -61,7 +61,7 @@ def _sample(argv: list[str]) -> int:
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="write each as a spec file")
     options = parser.parse_args(argv)
     from vidnas.search.costs import CostTable
-    from vidnas.search.space.sampling import sample_choices
+    from vidnas.search.sampling import sample_choices
 
     space = _space(options)
     target = parse_amount(options.target_macs, name="--target-macs") if options.target_macs else None

@@ -119,7 +119,7 @@ def export(
                 _refuse_difference(difference, out)
                 parity = {"max_difference": difference, "tolerance": TOLERANCE, "relative_to": "max|output| of eager"}
                 described = {"format": file_format, **metadata, "parity": parity}
-                (folder / metadata_path.name).write_text(json.dumps(described, indent=2) + "\n")
+                (folder / metadata_path.name).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
                 for path in _files(target, out, metadata_path):
                     os.replace(folder / path.name, path)
         except OSError as error:

@@ -3,7 +3,7 @@
 Variable elimination answers all questions on such a sum without listing choices: one variable after the other is
 settled for every state of those that share a table with it, which leaves a message to them. A stream is a chain of
 groups, two with fusions are a ladder; the code knows neither. What a message holds is the question's: the least value
-here, a front in `vidnas.search.factor_fronts`, counts in `vidnas.search.space.sampling`.
+here, a front in `vidnas.search.factor_fronts`, counts in `vidnas.search.sampling`.
 """
 
 from collections.abc import Iterable, Sequence

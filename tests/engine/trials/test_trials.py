@@ -2,8 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_training import tiny_config, tiny_data, tiny_spec
 
 from vidnas.base.errors import VidnasError
-from vidnas.base.interrupt import Interrupted
+from vidnas.base.interrupt import CommandSignals, Stopped
 from vidnas.data.formats import load_dataset
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import load_state
@@ -81,41 +80,27 @@ def test_executors_agree_and_a_diverged_trial_fails_alone(synthetic_data, tmp_pa
 
 
 def test_stopped_workers_save_their_states(synthetic_data, tmp_path, threads):
-    whole = run_trial(job(synthetic_data, tmp_path / "whole", steps=40, checkpoint_every_steps=1000))
-    program = subprocess.Popen(
-        [sys.executable, __file__, str(synthetic_data), str(tmp_path / "cut")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    whole = run_trial(job(synthetic_data, tmp_path / "whole", steps=12, checkpoint_every_steps=100))
     curves = tmp_path / "cut" / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not (curves.exists() and curves.read_text().count("\n") >= 3):
-        assert program.poll() is None, program.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    program.send_signal(signal.SIGTERM)
-    output, _ = program.communicate(timeout=60)
-    assert program.returncode == 128 + signal.SIGTERM, output
+
+    def stop() -> None:
+        while not (curves.exists() and curves.read_text().count("\n") >= 3):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopping = threading.Thread(target=stop, daemon=True)
+    cut = job(synthetic_data, tmp_path / "cut", steps=12, checkpoint_every_steps=100)
+
+    def run_apart() -> None:
+        with CommandSignals():
+            stopping.start()
+            WorkerProcesses(1, threads=1)([cut], ignore)
+
+    with pytest.raises(Stopped):
+        run_apart()
     state = load_state(tmp_path / "cut" / "last.ckpt")
     assert state is not None
-    assert 3 <= state["step"] < 40
-    resumed = run_trial(job(synthetic_data, tmp_path / "cut", steps=40, checkpoint_every_steps=1000))
+    assert 3 <= state["step"] < 12
+    resumed = run_trial(cut)
     for name, value in load_file(RunFolder(whole.folder).weights).items():
         assert torch.equal(value, load_file(RunFolder(resumed.folder).weights)[name])
-
-
-def stopped(data: Path, folder: Path) -> int:
-    from vidnas.base.interrupt import CommandSignals, Stopped
-
-    try:
-        with CommandSignals():
-            WorkerProcesses(1, threads=1)([job(data, folder, steps=40, checkpoint_every_steps=1000)], ignore)
-    except (Stopped, Interrupted) as stop:
-        return 128 + stop.signum
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(stopped(Path(sys.argv[1]), Path(sys.argv[2])))

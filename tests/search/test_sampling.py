@@ -9,8 +9,8 @@ from random_spaces import random_space
 
 from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
+from vidnas.search.sampling import draws_within, sample_choices
 from vidnas.search.space.published.autox3d import autox3d_space
-from vidnas.search.space.sampling import draws_within, sample_choices
 from vidnas.search.space.space import Choice, Space
 
 # Of 32, 64 and 24 architectures, with both ways of expansion and groups of stride 1.
