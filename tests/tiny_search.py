@@ -51,7 +51,10 @@ class Batches:
             labels = torch.randint(3, (4,), generator=generator)
             clips = torch.randn(4, 3, 2, 16, 16, generator=generator) + labels[:, None, None, None, None]
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
-            parts = (tensor.chunk(get_world_size())[get_rank()] for tensor in (clips, labels, torch.arange(4)))
+            parts = (
+                tensor.chunk(get_world_size())[get_rank()]
+                for tensor in (clips, labels, torch.ones(4).bool(), torch.arange(4))
+            )
             yield Batch(*parts)
             step += 1
 

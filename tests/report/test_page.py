@@ -208,7 +208,7 @@ def test_points_of_the_chart():
     kinds = [point.kind for point in report().all_points]
     assert kinds == ["searched", "x3d", "random", "random"]
     point = report().all_points[0]
-    assert point.low < point.top1 == 0.9 < point.high
+    assert point.low < point.value == 0.9 < point.high
     # Means over seeds replace the single run's point.
     given = AccuracyPoint("searched, 3 seeds", "searched", 1.97e9, 0.8, 0.7, 0.9)
     assert [p.label for p in report(points=(given,)).all_points] == ["X3D", "searched, 3 seeds"]

@@ -25,29 +25,42 @@ from vidnas.data.sampler import Item
 
 # Files named in an error message; the others are counted.
 _NAMED = 5
-# The label of a test view whose video cannot be read; its clip is all zeros.
-UNREADABLE = -1
 
 
 class Example(NamedTuple):
-    """A clip (C, T, H, W) float32, its label and the place of its video in the list."""
+    """A clip (C, T, H, W) float32 and its target, whether the video could be read, and its place in the list.
+
+    A clip that could not be read is all zeros, and so is its target.
+    """
 
     clip: Tensor
-    label: int
+    target: Tensor
+    readable: bool
     place: int
 
 
 class Batch(NamedTuple):
-    """Clips (N, C, T, H, W) float32 in channels_last_3d, labels (N,) and places in the list (N,), int64."""
+    """What a step or a test sees of a list.
+
+    Attributes:
+        clips: (N, C, T, H, W) float32 in channels_last_3d.
+        targets: (N,) int64, the class of each clip.
+        readable: (N,) bool, whether its video could be read; clips and targets of the others mean nothing.
+        indices: (N,) int64, places of the videos in the list.
+    """
 
     clips: Tensor
-    labels: Tensor
+    targets: Tensor
+    readable: Tensor
     indices: Tensor
 
-    def readable(self) -> "Batch":
+    def only_readable(self) -> "Batch":
         """Without the views of videos that cannot be read."""
-        read = self.labels != UNREADABLE
-        return self if bool(read.all()) else Batch(*(tensor[read] for tensor in self))
+        return self if bool(self.readable.all()) else Batch(*(tensor[self.readable] for tensor in self))
+
+    def chunk(self, parts: int) -> "list[Batch]":
+        """Up to so many equal parts, one after another."""
+        return [Batch(*tensors) for tensors in zip(*(tensor.chunk(parts) for tensor in self), strict=True)]
 
 
 def collate(examples: Sequence[Example | VidnasError]) -> Batch | VidnasError:
@@ -59,8 +72,9 @@ def collate(examples: Sequence[Example | VidnasError]) -> Batch | VidnasError:
         good.append(example)
     # Stacked with the channels last, as the transforms leave them in memory.
     clips = torch.stack([example.clip.permute(1, 2, 3, 0) for example in good]).permute(0, 4, 1, 2, 3)
-    labels, indices = (torch.tensor([example[field] for example in good]) for field in (1, 2))
-    batch = Batch(clips, labels, indices)
+    targets = torch.stack([example.target for example in good])
+    readable, indices = (torch.tensor([example[field] for example in good]) for field in (2, 3))
+    batch = Batch(clips, targets, readable, indices)
     return batch if get_worker_info() is None else _shared(batch)
 
 
@@ -269,14 +283,14 @@ class TrainClips(Dataset[Example]):
         draw = self.transform.draw(frames.shape[1], frames.shape[2], rng)
         label = self.videos.samples[index].label
         label = self.mirrored[label] if draw.flip and self.mirrored else label
-        return Example(self.transform(frames, draw), label, index)
+        return Example(self.transform(frames, draw), torch.tensor(label), True, index)
 
 
 class ViewClips(Dataset[Example]):
     """The views of every video, for testing: item (epoch, i) is view i % K of video i // K, K = len(views).
 
     Views of one clip in time lie side by side: view v is crop v % spatial of clip v // spatial. A video that cannot
-    be read gives clips of zeros with the label `UNREADABLE`, and is listed by `quarantine`; it is never left out.
+    be read gives clips of zeros that are marked as such, and is listed by `quarantine`; it is never left out.
 
     Args:
         videos: the list to test on.
@@ -329,9 +343,10 @@ class ViewClips(Dataset[Example]):
         except BrokenVideo:
             self.quarantine.add(index)
             zeros = torch.zeros(self.clip.frames, self.transform.crop, self.transform.crop, 3).permute(3, 0, 1, 2)
-            return [Example(zeros, UNREADABLE, index)] * len(views)
+            return [Example(zeros, torch.tensor(0), False, index)] * len(views)
         by_clip = dict(zip(clips, np.split(frames, len(clips)), strict=True))
+        target = torch.tensor(sample.label)
         return [
-            Example(self.transform(by_clip[view // self.views.spatial], view % self.views.spatial), sample.label, index)
+            Example(self.transform(by_clip[view // self.views.spatial], view % self.views.spatial), target, True, index)
             for view in views
         ]

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -44,6 +47,11 @@ class VideoList:
     def labels(self) -> tuple[int, ...]:
         """The label of each sample."""
         return tuple(sample.label for sample in self.samples)
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """(V,) the label of each sample."""
+        return np.array(self.labels)
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -7,14 +7,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from vidnas.engine.evaluate.classification_result import ClassificationResult
 from vidnas.engine.run.runtime import versions
 from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import comparison
 from vidnas.pipeline.run import RunOutcome
 from vidnas.report.data import (
     BudgetSummary,
+    ClassifierResult,
     DataSummary,
     Kind,
     NetworkResult,
@@ -109,14 +112,12 @@ def _unreadable(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _network(label: str, kind: Kind, trial: TrialResult) -> NetworkResult:
     result = trial.tested()
-    return NetworkResult(
-        label=label,
-        kind=kind,
-        spec=trial.spec,
+    known = (label, kind, trial.spec, len(result.paths), result.views)
+    assert isinstance(result, ClassificationResult)
+    return ClassifierResult(
+        *known,
         correct=int(result.correct.sum()),
-        videos=len(result.paths),
         top5=result.top5,
-        views=result.views,
         confusion=tuple(tuple(row) for row in result.confusion.tolist()),
     )
 
@@ -148,10 +149,10 @@ def _measured(outcome: RunOutcome) -> list[str]:
 
 
 def _baselines(outcome: RunOutcome, search: SearchConfig) -> list[str]:
-    record = outcome.search.record
+    record, task = outcome.search.record, task_of(outcome.plan.space.head)
     if "baselines" not in record:
         return []
-    return [" ".join(comparison(record, search.score_batch_size, len(outcome.plan.parts["holdout"])).split())]
+    return [" ".join(comparison(record, search.score_batch_size, len(outcome.plan.parts["holdout"]), task).split())]
 
 
 def _beliefs(beliefs: Sequence[Mapping[str, Any]]) -> Iterator[VariableBelief]:

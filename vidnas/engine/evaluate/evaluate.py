@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
 from tqdm import tqdm
 
 from vidnas.arch.cost import network_cost
@@ -19,6 +18,7 @@ from vidnas.data.formats import VideoList
 from vidnas.engine.evaluate.coverage import median_duration
 from vidnas.engine.evaluate.loaders import ViewLoaders
 from vidnas.engine.evaluate.results import TestResult
+from vidnas.engine.evaluate.saved import RESULTS
 from vidnas.engine.evaluate.scoring import ViewScores, score_views
 from vidnas.engine.run.fabric import make_fabric
 from vidnas.engine.run.processes import all_reduce_sum
@@ -39,7 +39,7 @@ def evaluate(
     devices: int = 1,
     progress: bool = True,
 ) -> TestResult:
-    """Score every video as the average of its views' softmax (X3D sec. 4.1: K-Center and K-LeftCenterRight).
+    """Score every video as the average of its views' probabilities (X3D sec. 4.1: K-Center and K-LeftCenterRight).
 
     Args:
         network: trained; its mode and device are put back at the end.
@@ -79,10 +79,10 @@ def evaluate(
     if not len(places):
         raise VidnasError(f"{videos.root}: not one of the {len(videos)} videos can be read; see `vidnas data check`")
     seen = clip.model_copy(update={"size": loaders.clips.transform.crop})
-    return TestResult(
+    return RESULTS[network.spec.head.kind](
         classes=videos.classes,
         paths=tuple(videos.relative(videos.samples[i]) for i in places),
-        labels=np.array(videos.labels)[places],
+        targets=videos.targets[places],
         scores=scores.mean(),
         broken=_broken(loaders, scores.unreadable()),
         views=str(views),
