@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import vidnas
 from vidnas.arch.plan import attention_plan, network_units
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ArchSpec, AttentionSpec, ClipSpec, GloReSpec, HeadSpec, NonLocalSpec
+from vidnas.arch.spec import ArchSpec, AttentionSpec, ClassificationSpec, ClipSpec, GloReSpec, NonLocalSpec
 from vidnas.arch.units import BlockPlan, GloRePlan, HeadPlan, LastMap, NonLocalPlan, StreamUnit
 from vidnas.base.errors import VidnasError
 from vidnas.nn.attention import Attention, GloRe, NonLocal
@@ -220,7 +220,7 @@ def test_positions_are_averaged_as_the_spec_says(ensemble: str) -> None:
 @pytest.mark.parametrize("pool", ["fixed", "global"])
 def test_maps_of_other_frames_are_pooled_each_on_its_own(pool: str) -> None:
     windows = (LastMap(2, 2), LastMap(16, 2))
-    spec = HeadSpec(num_classes=3, hidden=8, pool=pool, ensemble="logit_mean")
+    spec = ClassificationSpec(num_classes=3, hidden=8, pool=pool, ensemble="logit_mean")
     plan = HeadPlan(path="head", in_channels=9, out_channels=3, spec=spec, maps=windows, windows=windows)
     head = randomised(make_unit(plan)).eval()
     sparse, dense = torch.randn(2, 5, 2, 3, 3), torch.randn(2, 4, 16, 3, 3)

@@ -22,6 +22,7 @@ from vidnas.data.decode import BrokenVideo, count_frames
 from vidnas.data.formats import VideoList
 from vidnas.data.reader import Reader
 from vidnas.data.sampler import Item
+from vidnas.data.video_list import Label, target_of
 
 # Files named in an error message; the others are counted.
 _NAMED = 5
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
 
     Attributes:
         clips: (N, C, T, H, W) float32 in channels_last_3d.
-        targets: (N,) int64, the class of each clip.
+        targets: (N,) int64, the class of each clip; of a multi-label list (N, classes) float32, 0 or 1 for each class.
         readable: (N,) bool, whether its video could be read; clips and targets of the others mean nothing.
         indices: (N,) int64, places of the videos in the list.
     """
@@ -61,6 +62,11 @@ class Batch(NamedTuple):
     def chunk(self, parts: int) -> "list[Batch]":
         """Up to so many equal parts, one after another."""
         return [Batch(*tensors) for tensors in zip(*(tensor.chunk(parts) for tensor in self), strict=True)]
+
+
+def target_tensor(label: Label, videos: VideoList) -> Tensor:
+    """What a network is to give for a label of a list, as `Batch` has it."""
+    return torch.from_numpy(target_of(label, len(videos.classes)))
 
 
 def collate(examples: Sequence[Example | VidnasError]) -> Batch | VidnasError:
@@ -173,8 +179,8 @@ class Quarantine:
 class TrainClips(Dataset[Example]):
     """One random clip of each video, augmented, as a function of (seed, epoch, index).
 
-    A video that cannot be read is replaced by another of its class, drawn from the same three numbers. Clips longer
-    than their video repeat its last frame (`vidnas.data.clips`).
+    A video that cannot be read is replaced by another that shares a class with it, drawn from the same three numbers.
+    Clips longer than their video repeat its last frame (`vidnas.data.clips`).
 
     Args:
         videos: the training list.
@@ -230,7 +236,7 @@ class TrainClips(Dataset[Example]):
                 return self._examples(candidate, [rng])[0]
             except BrokenVideo:
                 self.quarantine.add(candidate)
-        name = self.videos.classes[self.videos.samples[index].label]
+        name = self.videos.label_text(self.videos.samples[index].label)
         raise VidnasError(f"class {name!r}: none of its videos can be read: run `vidnas data check` on the list")
 
     def __getitems__(self, items: Sequence[Item]) -> list[Example | VidnasError]:
@@ -266,8 +272,12 @@ class TrainClips(Dataset[Example]):
 
     def _candidates(self, epoch: int, index: int) -> Iterator[int]:
         yield index
-        label = self.videos.samples[index].label
-        others = [i for i, sample in enumerate(self.videos.samples) if sample.label == label and i != index]
+        own = self.videos.samples[index]
+        others = [
+            i
+            for i, sample in enumerate(self.videos.samples)
+            if i != index and (sample.label == own.label or not set(own.labels).isdisjoint(sample.labels))
+        ]
         # Beyond the numbers of all attempts, so that this generator is nobody's clip.
         yield from item_rng(self.seed, epoch, index + len(self) ** 2).permutation(others).tolist()
 
@@ -282,8 +292,10 @@ class TrainClips(Dataset[Example]):
     def _example(self, index: int, frames: np.ndarray, rng: np.random.Generator) -> Example:
         draw = self.transform.draw(frames.shape[1], frames.shape[2], rng)
         label = self.videos.samples[index].label
-        label = self.mirrored[label] if draw.flip and self.mirrored else label
-        return Example(self.transform(frames, draw), torch.tensor(label), True, index)
+        if draw.flip and self.mirrored:
+            mirrored = tuple(self.mirrored[one] for one in self.videos.samples[index].labels)
+            label = mirrored[0] if isinstance(label, int) else mirrored
+        return Example(self.transform(frames, draw), target_tensor(label, self.videos), True, index)
 
 
 class ViewClips(Dataset[Example]):
@@ -343,9 +355,10 @@ class ViewClips(Dataset[Example]):
         except BrokenVideo:
             self.quarantine.add(index)
             zeros = torch.zeros(self.clip.frames, self.transform.crop, self.transform.crop, 3).permute(3, 0, 1, 2)
-            return [Example(zeros, torch.tensor(0), False, index)] * len(views)
+            nothing = torch.zeros_like(target_tensor(sample.label, self.videos))
+            return [Example(zeros, nothing, False, index)] * len(views)
         by_clip = dict(zip(clips, np.split(frames, len(clips)), strict=True))
-        target = torch.tensor(sample.label)
+        target = target_tensor(sample.label, self.videos)
         return [
             Example(self.transform(by_clip[view // self.views.spatial], view % self.views.spatial), target, True, index)
             for view in views

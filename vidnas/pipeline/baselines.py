@@ -79,7 +79,7 @@ def run_baseline(name: str, search: SupernetSearch, data: SearchData, evaluation
         data: its data.
         evaluations: how many the search on alpha made.
     """
-    config, budgets = search.config, search.alpha.budgets
+    config, budgets, task = search.config, search.alpha.budgets, task_of(search.supernet.space.head)
     batches = max(1, min(data.comparison_batches, evaluations // _LEAST_ARCHITECTURES))
     scorer = FixedBatches(search, data.scoring_batches(batches))
     queries = max(1, evaluations // batches)
@@ -93,9 +93,7 @@ def run_baseline(name: str, search: SupernetSearch, data: SearchData, evaluation
         "evaluations": queries * batches,
         "architectures": queries,
         "batches": batches,
-        "candidates": [
-            candidate_record(candidate, budgets, task_of(search.supernet.space.head)) for candidate in judged
-        ],
+        "candidates": [candidate_record(candidate, budgets, task) for candidate in judged],
     }
 
 

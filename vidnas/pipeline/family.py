@@ -136,8 +136,8 @@ def table(members: Sequence[Member]) -> str:
     if any_trial := next((trial for member in members for trial in member.trials.values()), None):
         test = any_trial.tested()
         lines.append(
-            f"{', '.join(rows[0][3:])}: {test.headline_figure.text} on {len(test.paths)} test videos, {test.views} views, one seed; "
-            "in brackets the steps of each network's own training"
+            f"{', '.join(rows[0][3:])}: {test.headline_figure.text} on {len(test.paths)} test videos, "
+            f"{test.views} views, one seed; in brackets the steps of each network's own training"
         )
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """From the outcome of a run to its page."""
 
 import json
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidnas.engine.evaluate.classification_result import ClassificationResult
+from vidnas.engine.evaluate.multi_label_result import MultiLabelResult
 from vidnas.engine.run.runtime import versions
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.tasks.registry import task_of
@@ -20,6 +22,7 @@ from vidnas.report.data import (
     ClassifierResult,
     DataSummary,
     Kind,
+    MultiLabelNetworkResult,
     NetworkResult,
     Phase,
     RunReport,
@@ -113,6 +116,11 @@ def _unreadable(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _network(label: str, kind: Kind, trial: TrialResult) -> NetworkResult:
     result = trial.tested()
     known = (label, kind, trial.spec, len(result.paths), result.views)
+    if isinstance(result, MultiLabelResult):
+        precisions = tuple(None if math.isnan(value) else value for value in result.per_class.tolist())
+        return MultiLabelNetworkResult(
+            *known, map_macro=result.headline, map_micro=result.micro, hit1=result.hit1, per_class=precisions
+        )
     assert isinstance(result, ClassificationResult)
     return ClassifierResult(
         *known,

@@ -211,6 +211,48 @@ class ClassifierResult(NetworkResult):
 
 
 @dataclass(frozen=True)
+class MultiLabelNetworkResult(NetworkResult):
+    """A network that gives each video any number of classes.
+
+    Attributes:
+        map_macro: mean of the classes' average precisions.
+        map_micro: average precision of all pairs of a video and a class.
+        hit1: share of videos that show their best class.
+        per_class: average precision of each class; None for one without test videos.
+    """
+
+    metric: ClassVar[str] = "mAP"
+    class_metric: ClassVar[str] = "Average precision"
+    bars: ClassVar[str] = "mAP is the mean of the classes' average precisions; another seed would change it."
+
+    map_macro: float = field(kw_only=True)
+    map_micro: float = field(kw_only=True)
+    hit1: float = field(kw_only=True)
+    per_class: tuple[float | None, ...] = ()
+
+    @property
+    def headline(self) -> float:
+        """The mean over classes."""
+        return self.map_macro
+
+    @property
+    def interval(self) -> tuple[None, None]:
+        """Not known from one test."""
+        return None, None
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """Average precisions and hit@1."""
+        figures = {"mAP": self.map_macro, "micro": self.map_micro, "hit@1": self.hit1}
+        return tuple((name, f"{100 * value:.1f}%") for name, value in figures.items())
+
+    @property
+    def claim(self) -> str:
+        """Its mAP in words."""
+        return f"has a mAP of {100 * self.map_macro:.1f}% on {self.videos} test videos"
+
+
+@dataclass(frozen=True)
 class PairedComparison:
     """The searched network and X3D on the same test videos."""
 

@@ -20,8 +20,8 @@ def verdict(report: RunReport) -> str:
         )
     equal = "" if searched.costs_as_much_as(x3d) else ", not at equal cost"
     return (
-        f"Searched {_percent(searched.headline)}, X3D {_percent(x3d.headline)} {searched.metric} on {_videos(searched, x3d)} at "
-        f"{_costs(searched, x3d)}{equal}: {trainings(len(report.seeds))}."
+        f"Searched {_percent(searched.headline)}, X3D {_percent(x3d.headline)} {searched.metric} on "
+        f"{_videos(searched, x3d)} at {_costs(searched, x3d)}{equal}: {trainings(len(report.seeds))}."
     )
 
 

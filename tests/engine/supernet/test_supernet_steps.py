@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.engine.supernet.steps import (
     SupernetScorer,
     sandwich_backward,
@@ -31,7 +31,10 @@ def space() -> Space:
     )
     stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=24)
     return Space(
-        name="steps", clip=ClipSpec(frames=2, size=16), streams=(stream,), head=HeadSpec(num_classes=4, hidden=16)
+        name="steps",
+        clip=ClipSpec(frames=2, size=16),
+        streams=(stream,),
+        head=ClassificationSpec(num_classes=4, hidden=16),
     )
 
 

@@ -14,7 +14,7 @@ from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.clips import describe_views
 from vidnas.data.datamodule import DataConfig
-from vidnas.data.formats import VideoList
+from vidnas.data.formats import Sample, VideoList
 from vidnas.engine.evaluate.coverage import median_duration
 from vidnas.engine.evaluate.loaders import ViewLoaders
 from vidnas.engine.evaluate.results import TestResult
@@ -23,6 +23,7 @@ from vidnas.engine.evaluate.scoring import ViewScores, score_views
 from vidnas.engine.run.fabric import make_fabric
 from vidnas.engine.run.processes import all_reduce_sum
 from vidnas.engine.run.runtime import choose_device
+from vidnas.engine.tasks.registry import check_task
 from vidnas.nn.build import VideoNetwork
 
 
@@ -61,6 +62,7 @@ def evaluate(
             f"the list has {len(videos.classes)} classes and the network {network.spec.head.num_classes}; "
             "test on a list of the classes that it was trained for"
         )
+    check_task(network.spec.head, videos)
     clip = clip or network.spec.clip
     start = time.perf_counter()
     target = choose_device(device)
@@ -105,9 +107,13 @@ def with_classes(videos: VideoList, classes: Sequence[str]) -> VideoList:
             f"{videos.root}: class {unknown[0]!r} is unknown to the network ({len(unknown)} such classes), which knows "
             f"{', '.join(list(classes)[:5])}{', ...' if len(classes) > 5 else ''}; rename classes or leave them out"
         )
-    labels = {label: list(classes).index(name) for label, name in enumerate(videos.classes) if name in classes}
-    samples = tuple(replace(sample, label=labels[sample.label]) for sample in videos.samples)
-    return VideoList(videos.root, samples, tuple(classes), videos.notices)
+    index = {label: list(classes).index(name) for label, name in enumerate(videos.classes) if name in classes}
+
+    def renumbered(sample: Sample) -> Sample:
+        label = sample.label
+        return replace(sample, label=index[label] if isinstance(label, int) else tuple(sorted(index[n] for n in label)))
+
+    return replace(videos, samples=tuple(map(renumbered, videos.samples)), classes=tuple(classes), numbered=False)
 
 
 def _broken(loaders: ViewLoaders, places: Iterable[int]) -> tuple[tuple[str, str], ...]:

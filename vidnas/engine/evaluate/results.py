@@ -1,4 +1,4 @@
-"""What a test gives: scores per video, and every figure that follows from them; what differs per task is in subclasses."""
+"""What a test gives: scores per video, and all that follows from them; what differs per task is in subclasses."""
 
 import csv
 import io

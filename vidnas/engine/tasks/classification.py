@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidnas.engine.tasks.task import Figure
+from vidnas.nn.heads import PROBABILITIES
 
 # Targets that cross entropy passes over.
 _PASSED_OVER = -100
@@ -34,7 +35,7 @@ class ClassificationTask:
 
     def scores(self, logits: Tensor) -> Tensor:
         """Softmax."""
-        return logits.softmax(1)
+        return PROBABILITIES["classification"](logits)
 
     def hits(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Clips whose highest logit is that of their class."""

@@ -30,7 +30,7 @@ class Task(Protocol):
     hit_rate: Figure
 
     def loss(self, logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Mean over clips of minus the log-likelihood, differentiable.
+        """Mean over clips of minus the log-likelihood, up to a constant factor; differentiable.
 
         Args:
             logits: of the clips.
