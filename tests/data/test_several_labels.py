@@ -4,10 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.cli.main import main
+from vidnas.data.augment import Views, short_sides
+from vidnas.data.datamodule import make_loader
+from vidnas.data.dataset import TrainClips, ViewClips
 from vidnas.data.formats import KnownClasses, load_dataset, load_list, save_list
+from vidnas.data.reader import FileReader
+from vidnas.data.sampler import SequentialBatches
 from vidnas.data.split import split
 from vidnas.data.video_list import Sample, VideoList
 
@@ -128,3 +135,48 @@ def test_check_counts_each_class_of_a_video(tmp_path: Path, synthetic_data: Path
     assert "jump  1 of 1" in told
     assert "run   2 of 2" in told
     assert "of no class: 1" in told
+
+
+@pytest.fixture
+def several(tmp_path: Path, synthetic_data: Path) -> VideoList:
+    """Five videos of which the first cannot be read, with labels that some of them share."""
+    labels = ("left;grow", "left;", "right;", ";", "right;grow")
+    for number, sample in enumerate(load_dataset(synthetic_data).test.samples[:5]):
+        (tmp_path / f"{number}.mp4").write_bytes(sample.path.read_bytes() if number else b"")
+    lines = [f"{number}.mp4,{label}\n" for number, label in enumerate(labels)]
+    (tmp_path / "list.csv").write_text("".join(lines))
+    return load_list(tmp_path / "list.csv")
+
+
+CLIP = ClipSpec(frames=2, size=16, sampling="uniform")
+
+
+def test_a_mirrored_clip_has_the_mirrored_labels(several: VideoList) -> None:
+    reader = FileReader(short_sides(16)[1])
+    clips = TrainClips(several, reader, CLIP, seed=0, flip=[("left", "right")], max_broken=1.0)
+    plain = TrainClips(several, reader, CLIP, seed=0, max_broken=1.0)
+    seen = set()
+    for epoch in range(12):
+        flipped, kept = clips[epoch, 4], plain[epoch, 4]
+        mirrored = not torch.equal(flipped.clip, kept.clip)
+        # grow, left, right
+        assert kept.target.tolist() == [1, 0, 1]
+        assert flipped.target.tolist() == ([1, 1, 0] if mirrored else [1, 0, 1])
+        seen.add(mirrored)
+    assert seen == {True, False}
+
+
+def test_a_broken_video_is_replaced_by_one_that_shares_a_class(several: VideoList) -> None:
+    clips = TrainClips(several, FileReader(short_sides(16)[1]), CLIP, seed=0, max_broken=1.0)
+    shown = [clips[epoch, 0] for epoch in range(12)]
+    assert {example.place for example in shown} == {1, 4}
+    for example in shown:
+        assert example.target.tolist() == several.targets[example.place].tolist()
+
+
+def test_batches_of_a_test_hold_all_labels(several: VideoList) -> None:
+    clips = ViewClips(several, FileReader(short_sides(16)[0]), CLIP, Views(1, 1))
+    (batch,) = make_loader(clips, SequentialBatches(5, 5))
+    assert batch.readable.tolist() == [False, True, True, True, True]
+    assert batch.targets.tolist() == [[0, 0, 0], *several.targets[1:].tolist()]
+    assert batch.targets.dtype == torch.float32

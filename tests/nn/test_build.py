@@ -217,6 +217,20 @@ def test_positions_are_averaged_as_the_spec_says(ensemble: str) -> None:
     torch.testing.assert_close(head.train()(maps), logits.mean(0))
 
 
+def test_positions_of_a_multi_label_head_are_averaged_as_probabilities() -> None:
+    network = randomised(build(small("x3d_xs").with_classes(7, multi_label=True))).eval()
+    maps = torch.randn(3, 432, 4, 3, 3)
+    head = network.head
+    windows = [maps[:, :, :, i : i + 2, j : j + 2].mean((2, 3, 4)) for i in range(2) for j in range(2)]
+    logits = torch.stack([head.fc2(head.fc1(window).relu()) for window in windows])
+    torch.testing.assert_close(head(maps).sigmoid(), logits.sigmoid().mean(0))
+    torch.testing.assert_close(head(maps[..., :2, :2]), logits[0])
+    # Large logits, of which float32 knows no probability but 1, keep their size.
+    with torch.no_grad():
+        head.fc2.bias.add_(60)
+    torch.testing.assert_close(head(maps[..., :2, :2].repeat(1, 1, 1, 2, 2)), head(maps[..., :2, :2]))
+
+
 @pytest.mark.parametrize("pool", ["fixed", "global"])
 def test_maps_of_other_frames_are_pooled_each_on_its_own(pool: str) -> None:
     windows = (LastMap(2, 2), LastMap(16, 2))
