@@ -17,6 +17,7 @@ from vidnas.data.reader import FileReader
 from vidnas.data.sampler import SequentialBatches
 from vidnas.data.split import split
 from vidnas.data.video_list import Sample, VideoList
+from vidnas.engine.evaluate.evaluate import with_classes
 
 NAMES = ("jump", "run", "walk")
 
@@ -180,3 +181,20 @@ def test_batches_of_a_test_hold_all_labels(several: VideoList) -> None:
     assert batch.readable.tolist() == [False, True, True, True, True]
     assert batch.targets.tolist() == [[0, 0, 0], *several.targets[1:].tolist()]
     assert batch.targets.dtype == torch.float32
+
+
+def test_a_small_copy_keeps_all_labels(several: VideoList, tmp_path: Path) -> None:
+    copy = tmp_path.parent / f"{tmp_path.name}_copy"
+    words = ["--format", "jpeg", "--short-side", "16", "--workers", "1"]
+    assert main(["data", "cache", str(tmp_path / "list.csv"), "-o", str(copy), *words]) in (0, 1)
+    videos = load_dataset(copy).train
+    assert (videos.labels, videos.classes, videos.multi_label) == (several.labels[1:], several.classes, True)
+
+
+def test_labels_are_renumbered_to_the_classes_of_a_network(several: VideoList) -> None:
+    names = ("right", "other", "left", "grow")
+    turned = with_classes(several, names)
+    assert turned.multi_label
+    for before, after in zip(several.labels, turned.labels, strict=True):
+        assert sorted(several.label_text(before).split(";")) == sorted(turned.label_text(after).split(";"))
+    assert turned.targets[4].tolist() == [1, 0, 0, 1]
