@@ -23,7 +23,7 @@ import torch
 from machine import kept, mean_se, save
 from motion_task import CLASSES, SEARCH, Task
 
-from vidnas.arch.spec import ClipSpec, HeadSpec, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, StemSpec
 from vidnas.engine.run.runtime import tune_allocator
 from vidnas.search.costs import CostTable
 from vidnas.search.rank_correlation import kendall
@@ -48,7 +48,7 @@ SPACE = Space(
             conv5=128,
         ),
     ),
-    head=HeadSpec(num_classes=len(CLASSES), hidden=128, dropout=0.2),
+    head=ClassificationSpec(num_classes=len(CLASSES), hidden=128, dropout=0.2),
 )
 TARGET_MACS = 0.75 * CostTable.of(SPACE).dearest()[1]
 CONFIG = replace(SEARCH, warmup_fraction=0.2)

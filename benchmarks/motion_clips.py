@@ -53,7 +53,7 @@ class MotionClips:
         """The clips in these places."""
         places = torch.tensor(indices)
         clips = self.clips[places].contiguous(memory_format=torch.channels_last_3d)
-        return Batch(clips, self.labels[places], places)
+        return Batch(clips, self.labels[places], torch.ones(len(places)).bool(), places)
 
     def shuffled(self, size: int, seed: int, steps: int) -> Callable[[int], Iterator[Batch]]:
         """Batches from a step on, as the search asks for them."""

@@ -66,11 +66,11 @@ class Task:
                 group["lr"] = learning_rate(STAND_ALONE.peak_lr, step, steps, STAND_ALONE_WARMUP)
             torch.manual_seed(seed * 1_000_003 + step)
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(network(batch.clips), batch.labels, label_smoothing=STAND_ALONE.label_smoothing).backward()
+            F.cross_entropy(network(batch.clips), batch.targets, label_smoothing=STAND_ALONE.label_smoothing).backward()
             optimizer.step()
         network.eval()
         with torch.no_grad():
-            right = [(network(b.clips).argmax(1) == b.labels).sum().item() for b in self.test.in_order(60)]
+            right = [(network(b.clips).argmax(1) == b.targets).sum().item() for b in self.test.in_order(60)]
         return {"choice": list(choice), "macs": self.table.cost(choice), "top1": sum(right) / len(self.test)}
 
     def search(self, config: SearchConfig) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def own_part(rank: int, count: int) -> Batch:
     torch.manual_seed(0)
     clip = space().clip
     clips = torch.randn(BATCH, 3, clip.frames, clip.size, clip.size).contiguous(memory_format=torch.channels_last_3d)
-    batch = Batch(clips, torch.arange(BATCH) % CLASSES, torch.arange(BATCH))
+    batch = Batch(clips, torch.arange(BATCH) % CLASSES, torch.ones(BATCH).bool(), torch.arange(BATCH))
     return Batch(*(tensor.chunk(count)[rank] for tensor in batch))
 
 

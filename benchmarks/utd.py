@@ -55,7 +55,7 @@ def one_seed(data: str, out: Path, seed: int, randoms: int) -> dict[str, Any]:
         for i, spec in enumerate(specs):
             lists, made = finished.lists, finished.job
             job = TrialJob(spec, out / f"random_{i}", lists.train, lists.test, made.training, made.data)
-            result["random"].append({"top1": run_trial(job).tested().top1, "macs": network_cost(spec).macs})
+            result["random"].append({"top1": run_trial(job).tested().headline, "macs": network_cost(spec).macs})
     return result
 
 

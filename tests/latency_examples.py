@@ -1,7 +1,7 @@
 """A very small space, and tables for any space whose milliseconds follow from a formula."""
 
 from vidnas.arch.latency import Curve, LatencyTable, Point
-from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.arch.sub_layers import SubLayer
 from vidnas.search.latency_costs import reached_shapes
 from vidnas.search.space.space import Space
@@ -23,7 +23,7 @@ def small_space() -> Space:
         ),
     )
     stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, conv5=16)
-    head = HeadSpec(num_classes=3, hidden=8)
+    head = ClassificationSpec(num_classes=3, hidden=8)
     return Space(name="small", clip=ClipSpec(frames=2, size=16), streams=(stream,), head=head)
 
 

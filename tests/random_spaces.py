@@ -4,7 +4,7 @@ import random
 
 from random_specs import attention_of
 
-from vidnas.arch.spec import ATTENTION_KINDS, ClipSpec, HeadSpec, Kernel, SqueezeExciteSpec, StemSpec
+from vidnas.arch.spec import ATTENTION_KINDS, ClassificationSpec, ClipSpec, Kernel, SqueezeExciteSpec, StemSpec
 from vidnas.search.space.attention_options import Attention
 from vidnas.search.space.space import Space
 from vidnas.search.space.stream_space import GroupSpace, StreamSpace
@@ -35,7 +35,9 @@ def random_space(seed: int) -> Space:
         projection_norm=rng.choice(("always", "on_channel_change")),
         conv5=rng.randint(4, 32),
     )
-    head = HeadSpec(num_classes=3, hidden=rng.randint(4, 16), dropout=0.0, pool=rng.choice(("fixed", "global")))
+    head = ClassificationSpec(
+        num_classes=3, hidden=rng.randint(4, 16), dropout=0.0, pool=rng.choice(("fixed", "global"))
+    )
     # Large enough that a norm never sees so few values that its gradient is all rounding.
     clip = ClipSpec(frames=rng.choice((2, 3)), size=rng.randint(12, 21))
     return Space(name=f"random_{seed}", clip=clip, streams=(stream,), head=head)

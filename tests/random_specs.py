@@ -7,9 +7,9 @@ from vidnas.arch.spec import (
     ATTENTION_KINDS,
     ArchSpec,
     AttentionSpec,
+    ClassificationSpec,
     ClipSpec,
     GroupSpec,
-    HeadSpec,
     Kernel,
     SqueezeExciteSpec,
     StemSpec,
@@ -34,7 +34,7 @@ def random_spec(seed: int) -> ArchSpec:
         projection_norm=rng.choice(("always", "on_channel_change")),
         conv5=rng.randint(4, 64),
     )
-    head = HeadSpec(
+    head = ClassificationSpec(
         num_classes=rng.choice((0, 1, 2, 10)),
         hidden=rng.randint(4, 64),
         dropout=rng.choice((0.0, 0.5)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.data.dataset import Batch
 from vidnas.engine.run.fabric import make_fabric
 from vidnas.engine.run.processes import get_rank, get_world_size
@@ -32,7 +32,7 @@ def space() -> Space:
         for _ in range(2)
     )
     stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=24)
-    head = HeadSpec(num_classes=3, hidden=16, dropout=0.2)
+    head = ClassificationSpec(num_classes=3, hidden=16, dropout=0.2)
     return Space(name="loop", clip=ClipSpec(frames=2, size=16), streams=(stream,), head=head)
 
 
@@ -51,7 +51,10 @@ class Batches:
             labels = torch.randint(3, (4,), generator=generator)
             clips = torch.randn(4, 3, 2, 16, 16, generator=generator) + labels[:, None, None, None, None]
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
-            parts = (tensor.chunk(get_world_size())[get_rank()] for tensor in (clips, labels, torch.arange(4)))
+            parts = (
+                tensor.chunk(get_world_size())[get_rank()]
+                for tensor in (clips, labels, torch.ones(4).bool(), torch.arange(4))
+            )
             yield Batch(*parts)
             step += 1
 

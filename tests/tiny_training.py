@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel, StemSpec, StreamSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, GroupSpec, Kernel, StemSpec, StreamSpec
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.train.recalibrate import recalibrate_norms
@@ -26,7 +26,7 @@ def tiny_spec(num_classes: int = 12, dropout: float = 0.2) -> ArchSpec:
         name="tiny",
         clip=ClipSpec(frames=8, size=32, sampling="uniform"),
         streams=(StreamSpec(stem=StemSpec(channels=8), groups=groups, conv5=32),),
-        head=HeadSpec(num_classes=num_classes, hidden=32, dropout=dropout),
+        head=ClassificationSpec(num_classes=num_classes, hidden=32, dropout=dropout),
     )
 
 

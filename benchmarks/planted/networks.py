@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import product
 
 from planted.tasks import Option, Task
-from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.space.space import Choice, Space
@@ -37,7 +37,7 @@ def task_space(task: Task, options: Sequence[Option] = OPTIONS) -> Space:
         name=f"planted_{task.name}",
         clip=ClipSpec(frames=task.frames, size=CELL * task.side),
         streams=(StreamSpace(stem=stem, groups=(group,), expansion_of="input", se=None, conv5=1),),
-        head=HeadSpec(num_classes=2, hidden=16, dropout=0.0),
+        head=ClassificationSpec(num_classes=2, hidden=16, dropout=0.0),
     )
 
 

@@ -46,7 +46,7 @@ def clips(task: Task, seed: int, part: Part) -> Batch:
     indices = range(part.first, part.first + part.number)
     cells, labels = zip(*(task.clip(seed, index) for index in indices), strict=True)
     pixels = torch.from_numpy(np.stack(cells))[:, None].repeat_interleave(CELL, 3).repeat_interleave(CELL, 4)
-    return Batch(_last(pixels), torch.tensor(labels), torch.tensor(indices))
+    return Batch(_last(pixels), torch.tensor(labels), torch.ones(len(labels)).bool(), torch.tensor(indices))
 
 
 def _last(tensor: Tensor) -> Tensor:
@@ -55,9 +55,9 @@ def _last(tensor: Tensor) -> Tensor:
 
 def batches(part: Batch, seed: int, steps: int, start: int = 0) -> Iterator[Batch]:
     """Batches of a part in shuffled epochs, from a step on."""
-    for items in StepBatches(len(part.labels), BATCH, seed, num_steps=steps, start_step=start):
+    for items in StepBatches(len(part.targets), BATCH, seed, num_steps=steps, start_step=start):
         places = torch.tensor([place for _, place in items])
-        yield Batch(_last(part.clips[places]), part.labels[places], part.indices[places])
+        yield Batch(_last(part.clips[places]), part.targets[places], part.readable[places], part.indices[places])
 
 
 def search_config(seed: int, steps: int, **settings: Any) -> SearchConfig:
@@ -133,7 +133,7 @@ def search(task: Task, seed: int, steps: int, options: Sequence[Option] = OPTION
     judged = judge(job.search.supernet, candidates, job.norm_clips, [holdout], CPU)[0]
     return Searched(
         derived=option_of(space, judged.derived.choice),
-        top1=judged.top1,
+        top1=judged.headline,
         most_probable=option_of(space, distribution.most_probable()),
         planted_probability=planted_probability(job, task),
         entropy_share=distribution.entropy() / distribution.initial_entropy,
@@ -210,10 +210,10 @@ def train_alone(task: Task, option: Option, seed: int, steps: int) -> Trained:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(LR, step, steps, steps // 10)
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(network(batch.clips), batch.labels).backward()
+        F.cross_entropy(network(batch.clips), batch.targets).backward()
         optimizer.step()
     holdout = clips(task, seed, HOLDOUT)
     with torch.no_grad():
         logits = network.eval()(holdout.clips)
-    top1 = (logits.argmax(1) == holdout.labels).float().mean()
-    return Trained(float(top1), float(F.cross_entropy(logits, holdout.labels)))
+    top1 = (logits.argmax(1) == holdout.targets).float().mean()
+    return Trained(float(top1), float(F.cross_entropy(logits, holdout.targets)))

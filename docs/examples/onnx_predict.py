@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def predict(session: onnxruntime.InferenceSession, facts: dict, path: Path, clips: int | None = None) -> np.ndarray:
-    """Scores (classes,) of a video: the softmax of every clip and crop, averaged."""
+    """Scores (classes,) of a video: the softmax or sigmoid of every clip and crop, averaged."""
     steps = facts["preprocessing"]
     starts, tick, fps, duration = frame_starts(path)
     times = clip_times(steps["sampling"], duration, fps, clips or steps["sampling"]["clips"])
@@ -46,9 +46,22 @@ def predict(session: onnxruntime.InferenceSession, facts: dict, path: Path, clip
         for position in steps["crop"]["positions"]:
             view = normalise(crop(frames, steps["crop"]["size"], position), steps)
             (logits,) = session.run(None, {facts["input"]["name"]: view})
-            weights = np.exp(logits[0].astype(np.float64) - logits[0].max())
-            scores.append(weights / weights.sum())
+            scores.append(ACTIVATIONS[facts["postprocessing"]["activation"]](logits[0].astype(np.float64)))
     return np.mean(scores, axis=0)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Each video is of one class."""
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Each video shows any number of classes."""
+    return 1 / (1 + np.exp(-logits))
+
+
+ACTIVATIONS = {"softmax": softmax, "sigmoid": sigmoid}
 
 
 def frame_starts(path: Path) -> tuple[np.ndarray, float, float, float]:

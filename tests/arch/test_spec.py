@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from random_specs import random_spec
 
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, MultiLabelSpec, head_for
 from vidnas.base.errors import VidnasError
 
 Place = tuple[str | int, ...]
@@ -225,3 +225,35 @@ def test_clip_from_bad_text(text: str) -> None:
 def test_span_in_seconds() -> None:
     # X3D-S: 13 frames, 6 apart, at 30 frames per second.
     assert get_spec("x3d_s").clip.span_sec == pytest.approx(2.6)
+
+
+def test_heads_differ_by_kind() -> None:
+    spec = get_spec("x3d_xs")
+    several = spec.with_classes(7, multi_label=True)
+    assert (several.head.kind, several.head.num_classes, several.head.hidden) == ("multi_label", 7, 2048)
+    assert ArchSpec.from_json(several.to_json()) == several
+    assert several.content_hash != spec.with_classes(7).content_hash
+    # A head that was meant for several labels stays so; one of a classifier follows the list.
+    assert several.with_classes(3).head.kind == "multi_label"
+    averaged = head_for(ClassificationSpec(ensemble="logit_mean", dropout=0.1), 5, multi_label=True)
+    assert averaged == MultiLabelSpec(num_classes=5, ensemble="logit_mean", dropout=0.1)
+    tree = spec.model_dump()
+    # A file of before there were kinds means classification.
+    tree["head"] = {"num_classes": 5}
+    assert ArchSpec.from_data(tree).head == ClassificationSpec(num_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ({"kind": "detection"}, r"head.kind: must be one of classification, multi_label \(got 'detection'\)"),
+        ({"kind": "multi_label", "ensemble": "softmax_mean"}, r"head.ensemble: .*'sigmoid_mean' or 'logit_mean'"),
+        ({"numclasses": 3}, r"head.numclasses: no such field; did you mean num_classes\?"),
+        (5, r"head: must be a mapping, as \{num_classes: 10\}"),
+    ],
+)
+def test_a_wrong_head_is_named(head: object, message: str) -> None:
+    tree = get_spec("x3d_xs").model_dump()
+    tree["head"] = head
+    with pytest.raises(VidnasError, match=message):
+        ArchSpec.from_data(tree)

@@ -6,7 +6,7 @@ import pytest
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.registry import get_spec
-from vidnas.arch.spec import ClipSpec, HeadSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec
 from vidnas.arch.zoo.x3d import x3d_at_cost
 from vidnas.base.errors import VidnasError
 
@@ -16,7 +16,7 @@ from vidnas.base.errors import VidnasError
     [(8, 48, 5e6, 1.0), (16, 56, 50e6, 1.0), (16, 56, 50e6, 2.2), (8, 112, 60e6, 2.2), (13, 160, 2.2e9, 2.2)],
 )
 def test_meets_the_cost_within_one_percent(frames: int, size: int, macs: float, depth_factor: float) -> None:
-    head = HeadSpec(num_classes=7, hidden=256)
+    head = ClassificationSpec(num_classes=7, hidden=256)
     spec = x3d_at_cost("x", ClipSpec(frames=frames, size=size), macs, depth_factor=depth_factor, head=head)
     assert abs(network_cost(spec).macs / macs - 1) <= 0.01
     assert spec.head == head

@@ -5,7 +5,7 @@ from typing import ClassVar
 import pytest
 
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ClipSpec, GloReSpec, HeadSpec, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, GloReSpec, StemSpec
 from vidnas.base.document import Document, Frozen
 from vidnas.search.space.published.auto import auto_space
 from vidnas.search.space.published.registry import list_spaces, resolve_space
@@ -98,7 +98,7 @@ def test_all_that_differs_tells_documents_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [ClipSpec(frames=4, size=32), StemSpec(channels=8), HeadSpec(), GloReSpec(nodes=2, states=3)]
+    "spec", [ClipSpec(frames=4, size=32), StemSpec(channels=8), ClassificationSpec(), GloReSpec(nodes=2, states=3)]
 )
 def test_defaults_written_out_are_defaults(spec: Frozen) -> None:
     class Holder(Document):

@@ -42,8 +42,8 @@ def drawn(task: Task, number: int, seed: int = 0) -> list[Cells]:
 def test_clips_are_a_function_of_seed_and_index(task: Task) -> None:
     whole, later = clips(task, 3, Part(100, 40)), clips(task, 3, Part(110, 5))
     assert torch.equal(whole.clips[10:15], later.clips)
-    assert torch.equal(whole.labels[10:15], later.labels)
-    assert int(whole.labels.sum()) == 20
+    assert torch.equal(whole.targets[10:15], later.targets)
+    assert int(whole.targets.sum()) == 20
     assert not torch.equal(whole.clips, clips(task, 4, Part(100, 40)).clips)
 
 

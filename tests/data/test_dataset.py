@@ -13,7 +13,7 @@ from vidnas.data import clips
 from vidnas.data.augment import TrainTransform, Views, ViewTransform, short_sides
 from vidnas.data.cache import FrameCache
 from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_reader, view_clips, view_reader
-from vidnas.data.dataset import UNREADABLE, Batch, TrainClips, ViewClips, collate
+from vidnas.data.dataset import Batch, TrainClips, ViewClips, collate
 from vidnas.data.formats import VideoList, load_dataset
 from vidnas.data.reader import FileReader
 from vidnas.data.sampler import SequentialBatches, StepBatches
@@ -56,7 +56,7 @@ def test_an_item_is_a_function_of_seed_epoch_and_index(train):
     for a, b in zip(first, again, strict=True):
         assert torch.equal(a.clip, b.clip)
         assert a[1:] == b[1:]
-    assert first[1].label == train.samples[7].label
+    assert int(first[1].target) == train.samples[7].label
     assert first[0].clip.shape == (3, 4, 24, 24)
     assert not torch.equal(first[0].clip, first[2].clip)
     assert not torch.equal(first[0].clip, dataset(train, seed=4)[0, 0].clip)
@@ -90,8 +90,8 @@ def test_batches_do_not_depend_on_workers_resume_or_cache(train, tmp_path):
         assert batch.clips.shape == (8, 3, 4, 24, 24)
         assert batch.clips.is_contiguous(memory_format=torch.channels_last_3d)
         assert batch.clips.dtype == torch.float32
-        assert batch.labels.dtype == batch.indices.dtype == torch.int64
-        assert [train.samples[i].label for i in batch.indices] == batch.labels.tolist()
+        assert batch.targets.dtype == batch.indices.dtype == torch.int64
+        assert [train.samples[i].label for i in batch.indices] == batch.targets.tolist()
 
 
 # Shared memory is files in memory: a limit on their size is a /dev/shm that is too small.
@@ -161,8 +161,8 @@ def test_a_mirrored_clip_takes_the_label_of_its_pair(train):
             flipped = torch.equal(plain[epoch, index].clip.flip(-1), swapped_plain[epoch, index].clip)
             assert flipped != torch.equal(plain[epoch, index].clip, swapped_plain[epoch, index].clip)
             expected = {0: 1, 1: 0, 2: 2}[label] if flipped else label
-            assert swapped[epoch, index].label == expected
-            assert kept[epoch, index].label == label
+            assert swapped[epoch, index].target == expected
+            assert kept[epoch, index].target == label
             seen.add((label, flipped))
     assert seen == {(label, flipped) for label in (0, 1, 2) for flipped in (True, False)}
 
@@ -173,7 +173,7 @@ def test_a_broken_video_is_replaced_by_its_class_and_counted_once(damaged):
     shown = set()
     for epoch in range(30):
         example = data[epoch, 0]
-        assert example.label == label == damaged.samples[example.place].label
+        assert example.target == label == damaged.samples[example.place].label
         assert torch.equal(example.clip, data[epoch, 0].clip)
         shown.add(example.place)
     assert shown == {i for i, sample in enumerate(damaged.samples) if sample.label == label} - {0}
@@ -283,7 +283,7 @@ def test_views_are_clips_in_time_and_crops_in_space(synthetic_data, sampling):
         moments = clips.test_times(clip, info.duration_sec, info.fps, 4)
         for view in range(12):
             example = data[0, video * 12 + view]
-            assert example[1:] == (sample.label, video)
+            assert example[1:] == (sample.label, True, video)
             assert example.clip.shape == (3, 4, SIDES[0], SIDES[0])
             expected = transform(reader.read(sample.path, moments[view // 3]), view % 3)
             assert torch.equal(example.clip, expected)
@@ -296,7 +296,7 @@ def test_a_batch_of_views_equals_its_views(synthetic_data, tmp_path):
     one_by_one = [data[0, item] for item in range(60)]
     batches = list(make_loader(data, SequentialBatches(60, 7), 0))
     assert_equal(batches, [collate(one_by_one[start : start + 7]) for start in range(0, 60, 7)])
-    assert [len(batch.labels) for batch in batches] == [7] * 8 + [4]
+    assert [len(batch.targets) for batch in batches] == [7] * 8 + [4]
     reader = CountingReader(SIDES[0])
     ViewClips(videos, reader, CLIP, Views(3, 3)).__getitems__([(0, item) for item in range(18)])
     assert reader.reads == 2  # videos, with 9 views each
@@ -309,9 +309,9 @@ def test_a_batch_of_views_equals_its_views(synthetic_data, tmp_path):
 def test_an_unreadable_video_is_listed_in_testing_and_never_left_out(damaged, workers):
     data = ViewClips(damaged, FileReader(SIDES[0]), CLIP, Views(2, 1))
     batches = list(make_loader(data, SequentialBatches(len(data), 16), workers))
-    labels = torch.cat([batch.labels for batch in batches]).tolist()
+    labels = torch.cat([batch.targets for batch in batches]).tolist()
     assert torch.cat([batch.indices for batch in batches]).tolist() == [item // 2 for item in range(120)]
-    assert labels[:2] == [UNREADABLE] * 2
+    assert torch.cat([batch.readable for batch in batches]).tolist() == [False] * 2 + [True] * 118
     assert labels[2:] == [damaged.samples[item // 2].label for item in range(2, 120)]
     assert not batches[0].clips[:2].any()
     assert [error.path for error in data.quarantine.broken()] == [damaged.samples[0].path]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import vidnas
 from vidnas.arch.plan import attention_plan, network_units
 from vidnas.arch.registry import get_spec, list_models
-from vidnas.arch.spec import ArchSpec, AttentionSpec, ClipSpec, GloReSpec, HeadSpec, NonLocalSpec
+from vidnas.arch.spec import ArchSpec, AttentionSpec, ClassificationSpec, ClipSpec, GloReSpec, NonLocalSpec
 from vidnas.arch.units import BlockPlan, GloRePlan, HeadPlan, LastMap, NonLocalPlan, StreamUnit
 from vidnas.base.errors import VidnasError
 from vidnas.nn.attention import Attention, GloRe, NonLocal
@@ -217,10 +217,24 @@ def test_positions_are_averaged_as_the_spec_says(ensemble: str) -> None:
     torch.testing.assert_close(head.train()(maps), logits.mean(0))
 
 
+def test_positions_of_a_multi_label_head_are_averaged_as_probabilities() -> None:
+    network = randomised(build(small("x3d_xs").with_classes(7, multi_label=True))).eval()
+    maps = torch.randn(3, 432, 4, 3, 3)
+    head = network.head
+    windows = [maps[:, :, :, i : i + 2, j : j + 2].mean((2, 3, 4)) for i in range(2) for j in range(2)]
+    logits = torch.stack([head.fc2(head.fc1(window).relu()) for window in windows])
+    torch.testing.assert_close(head(maps).sigmoid(), logits.sigmoid().mean(0))
+    torch.testing.assert_close(head(maps[..., :2, :2]), logits[0])
+    # Large logits, of which float32 knows no probability but 1, keep their size.
+    with torch.no_grad():
+        head.fc2.bias.add_(60)
+    torch.testing.assert_close(head(maps[..., :2, :2].repeat(1, 1, 1, 2, 2)), head(maps[..., :2, :2]))
+
+
 @pytest.mark.parametrize("pool", ["fixed", "global"])
 def test_maps_of_other_frames_are_pooled_each_on_its_own(pool: str) -> None:
     windows = (LastMap(2, 2), LastMap(16, 2))
-    spec = HeadSpec(num_classes=3, hidden=8, pool=pool, ensemble="logit_mean")
+    spec = ClassificationSpec(num_classes=3, hidden=8, pool=pool, ensemble="logit_mean")
     plan = HeadPlan(path="head", in_channels=9, out_channels=3, spec=spec, maps=windows, windows=windows)
     head = randomised(make_unit(plan)).eval()
     sparse, dense = torch.randn(2, 5, 2, 3, 3), torch.randn(2, 4, 16, 3, 3)

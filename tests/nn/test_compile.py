@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel, StemSpec, StreamSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, GroupSpec, Kernel, StemSpec, StreamSpec
 from vidnas.nn.build import VideoNetwork, build
 
 # Each layer once: Inductor takes seconds of a CPU for each.
@@ -23,7 +23,7 @@ SPEC = ArchSpec(
             conv5=24,
         ),
     ),
-    head=HeadSpec(num_classes=5, hidden=32, dropout=0.0),
+    head=ClassificationSpec(num_classes=5, hidden=32, dropout=0.0),
 )
 
 

@@ -6,8 +6,8 @@ from vidnas.arch.registry import get_spec
 from vidnas.report.data import (
     AccuracyPoint,
     BudgetSummary,
+    ClassifierResult,
     DataSummary,
-    NetworkResult,
     PairedComparison,
     Phase,
     RunReport,
@@ -20,10 +20,10 @@ from vidnas.report.data import (
 CLASSES = ("left", "right", "<b>up</b>")
 
 
-def result(label: str, kind, name: str, confusion) -> NetworkResult:
+def result(label: str, kind, name: str, confusion) -> ClassifierResult:
     correct = sum(row[i] for i, row in enumerate(confusion))
     videos = sum(map(sum, confusion))
-    return NetworkResult(label, kind, get_spec(name), correct, videos, None, "2x1", confusion)
+    return ClassifierResult(label, kind, get_spec(name), videos, "2x1", correct=correct, confusion=confusion)
 
 
 SEARCHED = result("searched", "searched", "autox3d_s_no_attention", ((9, 1, 0), (2, 8, 0), (0, 0, 10)))

@@ -14,7 +14,14 @@ from report_example import CLASSES, SEARCHED, X3D, report
 
 from vidnas.arch.registry import get_spec
 from vidnas.base.errors import VidnasError
-from vidnas.report.data import AccuracyPoint, DataSummary, PairedComparison, RunReport, SearchCurves
+from vidnas.report.data import (
+    AccuracyPoint,
+    DataSummary,
+    MultiLabelNetworkResult,
+    PairedComparison,
+    RunReport,
+    SearchCurves,
+)
 from vidnas.report.page import page, write_report
 from vidnas.report.picture import clean
 from vidnas.report.verdict import SPREAD, verdict
@@ -208,7 +215,7 @@ def test_points_of_the_chart():
     kinds = [point.kind for point in report().all_points]
     assert kinds == ["searched", "x3d", "random", "random"]
     point = report().all_points[0]
-    assert point.low < point.top1 == 0.9 < point.high
+    assert point.low < point.value == 0.9 < point.high
     # Means over seeds replace the single run's point.
     given = AccuracyPoint("searched, 3 seeds", "searched", 1.97e9, 0.8, 0.7, 0.9)
     assert [p.label for p in report(points=(given,)).all_points] == ["X3D", "searched, 3 seeds"]
@@ -243,3 +250,21 @@ def test_the_page_is_the_same_every_time(tmp_path):
 def test_a_page_that_cannot_be_written(tmp_path):
     with pytest.raises(VidnasError, match=r"none/report\.html: cannot be written \(no such file or directory\)"):
         write_report(tmp_path / "none" / "report.html", report())
+
+
+def test_networks_for_several_labels_are_shown_by_average_precision() -> None:
+    rest = {"map_micro": 0.4, "hit1": 0.7, "per_class": (0.5, None, 0.9)}
+    searched, x3d = (
+        MultiLabelNetworkResult(one.label, one.kind, one.spec, 30, "2x1", map_macro=value, **rest)
+        for one, value in ((SEARCHED, 0.7), (X3D, 0.65))
+    )
+    text = page(report(searched=searched, x3d=x3d, paired=None, points=()))
+    assert "Searched 70.0%, X3D 65.0% mAP" in text
+    assert "Average precision of each class" in text
+    assert '<td>right</td><td class="number">–</td>' in text
+    assert "hit@1" in text
+    assert "mAP, %" in text
+    for word in ("McNemar", "Wilson", "Confusion", "guessing", "top-1"):
+        assert word not in text
+    alone = page(report(searched=searched, x3d=None, paired=None, points=()))
+    assert "has a mAP of 70.0% on 30 test videos" in alone

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vidnas.arch.cost import network_cost
-from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, SqueezeExciteSpec, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, SqueezeExciteSpec, StemSpec
 from vidnas.search.budget import between, usage
 from vidnas.search.costs import CostTable, Metric
 from vidnas.search.derive import derive
@@ -42,7 +42,7 @@ def odd_space() -> Space:
         depthwise=False,
         projection_norm="on_channel_change",
     )
-    head = HeadSpec(num_classes=3, hidden=20)
+    head = ClassificationSpec(num_classes=3, hidden=20)
     return Space(name="odd", clip=ClipSpec(frames=3, size=45), streams=(stream,), head=head)
 
 
@@ -77,7 +77,7 @@ def test_the_dearest_is_not_always_the_largest_of_everything() -> None:
         GroupSpace(depth=1, stride=stride, channels=(8, 16), expansion=(0.5,), kernel=kernel) for stride in (2, 1)
     )
     stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=1)
-    head = HeadSpec(num_classes=2, hidden=1)
+    head = ClassificationSpec(num_classes=2, hidden=1)
     space = Space(name="odd", clip=ClipSpec(frames=2, size=16), streams=(stream,), head=head)
     table = CostTable.of(space)
     assert space.largest() == (1, 1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vidnas.arch.cost import network_cost
-from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.search.space.published.autox3d import autox3d_space
 from vidnas.search.space.published.scaled import tiny_space
 from vidnas.search.space.space import Choice, Space
@@ -37,7 +37,7 @@ def group(depth: int, stride: int, channels: tuple[int, ...]) -> GroupSpace:
 def small_space() -> Space:
     groups = (group(2, 2, (8, 12, 16)), group(2, 1, (8, 12, 16)), group(3, 2, (16, 24, 32, 40)))
     stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=48)
-    head = HeadSpec(num_classes=5, hidden=32, dropout=0.0)
+    head = ClassificationSpec(num_classes=5, hidden=32, dropout=0.0)
     return Space(name="small", clip=ClipSpec(frames=3, size=24), streams=(stream,), head=head)
 
 
@@ -80,7 +80,7 @@ def test_sampled_equals_extracted_forward_and_every_gradient(mode: WindowMode, k
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_spaces(name: str, mode: WindowMode, kernels: KernelSharing) -> None:
     # Without dropout, which draws anew in every pass.
-    space = PUBLISHED[name].model_copy(update={"head": HeadSpec(num_classes=5, dropout=0.0)})
+    space = PUBLISHED[name].model_copy(update={"head": ClassificationSpec(num_classes=5, dropout=0.0)})
     rng = random.Random(4)
     check_sampled_equals_extracted(space, mode, kernels, [random_choice(space, rng) for _ in range(3)])
 

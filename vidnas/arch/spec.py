@@ -140,17 +140,29 @@ def read_attention(value: Any, on_lists: str = _ON_LISTS) -> Any:
     Raises:
         FieldError: none of these, or a rule of its kind is broken.
     """
-    if value is None or isinstance(value, tuple(ATTENTION_KINDS.values())):
+    example = "{nodes: 72, states: 144}"
+    return value if value is None else _read_kind(value, ATTENTION_KINDS, "glore", on_lists, example)
+
+
+def _read_kind(
+    value: Any, kinds: Mapping[str, type[Frozen]], default: str, on_lists: str = _ON_LISTS, example: str = ""
+) -> Any:
+    """A mapping as the spec of the kind that it names, or of the default one; a spec stays as it is.
+
+    Raises:
+        FieldError: none of these, or a rule of its kind is broken.
+    """
+    if isinstance(value, tuple(kinds.values())):
         return value
     if not isinstance(value, dict):
-        raise FieldError((), on_lists if isinstance(value, list) else "must be a mapping, as {nodes: 72, states: 144}")
-    kind = value.get("kind", "glore")
-    if kind not in tuple(ATTENTION_KINDS):
-        raise FieldError(("kind",), f"must be one of {', '.join(ATTENTION_KINDS)} (got {kind!r})")
+        raise FieldError((), on_lists if isinstance(value, list) else f"must be a mapping, as {example}")
+    kind = value.get("kind", default)
+    if kind not in tuple(kinds):
+        raise FieldError(("kind",), f"must be one of {', '.join(kinds)} (got {kind!r})")
     try:
-        return ATTENTION_KINDS[kind].model_validate(value)
+        return kinds[kind].model_validate(value)
     except ValidationError as error:
-        raise FieldError(*first_mistake(error, ATTENTION_KINDS[kind], on_lists)) from error
+        raise FieldError(*first_mistake(error, kinds[kind], on_lists)) from error
 
 
 def _places_text(attention: AttentionSpec) -> str:
@@ -199,22 +211,67 @@ class StreamSpec(Frozen):
     conv5: Positive
 
 
-class HeadSpec(Frozen):
-    """Pool, fc1 (no bias, ReLU), dropout, fc2.
+class _Head(Frozen):
+    """Pool, fc1 (no bias, ReLU), dropout, fc2: what all heads have in common.
 
     Attributes:
+        kind: tells heads apart.
+        num_classes: 0 leaves fc2 out.
         pool: `fixed` averages windows of the training crop's final map with stride 1, so a larger test crop gives
             several positions (the official head); `global` averages everything.
-        ensemble: how positions are averaged in evaluation: `softmax_mean` (SlowFast) or `logit_mean`
-            (pytorchvideo).
+        ensemble: how positions are averaged in evaluation.
     """
 
-    kind: Literal["classification"] = "classification"
+    kind: str
     num_classes: Annotated[int, Field(ge=0)] = 400
     hidden: Positive = 2048
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     pool: Literal["fixed", "global"] = "fixed"
+    ensemble: str
+
+
+class ClassificationSpec(_Head):
+    """Each video is of one class: a softmax over the logits.
+
+    Positions are averaged by `softmax_mean` (SlowFast) or `logit_mean` (pytorchvideo).
+    """
+
+    kind: Literal["classification"] = "classification"
     ensemble: Literal["softmax_mean", "logit_mean"] = "softmax_mean"
+
+
+class MultiLabelSpec(_Head):
+    """Each video shows any number of classes: a sigmoid of each logit."""
+
+    kind: Literal["multi_label"] = "multi_label"
+    ensemble: Literal["sigmoid_mean", "logit_mean"] = "sigmoid_mean"
+
+
+HEAD_KINDS: Mapping[str, type[ClassificationSpec | MultiLabelSpec]] = {
+    "classification": ClassificationSpec,
+    "multi_label": MultiLabelSpec,
+}
+
+
+def _read_head(value: Any) -> Any:
+    return _read_kind(value, HEAD_KINDS, "classification", example="{num_classes: 10}")
+
+
+# A head of one of the kinds; a file that names no kind means classification.
+HeadSpec = Annotated[ClassificationSpec | MultiLabelSpec, BeforeValidator(_read_head)]
+
+
+def head_for(head: HeadSpec, num_classes: int, *, multi_label: bool) -> HeadSpec:
+    """The same head for the classes of a list; that of a classifier becomes one for several labels per video.
+
+    A head that was meant for several labels stays one, whatever the list: who trains it will say that they differ.
+    """
+    if multi_label and isinstance(head, ClassificationSpec):
+        ensemble: Literal["sigmoid_mean", "logit_mean"]
+        ensemble = "sigmoid_mean" if head.ensemble == "softmax_mean" else "logit_mean"
+        common = head.model_dump(exclude={"kind", "num_classes", "ensemble"})
+        return MultiLabelSpec(**common, num_classes=num_classes, ensemble=ensemble)
+    return head.model_copy(update={"num_classes": num_classes})
 
 
 class ArchSpec(Document):
@@ -227,7 +284,7 @@ class ArchSpec(Document):
     clip: ClipSpec
     # A tuple because two-stream networks are the same data with two entries and fusions between them.
     streams: Annotated[tuple[StreamSpec, ...], Field(min_length=1, max_length=1)]
-    head: HeadSpec = HeadSpec()
+    head: HeadSpec = ClassificationSpec()
 
     @model_validator(mode="after")
     def _hidden_channels(self) -> Self:
@@ -245,9 +302,9 @@ class ArchSpec(Document):
                 channels = group.channels
         return self
 
-    def with_classes(self, num_classes: int) -> "ArchSpec":
-        """The same network for another number of classes."""
-        return self.model_copy(update={"head": self.head.model_copy(update={"num_classes": num_classes})})
+    def with_classes(self, num_classes: int, *, multi_label: bool = False) -> "ArchSpec":
+        """The same network for another number of classes, or for several labels per video (`head_for`)."""
+        return self.model_copy(update={"head": head_for(self.head, num_classes, multi_label=multi_label)})
 
     def with_clip(self, clip: ClipSpec) -> "ArchSpec":
         """The same network trained on another clip."""

@@ -102,7 +102,8 @@ def _groups(parts: Mapping[str, VideoList]) -> str | None:
 def _summary(title: str, report: Report) -> list[str]:
     videos = report.videos
     usable = [finding.frames for finding in report.findings if finding.cause is None]
-    lines = [f"{title}: {len(videos)} videos, {len(videos.classes)} classes"]
+    several = " (a video may be of several)" if videos.multi_label else ""
+    lines = [f"{title}: {len(videos)} videos, {len(videos.classes)} classes{several}"]
     if usable:
         lines[0] += f", {min(usable)} to {max(usable)} frames (median {median(usable):g})"
     lines += [f"note: {notice}" for notice in videos.notices]
@@ -121,13 +122,15 @@ def _summary(title: str, report: Report) -> list[str]:
             f"note: {len(report.alike)} pairs of different files look alike, e.g. {_name(report, i)} ~ "
             f"{_name(report, j)}"
         )
-    good = Counter(videos.labels[i] for i in report.good)
+    good = Counter(label for i in report.good for label in videos.samples[i].labels)
     width = max(map(len, videos.classes))
     lines.append("videos per class (good of all):")
     lines += [
         f"  {name:<{width}}  {good[label]} of {count}"
         for label, (name, count) in enumerate(zip(videos.classes, videos.counts, strict=True))
     ]
+    if unlabelled := sum(not sample.labels for sample in videos.samples):
+        lines.append(f"  of no class: {unlabelled}")
     return lines
 
 
@@ -136,7 +139,7 @@ def _block(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _same(report: Report, places: Sequence[int]) -> str:
-    classes = sorted({report.videos.classes[report.videos.labels[i]] for i in places})
+    classes = sorted({report.videos.label_text(report.videos.labels[i]) for i in places})
     names = " = ".join(_name(report, i) for i in places)
     return names if len(classes) == 1 else f"{names} (in different classes: {', '.join(classes)})"
 

@@ -25,6 +25,7 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
 
     from vidnas.data.processes import cores
+    from vidnas.engine.tasks.registry import task_of
     from vidnas.engine.trials.executors import QUIETLY, WorkerProcesses
     from vidnas.pipeline.rank import RankSettings, rank_networks
     from vidnas.pipeline.rank_report import agreement, describe, write_ranking
@@ -40,6 +41,6 @@ def run(argv: list[str]) -> int:
     with finished_search(options) as finished:
         results = rank_networks(finished, settings, executor)
         write_ranking(finished, results, settings)
-    print(describe(agreement(results)))
+    print(describe(agreement(results), task_of(finished.space.head).headline))
     print(f"picture: {options.run / 'rank.svg'}")
     return 0

@@ -75,7 +75,9 @@ def _test_list(data: "DataConfig", info: "ModelInfo") -> "tuple[VideoList, tuple
     from vidnas.pipeline.lists import load_lists
 
     if not data.path.is_dir():
-        known = KnownClasses(info.classes, "the network", info.config.get("numbered", False))
+        known = KnownClasses(
+            info.classes, "the network", info.config.get("numbered", False), info.spec.head.kind == "multi_label"
+        )
         videos = load_list(data.path, classes=known, follow_links=data.follow_links)
         return videos, videos.notices
     lists = load_lists(data, info.config.get("settings", {}).get("train", {}).get("seed", 0))
@@ -86,7 +88,9 @@ def _test_list(data: "DataConfig", info: "ModelInfo") -> "tuple[VideoList, tuple
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = make_parser("test", "Accuracy of a trained network: top-1, top-5, per class, and scores of every video.")
+    parser = make_parser(
+        "test", "Accuracy of a trained network: top-1, top-5 or mAP, per class, scores of every video."
+    )
     parser.add_argument("checkpoint", metavar="CKPT", type=Path, help=CHECKPOINT)
     parser.add_argument(
         "--data",

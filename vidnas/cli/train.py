@@ -58,8 +58,9 @@ def run(argv: list[str]) -> int:
     out = Path(options.out)
     check_out(out, data.path, [videos] if tested is None else [videos, tested])
     check_unlike(out, "train")
+    spec = resolve(options.arch).with_classes(len(videos.classes), multi_label=videos.multi_label)
     job = TrialJob(
-        spec=_with_clip(resolve(options.arch).with_classes(len(videos.classes)), options),
+        spec=_with_clip(spec, options),
         folder=out,
         videos=videos,
         tested=tested,

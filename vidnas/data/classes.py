@@ -4,12 +4,13 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidnas.base.errors import VidnasError
 from vidnas.data.entries import check_class_name
 from vidnas.data.rows import Row, read_text
+from vidnas.data.video_list import SEPARATOR, Label
 
 # What pandas and others write where a value is missing.
 _MISSING = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "nat", "#n/a", "#na"})
@@ -26,11 +27,13 @@ class KnownClasses:
         names: in the order of the labels.
         origin: the list or network that they come from, as a message names it.
         numbered: whether labels were numbers there, which count through `names`.
+        multi_label: whether a video may have several of them.
     """
 
     names: tuple[str, ...]
     origin: str
     numbered: bool = False
+    multi_label: bool = False
 
     def number(self, label: int) -> str | None:
         """The name that a number stands for, or None where nothing says so."""
@@ -57,18 +60,50 @@ class Labels:
 
     Attributes:
         classes: names in the order of the labels.
-        labels: of each row.
+        labels: of each row; in a multi-label list all of a row, in order.
         numbered: whether the rows have numbers.
         notices: what the user should know.
+        multi_label: whether a row may have several.
     """
 
     classes: tuple[str, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     numbered: bool
     notices: tuple[str, ...] = ()
+    multi_label: bool = False
 
 
 def classify(file: Path, rows: Sequence[Row], known: KnownClasses | None) -> Labels:
+    """Class names, and the label of each row as their index, or all labels of each row.
+
+    Rows have one label each, or any number, separated by `;`, where one of them has a `;` that is in no name of a
+    class; a field of `;` alone has none.
+
+    Args:
+        file: the list.
+        rows: its rows.
+        known: the classes to map to; None takes those of `classes.txt`, or the names found, sorted.
+
+    Raises:
+        VidnasError: as `_classify`; a list without any label; a class with a `;` in its name in a multi-label list.
+    """
+    whole = {*(_class_file(file.parent)[1] or ()), *(known.names if known else ())}
+    if not any(SEPARATOR in row.label and row.label not in whole for row in rows):
+        return _classify(file, rows, known)
+    pieces = [[label for piece in row.label.split(SEPARATOR) if (label := piece.strip())] for row in rows]
+    single = [replace(row, label=label) for row, own in zip(rows, pieces, strict=True) for label in own]
+    if not single:
+        raise VidnasError(f"{file}: no video has a label; write the classes of each, as `a.mp4,run;jump`")
+    found = _classify(file, single, known)
+    for name in found.classes:
+        if SEPARATOR in name:
+            raise VidnasError(f"{file}: class {name!r} has a {SEPARATOR!r} in it, which separates labels; rename it")
+    each = iter([label for label in found.labels if isinstance(label, int)])
+    labels = tuple(tuple(sorted({next(each) for _ in own})) for own in pieces)
+    return replace(found, labels=labels, multi_label=True)
+
+
+def _classify(file: Path, rows: Sequence[Row], known: KnownClasses | None) -> Labels:
     """Class names, and the label of each row as their index.
 
     Labels are all numbers from 0, named by `classes.txt` beside the list if there is one, or all names. Its lines are

@@ -22,32 +22,51 @@ from vidnas.data.decode import BrokenVideo, count_frames
 from vidnas.data.formats import VideoList
 from vidnas.data.reader import Reader
 from vidnas.data.sampler import Item
+from vidnas.data.video_list import Label, target_of
 
 # Files named in an error message; the others are counted.
 _NAMED = 5
-# The label of a test view whose video cannot be read; its clip is all zeros.
-UNREADABLE = -1
 
 
 class Example(NamedTuple):
-    """A clip (C, T, H, W) float32, its label and the place of its video in the list."""
+    """A clip (C, T, H, W) float32 and its target, whether the video could be read, and its place in the list.
+
+    A clip that could not be read is all zeros, and so is its target.
+    """
 
     clip: Tensor
-    label: int
+    target: Tensor
+    readable: bool
     place: int
 
 
 class Batch(NamedTuple):
-    """Clips (N, C, T, H, W) float32 in channels_last_3d, labels (N,) and places in the list (N,), int64."""
+    """What a step or a test sees of a list.
+
+    Attributes:
+        clips: (N, C, T, H, W) float32 in channels_last_3d.
+        targets: (N,) int64, the class of each clip; of a multi-label list (N, classes) float32, 0 or 1 for each class.
+        readable: (N,) bool, whether its video could be read; clips and targets of the others mean nothing.
+        indices: (N,) int64, places of the videos in the list.
+    """
 
     clips: Tensor
-    labels: Tensor
+    targets: Tensor
+    readable: Tensor
     indices: Tensor
 
-    def readable(self) -> "Batch":
+    def only_readable(self) -> "Batch":
         """Without the views of videos that cannot be read."""
-        read = self.labels != UNREADABLE
-        return self if bool(read.all()) else Batch(*(tensor[read] for tensor in self))
+        return self if bool(self.readable.all()) else Batch(*(tensor[self.readable] for tensor in self))
+
+    def chunk(self, parts: int) -> "list[Batch]":
+        """Up to so many equal parts, one after another."""
+        return [Batch(*tensors) for tensors in zip(*(tensor.chunk(parts) for tensor in self), strict=True)]
+
+
+def target_tensor(label: Label, videos: VideoList) -> Tensor:
+    """What a network is to give for a label of a list, as `Batch` has it."""
+    return torch.from_numpy(target_of(label, len(videos.classes)))
 
 
 def collate(examples: Sequence[Example | VidnasError]) -> Batch | VidnasError:
@@ -59,8 +78,9 @@ def collate(examples: Sequence[Example | VidnasError]) -> Batch | VidnasError:
         good.append(example)
     # Stacked with the channels last, as the transforms leave them in memory.
     clips = torch.stack([example.clip.permute(1, 2, 3, 0) for example in good]).permute(0, 4, 1, 2, 3)
-    labels, indices = (torch.tensor([example[field] for example in good]) for field in (1, 2))
-    batch = Batch(clips, labels, indices)
+    targets = torch.stack([example.target for example in good])
+    readable, indices = (torch.tensor([example[field] for example in good]) for field in (2, 3))
+    batch = Batch(clips, targets, readable, indices)
     return batch if get_worker_info() is None else _shared(batch)
 
 
@@ -159,8 +179,8 @@ class Quarantine:
 class TrainClips(Dataset[Example]):
     """One random clip of each video, augmented, as a function of (seed, epoch, index).
 
-    A video that cannot be read is replaced by another of its class, drawn from the same three numbers. Clips longer
-    than their video repeat its last frame (`vidnas.data.clips`).
+    A video that cannot be read is replaced by another that shares a class with it, drawn from the same three numbers.
+    Clips longer than their video repeat its last frame (`vidnas.data.clips`).
 
     Args:
         videos: the training list.
@@ -216,7 +236,7 @@ class TrainClips(Dataset[Example]):
                 return self._examples(candidate, [rng])[0]
             except BrokenVideo:
                 self.quarantine.add(candidate)
-        name = self.videos.classes[self.videos.samples[index].label]
+        name = self.videos.label_text(self.videos.samples[index].label)
         raise VidnasError(f"class {name!r}: none of its videos can be read: run `vidnas data check` on the list")
 
     def __getitems__(self, items: Sequence[Item]) -> list[Example | VidnasError]:
@@ -252,8 +272,12 @@ class TrainClips(Dataset[Example]):
 
     def _candidates(self, epoch: int, index: int) -> Iterator[int]:
         yield index
-        label = self.videos.samples[index].label
-        others = [i for i, sample in enumerate(self.videos.samples) if sample.label == label and i != index]
+        own = self.videos.samples[index]
+        others = [
+            i
+            for i, sample in enumerate(self.videos.samples)
+            if i != index and (sample.label == own.label or not set(own.labels).isdisjoint(sample.labels))
+        ]
         # Beyond the numbers of all attempts, so that this generator is nobody's clip.
         yield from item_rng(self.seed, epoch, index + len(self) ** 2).permutation(others).tolist()
 
@@ -268,15 +292,17 @@ class TrainClips(Dataset[Example]):
     def _example(self, index: int, frames: np.ndarray, rng: np.random.Generator) -> Example:
         draw = self.transform.draw(frames.shape[1], frames.shape[2], rng)
         label = self.videos.samples[index].label
-        label = self.mirrored[label] if draw.flip and self.mirrored else label
-        return Example(self.transform(frames, draw), label, index)
+        if draw.flip and self.mirrored:
+            mirrored = tuple(self.mirrored[one] for one in self.videos.samples[index].labels)
+            label = mirrored[0] if isinstance(label, int) else mirrored
+        return Example(self.transform(frames, draw), target_tensor(label, self.videos), True, index)
 
 
 class ViewClips(Dataset[Example]):
     """The views of every video, for testing: item (epoch, i) is view i % K of video i // K, K = len(views).
 
     Views of one clip in time lie side by side: view v is crop v % spatial of clip v // spatial. A video that cannot
-    be read gives clips of zeros with the label `UNREADABLE`, and is listed by `quarantine`; it is never left out.
+    be read gives clips of zeros that are marked as such, and is listed by `quarantine`; it is never left out.
 
     Args:
         videos: the list to test on.
@@ -329,9 +355,11 @@ class ViewClips(Dataset[Example]):
         except BrokenVideo:
             self.quarantine.add(index)
             zeros = torch.zeros(self.clip.frames, self.transform.crop, self.transform.crop, 3).permute(3, 0, 1, 2)
-            return [Example(zeros, UNREADABLE, index)] * len(views)
+            nothing = torch.zeros_like(target_tensor(sample.label, self.videos))
+            return [Example(zeros, nothing, False, index)] * len(views)
         by_clip = dict(zip(clips, np.split(frames, len(clips)), strict=True))
+        target = target_tensor(sample.label, self.videos)
         return [
-            Example(self.transform(by_clip[view // self.views.spatial], view % self.views.spatial), sample.label, index)
+            Example(self.transform(by_clip[view // self.views.spatial], view % self.views.spatial), target, True, index)
             for view in views
         ]

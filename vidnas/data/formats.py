@@ -4,6 +4,7 @@ No path leaves the folder that a list lives in: not by `..`, not by an absolute 
 asked for.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +17,7 @@ from vidnas.data.groups import with_groups
 from vidnas.data.manifest import check_finished, stale_notice
 from vidnas.data.parts import find_parts
 from vidnas.data.rows import format_rows, read_rows
-from vidnas.data.video_list import Sample, VideoList
+from vidnas.data.video_list import SEPARATOR, Sample, VideoList
 
 __all__ = [
     "SUFFIXES",
@@ -63,7 +64,7 @@ def load_dataset(path: str | Path, *, group_regex: str | None = None, follow_lin
         train = replace(train, notices=parts.train_notices + train.notices)
         lists = DataLists(train, None)
         if parts.test is not None:
-            known = KnownClasses(train.classes, str(parts.train), train.numbered)
+            known = KnownClasses(train.classes, str(parts.train), train.numbered, train.multi_label)
             test = load_list(parts.test, classes=known, group_regex=group_regex, follow_links=follow_links)
             lists = DataLists(train, replace(test, notices=parts.test_notices + test.notices))
     for label, (name, count) in enumerate(zip(lists.train.classes, lists.train.counts, strict=True)):
@@ -87,7 +88,8 @@ def load_list(
 
     A CSV has a path (relative to its folder) and a label per line, separated by comma, tab or blank, with or
     without a header (`path,label,group`; without one the columns have this order). Labels are either all numbers
-    from 0, named by `classes.txt` beside the file if there is one, or all names, sorted into classes.
+    from 0, named by `classes.txt` beside the file if there is one, or all names, sorted into classes. Where any label
+    has a `;` in it the list is a multi-label one: `run;jump` is of two classes, `run;` of one, and `;` of none.
 
     Args:
         path: the folder or the file.
@@ -97,8 +99,8 @@ def load_list(
 
     Raises:
         VidnasError: an unfinished copy (`vidnas data cache`), nothing usable, a bad line, an unknown class, numbers
-            that nothing gives a meaning, one path with two labels, a path that leaves the folder, names that are not
-            UTF-8, a group expression that fails.
+            that nothing gives a meaning, one path with two labels, several labels per video where `classes` has one
+            (or the reverse), a path that leaves the folder, names that are not UTF-8, a group expression that fails.
     """
     path = Path(path)
     check_names(path.parent, [str(path)])
@@ -111,10 +113,26 @@ def load_list(
         raise VidnasError(f"{path}: no such file or folder; check the path")
     else:
         raise VidnasError(f"{path}: is a {kind}; give a folder or a CSV file")
+    if classes is not None:
+        _check_same_task(path, videos, classes)
     _check_one_label(path, videos)
     if len(videos.classes) < 2:
         raise VidnasError(f"{path}: only one class ({videos.classes[0]!r}); classification needs at least two")
     return videos if group_regex is None else with_groups(videos, group_regex)
+
+
+def _check_same_task(path: Path, videos: VideoList, known: KnownClasses) -> None:
+    """Refuse several labels per video beside a list or network that has one, and the reverse."""
+    if videos.multi_label and not known.multi_label:
+        raise VidnasError(
+            f"{path}: has several labels per video (a `;` in a label), and {known.origin} one; leave one label in each "
+            "line, or use lists of several labels in training too"
+        )
+    if known.multi_label and not videos.multi_label:
+        raise VidnasError(
+            f"{path}: has one label per video, and {known.origin} several; write all labels of each video in a CSV, as "
+            "`a.mp4,run;jump`, and `run;` where one is all"
+        )
 
 
 def _check_one_label(path: Path, videos: VideoList) -> None:
@@ -123,7 +141,7 @@ def _check_one_label(path: Path, videos: VideoList) -> None:
     for sample, real in zip(videos.samples, real_paths(sample.path for sample in videos.samples), strict=True):
         other = first.setdefault(real, sample)
         if other.label != sample.label:
-            names = " and ".join(f"{videos.relative(s)} ({videos.classes[s.label]})" for s in (other, sample))
+            names = " and ".join(f"{videos.relative(s)} ({videos.label_text(s.label)})" for s in (other, sample))
             raise VidnasError(f"{path}: one file under two names with two labels: {names}; keep one of the two")
 
 
@@ -151,7 +169,10 @@ def _read_csv(file: Path, known: KnownClasses | None, follow_links: bool) -> Vid
             if kind == NOTHING:
                 missing.append(row.path)
         elif path in samples and samples[path].label != label:
-            raise VidnasError(f"{where}: {row.path} has another label in line {lines[path]}; keep one of the two")
+            all_in_one = f", or write all labels in one line, separated by `{SEPARATOR}`" if found.multi_label else ""
+            raise VidnasError(
+                f"{where}: {row.path} has another label in line {lines[path]}; keep one of the two{all_in_one}"
+            )
         else:
             repeats += 1
     if len(missing) == len(samples):
@@ -165,7 +186,8 @@ def _read_csv(file: Path, known: KnownClasses | None, follow_links: bool) -> Vid
         notices.append(stale)
     if repeats:
         notices.append(f"{file}: {repeats} repeated lines passed over")
-    return VideoList(root, tuple(samples.values()), found.classes, tuple(notices), found.numbered)
+    kept = tuple(samples.values())
+    return VideoList(root, kept, found.classes, tuple(notices), found.numbered, found.multi_label)
 
 
 def _videos_in(folder: Path) -> list[str]:
@@ -230,9 +252,14 @@ def list_texts(videos: VideoList, file: Path) -> dict[Path, str]:
     folder = file.parent.resolve()
     if not videos.root.is_relative_to(folder):
         raise VidnasError(f"{file}: a list does not reach out of its folder; write it into {videos.root} or above")
-    used = sorted({videos.classes[label] for label in videos.labels})
+    parted = next((name for name in videos.classes if SEPARATOR in name), None)
+    if videos.multi_label and parted is not None:
+        raise VidnasError(f"{file}: class {parted!r} has a {SEPARATOR!r} in it, which separates labels; rename it")
+    used = sorted({videos.classes[label] for sample in videos.samples for label in sample.labels})
     own = read_classes(folder / "classes.txt")
     named = tuple(used) == videos.classes and all(map(is_name, used))
+    # A class whose name has the separator in it is told from two classes by classes.txt.
+    named = named and not any(SEPARATOR in name for name in used)
     numbers_told = own is not None and counted_names(own) is not None and not named
     if own is not None and (own != videos.classes or numbers_told):
         raise VidnasError(f"{folder / 'classes.txt'}: names other classes than {file.name} has; write it elsewhere")
@@ -246,7 +273,15 @@ def list_texts(videos: VideoList, file: Path) -> dict[Path, str]:
     rows = [["path", "label", "group"][: 2 + grouped]]
     for sample in videos.samples:
         path = sample.path.relative_to(folder).as_posix()
-        label = videos.classes[sample.label] if named else str(sample.label)
-        rows.append([path, label, sample.group or ""][: 2 + grouped])
+        labels = [videos.classes[label] if named else str(label) for label in sample.labels]
+        rows.append([path, _joined(labels, multi_label=videos.multi_label), sample.group or ""][: 2 + grouped])
     texts[file] = format_rows(rows)
     return texts
+
+
+def _joined(labels: Sequence[str], *, multi_label: bool) -> str:
+    """The label field of a video; in a multi-label list it always has a separator, by which such a list is known."""
+    if not multi_label:
+        (label,) = labels
+        return label
+    return SEPARATOR.join(labels) if len(labels) > 1 else "".join(labels) + SEPARATOR

@@ -101,17 +101,18 @@ def suggest(entries: "list[tuple[VideoList, Sample]]") -> Suggestion | None:
 
     A name that only counts through its class (`walk_0001.mp4`) says nothing about groups, nor does a date.
     """
-    paths = [(videos.relative(sample), sample.label) for videos, sample in entries]
+    paths = [(videos.relative(sample), sample.labels) for videos, sample in entries]
     for expression in _CANDIDATES:
         pattern = re.compile(expression)
-        found = [(match[1], label) for path, label in paths if (match := pattern.search(path)) is not None]
+        found = [(match[1], labels) for path, labels in paths if (match := pattern.search(path)) is not None]
         if len(found) < max(1, _MATCHED * len(paths)):
             continue
         sizes = Counter(key for key, _ in found)
         together = sum(size for size in sizes.values() if size > 1)
         of_class: dict[int, set[str]] = {}
-        for key, label in found:
-            of_class.setdefault(label, set()).add(key)
+        for key, labels in found:
+            for label in labels:
+                of_class.setdefault(label, set()).add(key)
         several = sum(len(keys) > 1 for keys in of_class.values())
         dates = sum(_DATE.fullmatch(key) is not None for key in sizes)
         if (

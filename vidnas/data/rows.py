@@ -149,6 +149,8 @@ def _split(file: Path, text: str, names_video: Callable[[str], bool]) -> Iterato
     lines = text.split("\n")
     first = next((line for line in lines if line.strip()), "")
     separator = next((mark for mark in "\t,;|" if mark in first), None)
+    if separator == ";" and not _separates(first, names_video):
+        separator = "|" if "|" in first else None
     if separator is None:
         # Only the path may hold blanks, so fields are counted from the end.
         if _header([(1, first.split())], names_video):
@@ -170,6 +172,13 @@ def _split(file: Path, text: str, names_video: Callable[[str], bool]) -> Iterato
                 yield reader.line_num, [field.strip() for field in fields]
     except csv.Error as error:
         raise VidnasError(f"{file}, line {reader.line_num}: {error}") from error
+
+
+def _separates(first: str, names_video: Callable[[str], bool]) -> bool:
+    """Whether the semicolons of a line are between its fields, not between the labels of a video."""
+    fields = [field.strip() for field in first.split(";")]
+    alone = "|" not in first and len(first.split()) == 1
+    return alone or any(map(names_video, fields)) or _header([(1, fields)], names_video) is not None
 
 
 def format_rows(rows: Sequence[Sequence[str]]) -> str:

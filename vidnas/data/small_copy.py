@@ -272,7 +272,7 @@ class _Build:
         for part, videos in self.parts.items():
             files = [(sample, entries[self.name(sample)].file) for sample in videos.samples]
             samples = tuple(replace(sample, path=self.out / file) for sample, file in files if file is not None)
-            lists[part] = VideoList(self.out, samples, videos.classes)
+            lists[part] = VideoList(self.out, samples, videos.classes, multi_label=videos.multi_label)
             if samples:
                 texts |= list_texts(lists[part], self.out / f"{part}.csv")
         return lists, texts

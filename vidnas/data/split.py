@@ -12,6 +12,8 @@ from vidnas.data.video_list import VideoList
 # Of a list without a test list.
 TEST_FRACTION = 0.2
 _ATTEMPTS = 20
+# Stands for the class of videos without any, which are dealt out too, but need not be in each part.
+_NONE = -1
 
 
 def hold_out(videos: VideoList, seed: int) -> tuple[VideoList, VideoList]:
@@ -44,7 +46,8 @@ def split(videos: VideoList, fractions: Mapping[str, float], seed: int) -> dict[
     members: dict[str, list[int]] = {}
     for index, key in enumerate(_keys(videos)):
         members.setdefault(key, []).append(index)
-    groups = [Counter(videos.samples[i].label for i in indices) for indices in members.values()]
+    dealt = [sample.labels or (_NONE,) for sample in videos.samples]
+    groups = [Counter(label for i in indices for label in dealt[i]) for indices in members.values()]
     check_enough(videos, list(fractions))
     deal = _deal(groups, shares, seed)
     missing = deal.first_missing()
@@ -68,12 +71,13 @@ def check_enough(videos: VideoList, parts: Sequence[str]) -> None:
     """
     of_class: dict[int, set[str]] = {}
     for sample, key in zip(videos.samples, _keys(videos), strict=True):
-        of_class.setdefault(sample.label, set()).add(key)
+        for label in sample.labels:
+            of_class.setdefault(label, set()).add(key)
     label = min(of_class, key=lambda label: (len(of_class[label]), label))
     groups, count = len(of_class[label]), videos.counts[label]
     if groups >= len(parts):
         return
-    grouped = any(sample.group is not None for sample in videos.samples if sample.label == label)
+    grouped = any(sample.group is not None for sample in videos.samples if label in sample.labels)
     has = f"{count} video{'s' * (count != 1)}" + (f" in {groups} group{'s' * (groups != 1)}" if grouped else "")
     unit, mend = ("groups", "use finer groups") if grouped else ("videos", "add some")
     raise VidnasError(
@@ -141,6 +145,7 @@ class _Deal:
         self.totals: Counter[int] = Counter()
         for group in groups:
             self.totals.update(group)
+        self.classes = sorted(label for label in self.totals if label != _NONE)
         self.counts: list[Counter[int]] = [Counter() for _ in shares]
         self.part_of = [-1] * len(groups)
 
@@ -161,17 +166,14 @@ class _Deal:
     def first_missing(self) -> tuple[int, int] | None:
         """A part and a class that it lacks."""
         lacking = (
-            (part, label)
-            for part, counts in enumerate(self.counts)
-            for label in sorted(self.totals)
-            if counts[label] == 0
+            (part, label) for part, counts in enumerate(self.counts) for label in self.classes if counts[label] == 0
         )
         return next(lacking, None)
 
     def fill(self) -> None:
         """Move groups to where they bring a class that is lacking, those that leave least lacking elsewhere."""
         for part, counts in enumerate(self.counts):
-            for label in sorted(self.totals):
+            for label in self.classes:
                 if counts[label] == 0:
                     movable = [g for g, group in enumerate(self.groups) if label in group]
                     self.put(max(movable, key=lambda g: (self.gain(g, part), -self.cost(g, part), -g)), part)

@@ -106,7 +106,7 @@ def export(
         metadata = {
             **_metadata(network, info, clip, [batch, *clips.shape[1:]], expected[0]),
             "preprocessing": describe_preprocessing(clip, views, transform, info),
-            "postprocessing": describe_postprocessing(network.spec.head.num_classes),
+            "postprocessing": describe_postprocessing(network.spec.head),
         }
         program = _trace(use_backend(fold_norms(reference), "stock"), seen, dynamic_batch)
         try:

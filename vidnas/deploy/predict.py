@@ -13,6 +13,10 @@ from vidnas.data.augment import JITTER, Views, ViewTransform
 from vidnas.data.clips import test_times
 from vidnas.data.decode import probe, read_frames_and_damage
 from vidnas.nn.build import VideoNetwork
+from vidnas.nn.heads import PROBABILITIES
+
+# From here on a class of several counts as shown.
+THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Prediction:
 
     Attributes:
         path: the file.
-        top: the most probable classes, highest first, with their scores (a softmax averaged over views).
+        top: the most probable classes, highest first, with their scores (probabilities averaged over views).
         notice: what the user should know of the file (it ends early, its times jump); None where all is well.
     """
 
@@ -61,6 +65,8 @@ class Predictor:
             raise VidnasError(f"{len(classes)} class names for a network of {network.spec.head.num_classes} classes")
         self.network = network.to(device).eval()
         self.classes = tuple(classes)
+        self.probabilities = PROBABILITIES[network.spec.head.kind]
+        self.multi_label = network.spec.head.kind == "multi_label"
         self.views = views
         self.clip = clip or network.spec.clip
         self.transform = ViewTransform(self.clip.size, views.spatial, jitter=jitter)
@@ -81,6 +87,8 @@ class Predictor:
     def predict(self, path: Path, top: int = 5) -> Prediction:
         """The `top` most probable classes (at most all of them).
 
+        Where a video may show several classes, only those with a score of one half or more, or else the best one.
+
         Raises:
             BrokenVideo: the file cannot be used.
         """
@@ -100,7 +108,9 @@ class Predictor:
             ]
         ).to(self.device, memory_format=torch.channels_last_3d)
         logits = torch.cat([self.network(part) for part in clips.split(self.clips_at_once)])
-        scores = logits.float().softmax(1).double().mean(0)
+        scores = self.probabilities(logits.float()).double().mean(0)
+        if self.multi_label:
+            top = max(1, min(top, int((scores >= THRESHOLD).sum())))
         best = scores.argsort(descending=True, stable=True)[:top].tolist()
         notice = "; ".join(part for part in (info.notice, damage) if part) or None
         return Prediction(path, tuple((self.classes[label], float(scores[label])) for label in best), notice)

@@ -6,7 +6,7 @@ words. `docs/examples/onnx_predict.py` follows them, and a test holds it to `Pre
 
 from typing import Any
 
-from vidnas.arch.spec import ClipSpec
+from vidnas.arch.spec import ClipSpec, HeadSpec
 from vidnas.data.augment import Views, ViewTransform
 from vidnas.nn.weights import ModelInfo
 
@@ -36,6 +36,13 @@ _SMALLER = (
     "pixel centres at halves, first along the width and then the height, each time with weights rounded to 1 / 16384 "
     "and the result to whole numbers of 0 to 255, halves up; the long side becomes floor(short_side * longer / shorter)"
 )
+_ACTIVATIONS = {
+    "classification": {"activation": "softmax", "order": "softmax over the classes of each view, then the mean"},
+    "multi_label": {
+        "activation": "sigmoid",
+        "order": "sigmoid of each class of each view, then the mean; a class is shown where it is 0.5 or more",
+    },
+}
 _CROP = "one square at each position: top = floor(position * (height - size)), left = floor(position * (width - size))"
 
 
@@ -71,8 +78,8 @@ def describe_preprocessing(clip: ClipSpec, views: Views, transform: ViewTransfor
     }
 
 
-def describe_postprocessing(num_classes: int) -> dict[str, Any]:
+def describe_postprocessing(head: HeadSpec) -> dict[str, Any]:
     """From the outputs of a video's views to its scores."""
-    if not num_classes:
+    if not head.num_classes:
         return {"activation": None, "views": "mean"}
-    return {"activation": "softmax", "views": "mean", "order": "softmax over the classes of each view, then the mean"}
+    return {"views": "mean", **_ACTIVATIONS[head.kind]}

@@ -1,6 +1,7 @@
-"""Classification head: pool, fc1, dropout, fc2."""
+"""Head: pool, fc1, dropout, fc2; and what turns its logits into probabilities."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +12,32 @@ from vidnas.base.errors import VidnasError
 from vidnas.nn.initialise import UnitModule
 
 
+def _mean_softmax(logits: Tensor) -> Tensor:
+    """(N, positions, classes) -> logits (N, classes) of which the softmax is the mean of those of the positions."""
+    return logits.log_softmax(-1).logsumexp(1) - math.log(logits.shape[1])
+
+
+def _mean_sigmoid(logits: Tensor) -> Tensor:
+    """(N, positions, classes) -> logits (N, classes) of which the sigmoid is the mean of those of the positions."""
+    return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
+
+
+# By the kind of the head: logits (N, classes) -> probabilities, and logits of positions -> logits of their mean.
+PROBABILITIES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "classification": lambda logits: logits.softmax(1),
+    "multi_label": torch.sigmoid,
+}
+_MEANS: Mapping[str, Callable[[Tensor], Tensor]] = {"classification": _mean_softmax, "multi_label": _mean_sigmoid}
+
+
 class ClassificationHead(UnitModule):
     """The last map (N, C, T, H, W) of each stream -> logits (N, num_classes), or fc1's features (N, hidden).
 
     Each map is pooled on its own, since streams may have other frames; what is left lies side by side in channels.
 
     A fixed pool has the size of the training clip's last map, so a larger test crop leaves several positions.
-    In evaluation their scores are averaged: `logit_mean` averages logits; `softmax_mean` averages probabilities
-    and returns their logarithm, so that softmax(output) is that mean. In training logits are averaged.
+    In evaluation their scores are averaged: `logit_mean` averages logits; `softmax_mean` and `sigmoid_mean` average
+    probabilities and return their logits, so that these give that mean. In training logits are averaged.
     """
 
     def __init__(self, plan: HeadPlan) -> None:
@@ -26,7 +45,7 @@ class ClassificationHead(UnitModule):
         spec, in_channels = plan.spec, plan.in_channels
         windows = [(window.frames, window.side, window.side) for window in plan.windows]
         self.pool_sizes = windows if spec.pool == "fixed" else None
-        self.average_probabilities = spec.ensemble == "softmax_mean"
+        self.mean_of_positions = None if spec.ensemble == "logit_mean" else _MEANS[spec.kind]
         self.fc1 = nn.Linear(in_channels, spec.hidden, bias=False)
         self.dropout = nn.Dropout(spec.dropout)
         self.fc2 = nn.Linear(spec.hidden, spec.num_classes) if spec.num_classes else None
@@ -40,9 +59,9 @@ class ClassificationHead(UnitModule):
         if self.fc2 is None:
             return x.mean(1)
         scores = self.fc2(x)
-        if scores.shape[1] == 1 or self.training or not self.average_probabilities:
+        if scores.shape[1] == 1 or self.training or self.mean_of_positions is None:
             return scores.mean(1)
-        return scores.log_softmax(-1).logsumexp(1) - math.log(scores.shape[1])
+        return self.mean_of_positions(scores)
 
     def _pool(self, maps: tuple[Tensor, ...]) -> Tensor:
         """Positions as rows: (N, positions, channels of all maps)."""

@@ -14,6 +14,8 @@ from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.supernet.fixed_batches import FixedBatches
 from vidnas.engine.supernet.search import SupernetSearch
+from vidnas.engine.tasks.registry import task_of
+from vidnas.engine.tasks.task import Task
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.search import (
     SearchResult,
@@ -60,7 +62,7 @@ def search_with_baselines(
                 done[name] = run_baseline(name, search, data, evaluations)
                 record["baselines"] = done
                 write_json(result.folder.result, record)
-    log.info(comparison(record, config.score_batch_size, len(data.holdout)))
+    log.info(comparison(record, config.score_batch_size, len(data.holdout), task_of(plan.space.head)))
     return SearchResult(result.spec, record, result.folder)
 
 
@@ -77,7 +79,7 @@ def run_baseline(name: str, search: SupernetSearch, data: SearchData, evaluation
         data: its data.
         evaluations: how many the search on alpha made.
     """
-    config, budgets = search.config, search.alpha.budgets
+    config, budgets, task = search.config, search.alpha.budgets, task_of(search.supernet.space.head)
     batches = max(1, min(data.comparison_batches, evaluations // _LEAST_ARCHITECTURES))
     scorer = FixedBatches(search, data.scoring_batches(batches))
     queries = max(1, evaluations // batches)
@@ -91,7 +93,7 @@ def run_baseline(name: str, search: SupernetSearch, data: SearchData, evaluation
         "evaluations": queries * batches,
         "architectures": queries,
         "batches": batches,
-        "candidates": [candidate_record(candidate, budgets) for candidate in judged],
+        "candidates": [candidate_record(candidate, budgets, task) for candidate in judged],
     }
 
 
@@ -107,7 +109,7 @@ def best_choices(evaluated: Sequence[Evaluated], number: int) -> list[Choice]:
     return sorted(scores, key=lambda choice: -scores[choice])[:number]
 
 
-def comparison(record: Mapping[str, Any], clips: int, videos: int) -> str:
+def comparison(record: Mapping[str, Any], clips: int, videos: int, task: Task) -> str:
     """One line per method: the best of its candidates on the holdout, and a line that says what was equal."""
     methods = {"search": record["candidates"], **{n: b["candidates"] for n, b in record["baselines"].items()}}
     best = max(methods, key=lambda name: methods[name][0]["holdout_log_likelihood"])
@@ -119,7 +121,8 @@ def comparison(record: Mapping[str, Any], clips: int, videos: int) -> str:
     for name, candidates in methods.items():
         first = candidates[0]
         lines.append(
-            f"  {name:<9}  log-likelihood {first['holdout_log_likelihood']:.4f}  top-1 {first['holdout_top1']:6.1%}  "
+            f"  {name:<9}  log-likelihood {first['holdout_log_likelihood']:.4f}  "
+            f"{task.headline.text} {first[f'holdout_{task.headline.name}']:6.1%}  "
             f"{' and '.join(format_amount(*cost) for cost in first['cost'].items())} @ {record['clip']}"
             + (f"  ({counts[name]})" if name in counts else "")
             + ("  <- best" if name == best else "")

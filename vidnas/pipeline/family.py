@@ -13,6 +13,8 @@ from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import check_identity
 from vidnas.engine.supernet.candidates import candidates_from, probable_candidates
 from vidnas.engine.supernet.fixed_batches import FixedBatches
+from vidnas.engine.tasks.registry import task_of
+from vidnas.engine.tasks.task import Task
 from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import best_choices, evolution_settings
 from vidnas.pipeline.family_training import WEIGHTS, FamilyTraining, read_trials, train_member
@@ -45,6 +47,16 @@ class Member:
     folder: Path
     record: Mapping[str, Any]
     trials: Mapping[str, TrialResult]
+
+    @property
+    def task(self) -> Task:
+        """What its networks learn."""
+        return task_of(self.spec.head)
+
+    @property
+    def holdout_key(self) -> str:
+        """The name of the headline figure on the holdout, in the candidates."""
+        return f"holdout_{self.task.headline.name}"
 
     @property
     def chosen(self) -> Mapping[str, Any]:
@@ -106,19 +118,26 @@ def derive_family(
 def table(members: Sequence[Member]) -> str:
     """Cost, accuracy on the holdout with the shared weights, and on the test list by the origin of the weights."""
     kinds = [kind for kind in WEIGHTS if any(kind in member.trials for member in members)]
-    rows = [["target", "cost", "holdout, shared weights", *(kind.replace("_", "-") for kind in kinds)]]
+    rows = [
+        [
+            "target",
+            "cost",
+            f"holdout {members[0].task.headline.text}, shared weights",
+            *(kind.replace("_", "-") for kind in kinds),
+        ]
+    ]
     for member in members:
         costs = {"macs": network_cost(member.spec).macs, **member.record["cost"]}
         cost = f"{', '.join(format_amount(*pair) for pair in costs.items())} @ {member.spec.clip}"
         cells = [_cell(member.trials.get(kind)) for kind in kinds]
-        rows.append([member.label, cost, f"{member.chosen['holdout_top1']:.1%}", *cells])
+        rows.append([member.label, cost, f"{member.chosen[member.holdout_key]:.1%}", *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if any_trial := next((trial for member in members for trial in member.trials.values()), None):
         test = any_trial.tested()
         lines.append(
-            f"{', '.join(rows[0][3:])}: top-1 on {len(test.paths)} test videos, {test.views} views, one seed; "
-            "in brackets the steps of each network's own training"
+            f"{', '.join(rows[0][3:])}: {test.headline_figure.text} on {len(test.paths)} test videos, "
+            f"{test.views} views, one seed; in brackets the steps of each network's own training"
         )
     return "\n".join(lines)
 
@@ -148,7 +167,7 @@ def _find(
         "evaluations": evaluations,
         "candidates": [
             {
-                **candidate_record(candidate, budgets[:1]),
+                **candidate_record(candidate, budgets[:1], task_of(finished.space.head)),
                 "from": [name for name, choices in sources.items() if candidate.derived.choice in choices],
                 "alpha_log_likelihood": scorer.known[candidate.derived.choice] / scorer.clips,
             }
@@ -169,7 +188,7 @@ def _member(finished: FinishedSearch, folder: Path) -> Member:
 
 
 def _cell(trial: TrialResult | None) -> str:
-    return "-" if trial is None else f"{trial.tested().top1:.1%} ({trial.steps})"
+    return "-" if trial is None else f"{trial.tested().headline:.1%} ({trial.steps})"
 
 
 def _row(member: Member) -> dict[str, Any]:
@@ -182,11 +201,16 @@ def _row(member: Member) -> dict[str, Any]:
         **member.record["cost"],
         "clip": cost.clip,
         "from": member.chosen["from"],
-        "holdout_top1": member.chosen["holdout_top1"],
+        member.holdout_key: member.chosen[member.holdout_key],
         "tests": {kind: _figures(trial) for kind, trial in member.trials.items()},
     }
 
 
 def _figures(trial: TrialResult) -> dict[str, Any]:
     test = trial.tested()
-    return {"top1": test.top1, "videos": len(test.paths), "views": test.views, "steps": trial.steps}
+    return {
+        test.headline_figure.name: test.headline,
+        "videos": len(test.paths),
+        "views": test.views,
+        "steps": trial.steps,
+    }

@@ -9,7 +9,7 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import read_json
 from vidnas.base.log import log, notes_only
 from vidnas.data.augment import Views
-from vidnas.engine.evaluate.results import TestResult
+from vidnas.engine.evaluate.saved import load_result
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.train.recalibrate import recalibrate_norms
@@ -106,7 +106,7 @@ def read_trials(spec: ArchSpec, folder: Path) -> Mapping[str, TrialResult]:
         run = RunFolder(folder / weights)
         if (run.test / "result.json").exists():
             made = read_json(run.model_info)["config"]
-            found[weights] = TrialResult(spec, run.root, made["kept"], made["steps"], test=TestResult.load(run.test))
+            found[weights] = TrialResult(spec, run.root, made["kept"], made["steps"], test=load_result(run.test))
     return found
 
 

@@ -48,7 +48,7 @@ def load_lists(data: DataConfig, seed: int = 0, *, parts: Collection[str] = ("tr
     found = load_dataset(data.path, group_regex=data.group_regex, follow_links=data.follow_links)
     train, test = found.train, found.test
     if data.test_path is not None:
-        known = KnownClasses(train.classes, str(data.path), train.numbered)
+        known = KnownClasses(train.classes, str(data.path), train.numbered, train.multi_label)
         test = load_list(data.test_path, classes=known, group_regex=data.group_regex, follow_links=data.follow_links)
     check_enough(train, [*parts, "test"] if test is None else [*parts])
     # What a copy has missed altogether both of its lists say.

@@ -1,22 +1,28 @@
 """From the outcome of a run to its page."""
 
 import json
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from vidnas.engine.evaluate.classification_result import ClassificationResult
+from vidnas.engine.evaluate.multi_label_result import MultiLabelResult
 from vidnas.engine.run.runtime import versions
 from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import comparison
 from vidnas.pipeline.run import RunOutcome
 from vidnas.report.data import (
     BudgetSummary,
+    ClassifierResult,
     DataSummary,
     Kind,
+    MultiLabelNetworkResult,
     NetworkResult,
     Phase,
     RunReport,
@@ -109,14 +115,17 @@ def _unreadable(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _network(label: str, kind: Kind, trial: TrialResult) -> NetworkResult:
     result = trial.tested()
-    return NetworkResult(
-        label=label,
-        kind=kind,
-        spec=trial.spec,
+    known = (label, kind, trial.spec, len(result.paths), result.views)
+    if isinstance(result, MultiLabelResult):
+        precisions = tuple(None if math.isnan(value) else value for value in result.per_class.tolist())
+        return MultiLabelNetworkResult(
+            *known, map_macro=result.headline, map_micro=result.micro, hit1=result.hit1, per_class=precisions
+        )
+    assert isinstance(result, ClassificationResult)
+    return ClassifierResult(
+        *known,
         correct=int(result.correct.sum()),
-        videos=len(result.paths),
         top5=result.top5,
-        views=result.views,
         confusion=tuple(tuple(row) for row in result.confusion.tolist()),
     )
 
@@ -148,10 +157,10 @@ def _measured(outcome: RunOutcome) -> list[str]:
 
 
 def _baselines(outcome: RunOutcome, search: SearchConfig) -> list[str]:
-    record = outcome.search.record
+    record, task = outcome.search.record, task_of(outcome.plan.space.head)
     if "baselines" not in record:
         return []
-    return [" ".join(comparison(record, search.score_batch_size, len(outcome.plan.parts["holdout"])).split())]
+    return [" ".join(comparison(record, search.score_batch_size, len(outcome.plan.parts["holdout"]), task).split())]
 
 
 def _beliefs(beliefs: Sequence[Mapping[str, Any]]) -> Iterator[VariableBelief]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise, zip_longest
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from vidnas.base.files import write_json
 from vidnas.base.log import log
 from vidnas.engine.supernet.candidates import candidates_from
 from vidnas.engine.supernet.fixed_batches import FixedBatches
+from vidnas.engine.tasks.registry import task_of
+from vidnas.engine.tasks.task import Figure
 from vidnas.pipeline.baselines import evolution_settings
 from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.search import judge_on_holdout
@@ -42,8 +45,8 @@ class FrontPoint:
         source: who found it first: search (what was derived), archive, k-best or evolution.
         alpha_log_likelihood: per clip of alpha's part.
         log_likelihood: per video of the holdout.
-        top1: on the holdout, in [0, 1].
-        on_front: whether none that costs as much or less has a top-1 as high.
+        headline: the figure that the task is known by (top-1, mAP), on the holdout, in [0, 1].
+        on_front: whether none that costs as much or less has one as high.
     """
 
     choice: Choice
@@ -51,7 +54,7 @@ class FrontPoint:
     source: str
     alpha_log_likelihood: float
     log_likelihood: float
-    top1: float
+    headline: float
     on_front: bool
 
 
@@ -87,7 +90,7 @@ def pareto_front(finished: FinishedSearch, metric: str, number: int, evaluations
     scorer(picked)
     candidates = candidates_from(picked, finished.search.alpha.distribution, [Budget(table, edges[-1])])
     judged = sorted(judge_on_holdout(finished.search, candidates, finished.data), key=lambda one: one.derived.cost)
-    members = set(front([one.derived.cost for one in judged], [one.top1 for one in judged]))
+    members = set(front([one.derived.cost for one in judged], [one.headline for one in judged]))
     return [
         FrontPoint(
             choice=one.derived.choice,
@@ -95,7 +98,7 @@ def pareto_front(finished: FinishedSearch, metric: str, number: int, evaluations
             source=sources[one.derived.choice],
             alpha_log_likelihood=scorer.known[one.derived.choice] / scorer.clips,
             log_likelihood=one.log_likelihood,
-            top1=one.top1,
+            headline=one.headline,
             on_front=i in members,
         )
         for i, one in enumerate(judged)
@@ -145,22 +148,24 @@ def leads_of(archive: Sequence[Entry]) -> dict[Choice, float]:
 def write_front(finished: FinishedSearch, points: Sequence[FrontPoint], metric: str) -> Path:
     """Write pareto.json, pareto.svg and pareto.png into the run folder (pareto_params for params, and so on)."""
     stem = finished.root / ("pareto" if metric == "macs" else f"pareto_{metric}")
+    figure = task_of(finished.space.head).headline
     record = {
         "metric": metric,
         "clip": str(finished.space.clip),
         "holdout_videos": len(finished.data.holdout),
         "note": NOTE,
-        "architectures": [{**vars(point), "choice": list(point.choice)} for point in points],
+        "architectures": [_record(point, figure) for point in points],
     }
     write_json(stem.with_suffix(".json"), record)
-    write_svg_and_png(stem, front_chart(_groups(points, metric), metric, str(finished.space.clip), NOTE))
+    write_svg_and_png(stem, front_chart(_groups(points, metric), metric, str(finished.space.clip), NOTE, figure.text))
     return stem.with_suffix(".svg")
 
 
 def front_table(finished: FinishedSearch, points: Sequence[FrontPoint], metric: str) -> str:
     """The front, one architecture a line, and what these figures are."""
+    figure = task_of(finished.space.head).headline
     rows = [
-        f"{format_amount(metric, point.cost)} @ {finished.space.clip}  top-1 {point.top1:6.1%}  "
+        f"{format_amount(metric, point.cost)} @ {finished.space.clip}  {figure.text} {point.headline:6.1%}  "
         f"log-likelihood {point.log_likelihood:.4f}  {point.source}"
         for point in points
         if point.on_front
@@ -169,10 +174,16 @@ def front_table(finished: FinishedSearch, points: Sequence[FrontPoint], metric: 
     return "\n".join([f"front of {len(points)} architectures on {videos} holdout videos:", *rows, NOTE])
 
 
+def _record(point: FrontPoint, figure: Figure) -> dict[str, Any]:
+    """A point as builtins; the headline goes by its own name."""
+    fields = {figure.name if name == "headline" else name: value for name, value in vars(point).items()}
+    return {**fields, "choice": list(point.choice)}
+
+
 def _groups(points: Sequence[FrontPoint], metric: str) -> Mapping[str, Dots]:
     def dots(members: Sequence[FrontPoint]) -> Dots:
         return [
-            (point.cost, point.top1, f"{format_amount(metric, point.cost)}, {point.top1:.1%}, {point.source}")
+            (point.cost, point.headline, f"{format_amount(metric, point.cost)}, {point.headline:.1%}, {point.source}")
             for point in members
         ]
 

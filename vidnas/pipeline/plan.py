@@ -133,7 +133,7 @@ def _space(
     classes = len(train.classes)
     clip = _clip(choice, held)
     if choice.space != "auto":
-        space = resolve_space(choice.space, clip=clip, num_classes=classes)
+        space = resolve_space(choice.space, clip=clip).with_classes(classes, multi_label=train.multi_label)
         if space.size == 1:
             raise VidnasError(
                 f"space {space.name} has one architecture, so there is nothing to search: put lists in place of values "
@@ -142,7 +142,7 @@ def _space(
         return space, f"space {space.name}, clip {space.clip}, {space.size:.1e} architectures"
 
     def scaled(macs: float) -> tuple[Space, str]:
-        return auto_space(
+        space, told = auto_space(
             macs,
             num_classes=classes,
             clip=clip,
@@ -150,6 +150,7 @@ def _space(
             max_size=held.short_side,
             video_sec=held.duration_sec,
         )
+        return space.with_classes(classes, multi_label=train.multi_label), told
 
     if "macs" in targets:
         return scaled(targets["macs"])

@@ -59,17 +59,17 @@ class Ranked:
         choice: the architecture.
         macs: of one clip.
         supernet_log_likelihood: with the shared weights and norm statistics of its own.
-        supernet_top1: the same as an accuracy.
+        supernet_headline: the same as the figure that the task is known by (top-1, mAP).
         alone_log_likelihood: after a training of its own.
-        alone_top1: the same as an accuracy.
+        alone_headline: the same as that figure.
     """
 
     choice: Choice
     macs: int
     supernet_log_likelihood: float
-    supernet_top1: float
+    supernet_headline: float
     alone_log_likelihood: float
-    alone_top1: float
+    alone_headline: float
 
 
 def rank_networks(finished: FinishedSearch, settings: RankSettings, executor: Executor = QUIETLY) -> list[Ranked]:
@@ -149,7 +149,7 @@ def describe_network(one: Ranked, finished: FinishedSearch) -> str:
     """Cost and both judgements in one line."""
     return (
         f"{format_macs(one.macs)} @ {finished.space.clip}  supernet {one.supernet_log_likelihood:.4f} "
-        f"({one.supernet_top1:.1%})  alone {one.alone_log_likelihood:.4f} ({one.alone_top1:.1%})"
+        f"({one.supernet_headline:.1%})  alone {one.alone_log_likelihood:.4f} ({one.alone_headline:.1%})"
     )
 
 
@@ -167,7 +167,7 @@ def _ranked(judged: Judged, trial: TrialResult) -> Ranked:
         choice=judged.derived.choice,
         macs=network_cost(trial.spec).macs,
         supernet_log_likelihood=judged.log_likelihood,
-        supernet_top1=judged.top1,
+        supernet_headline=judged.headline,
         alone_log_likelihood=trial.tested().log_likelihood,
-        alone_top1=trial.tested().top1,
+        alone_headline=trial.tested().headline,
     )

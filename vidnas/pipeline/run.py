@@ -81,9 +81,11 @@ class RunOutcome:
     measured_ms: Mapping[str, float]
 
     @property
-    def paired(self) -> PairedComparison:
-        """Test videos that only one of the two got right."""
+    def paired(self) -> PairedComparison | None:
+        """Test videos that only one of the two got right; None where videos are not right or wrong as a whole."""
         searched, x3d = self.searched.tested().correct, self.x3d.tested().correct
+        if searched is None or x3d is None:
+            return None
         return PairedComparison(int((searched & ~x3d).sum()), int((x3d & ~searched).sum()))
 
 
@@ -148,7 +150,8 @@ def run_videos(
     if is_first_process():
         write_json(paths.result, summary(outcome))
     log.info(headline(outcome))
-    log.info(f"on the same videos: {paired_text(outcome.paired)}")
+    if outcome.paired is not None:
+        log.info(f"on the same videos: {paired_text(outcome.paired)}")
     return outcome
 
 
@@ -158,9 +161,8 @@ def summary(outcome: RunOutcome) -> dict[str, object]:
     def figures(trial: TrialResult) -> dict[str, object]:
         cost, test = network_cost(trial.spec), trial.tested()
         return {
-            "top1": test.top1,
-            "top5": test.top5,
-            "correct": int(test.correct.sum()),
+            **test.figures(),
+            **({} if test.correct is None else {"correct": int(test.correct.sum())}),
             "videos": len(test.paths),
             "macs": cost.macs,
             "params": cost.params,
@@ -169,14 +171,19 @@ def summary(outcome: RunOutcome) -> dict[str, object]:
             "kept": trial.kept,
         }
 
+    paired = {}
+    if outcome.paired is not None:
+        paired = {
+            "only_searched_right": outcome.paired.only_searched_right,
+            "only_x3d_right": outcome.paired.only_x3d_right,
+            "mcnemar_p": outcome.paired.p_value,
+        }
     return {
         "targets": outcome.plan.targets,
         "searched": figures(outcome.searched),
         "x3d": figures(outcome.x3d),
         "trainings_each": 1,
-        "only_searched_right": outcome.paired.only_searched_right,
-        "only_x3d_right": outcome.paired.only_x3d_right,
-        "mcnemar_p": outcome.paired.p_value,
+        **paired,
         "measured_ms": dict(outcome.measured_ms),
         "alpha_steps": outcome.search.record["alpha_steps"],
         "phases_sec": {phase.name: phase.wall_sec for phase in outcome.phases},
@@ -184,11 +191,12 @@ def summary(outcome: RunOutcome) -> dict[str, object]:
 
 
 def headline(outcome: RunOutcome) -> str:
-    """One line: both accuracies, the cost, and what they rest on."""
+    """One line: both headline figures, the cost, and what they rest on."""
+    searched, x3d = outcome.searched.tested(), outcome.x3d.tested()
     macs = format_macs(network_cost(outcome.searched.spec).macs)
     measured = "".join(f", {name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
     return (
-        f"searched {100 * outcome.searched.tested().top1:.1f}%, X3D {100 * outcome.x3d.tested().top1:.1f}% top-1 on "
-        f"{len(outcome.searched.tested().paths)} videos at {macs} @ {outcome.searched.spec.clip}{measured}: "
+        f"searched {100 * searched.headline:.1f}%, X3D {100 * x3d.headline:.1f}% {searched.headline_figure.text} on "
+        f"{len(searched.paths)} videos at {macs} @ {outcome.searched.spec.clip}{measured}: "
         f"{trainings(1)}"
     )

@@ -23,6 +23,8 @@ from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.supernet.estimate import SearchEstimate, measure_search
 from vidnas.engine.supernet.folder import SearchFolder
 from vidnas.engine.supernet.search import SupernetSearch, run_search
+from vidnas.engine.tasks.registry import task_of
+from vidnas.engine.tasks.task import Task
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 from vidnas.search.budget import Budget
@@ -212,20 +214,20 @@ def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> d
         "entropy": distribution.entropy(),
         "entropy_share": distribution.entropy() / max(distribution.initial_entropy, 1e-12),
         "alpha_steps": search.schedule.alpha_steps,
-        "candidates": [candidate_record(candidate, plan.budgets) for candidate in judged],
+        "candidates": [candidate_record(candidate, plan.budgets, task_of(plan.space.head)) for candidate in judged],
         "beliefs": beliefs,
     }
 
 
-def candidate_record(candidate: Judged, budgets: Sequence[Budget]) -> dict[str, Any]:
-    """A judged candidate as builtins, with its cost by metric."""
+def candidate_record(candidate: Judged, budgets: Sequence[Budget], task: Task) -> dict[str, Any]:
+    """A judged candidate as builtins, with its cost by metric and the task's headline figure."""
     return {
         "choice": list(candidate.derived.choice),
         "cost": costs_of(candidate.derived.choice, budgets),
         "log_prob": candidate.derived.log_prob,
         "rank": candidate.derived.rank,
         "holdout_log_likelihood": candidate.log_likelihood,
-        "holdout_top1": candidate.top1,
+        f"holdout_{task.headline.name}": candidate.headline,
     }
 
 

@@ -54,8 +54,10 @@ class Axis:
         return f"{tick:.{decimals}f}"
 
 
-def accuracy_chart(points: Sequence[AccuracyPoint], chance: float, clip: str) -> Picture:
-    """Accuracy against multiply-adds (AutoX3D Fig. 1), with error bars and the line of guessing."""
+def accuracy_chart(
+    points: Sequence[AccuracyPoint], chance: float | None, clip: str, metric: str = "top-1 accuracy"
+) -> Picture:
+    """Accuracy against multiply-adds (AutoX3D Fig. 1), with error bars and the line of guessing, if any."""
     width, height = 1010, 400
     unit, name = cost_unit("macs", max(point.macs for point in points))
     macs = [point.macs / unit for point in points]
@@ -63,16 +65,16 @@ def accuracy_chart(points: Sequence[AccuracyPoint], chance: float, clip: str) ->
     # Networks of equal cost stay close together: the axis never zooms in on less than 3% to each side.
     half = max(0.6 * (max(macs) - min(macs)), 0.03 * middle)
     x = Axis(middle - half, middle + half, 64, width - 150, f"{name} @ {clip}", parts=8)
-    ends = [100 * value for p in points for value in (p.top1, p.low, p.high) if value is not None]
-    y = Axis(*padded(ends, 0, 100), height - 52, 44, "top-1 accuracy, %")
+    ends = [100 * value for p in points for value in (p.value, p.low, p.high) if value is not None]
+    y = Axis(*padded(ends, 0, 100), height - 52, 44, f"{metric}, %")
     items = list(frame(x, y))
-    if y.low <= 100 * chance <= y.high:
+    if chance is not None and y.low <= 100 * chance <= y.high:
         items += _level(x, y, 100 * chance, f"guessing {100 * chance:.1f}%")
     order: dict[Kind, int] = {"other": 0, "random": 1, "x3d": 2, "searched": 3}
     for point in sorted(points, key=lambda point: order[point.kind]):
         items += _accuracy_marker(point, x.at(point.macs / unit), y)
     main = [point for point in points if point.kind in ("searched", "x3d")]
-    items += _apart([(x.at(p.macs / unit) + 12, y.at(100 * p.top1) + 4, p) for p in main], height - 4)
+    items += _apart([(x.at(p.macs / unit) + 12, y.at(100 * p.value) + 4, p) for p in main], height - 4)
     kinds = sorted({point.kind for point in points}, key=lambda kind: -order[kind])
     items += legend(x.start, 22, [(NAMES[kind], COLOURS[kind], "dot") for kind in kinds])
     return Picture(width, height, "Accuracy against multiply-adds", tuple(items))
@@ -201,7 +203,7 @@ def _accuracy_marker(point: AccuracyPoint, x: float, y: Axis) -> Iterator[Item]:
         for end in (top, bottom):
             yield Path2D([(x - 4, end), (x + 4, end)], stroke=colour, width=1.5, opacity=0.7)
     radius = 7 if point.kind in ("searched", "x3d") else 5
-    yield Dot(x, y.at(100 * point.top1), radius, colour, "#ffffff", f"{point.label}: {100 * point.top1:.1f}%")
+    yield Dot(x, y.at(100 * point.value), radius, colour, "#ffffff", f"{point.label}: {100 * point.value:.1f}%")
 
 
 def _apart(labels: Sequence[tuple[float, float, AccuracyPoint]], bottom: float) -> Iterator[Label]:
@@ -213,7 +215,7 @@ def _apart(labels: Sequence[tuple[float, float, AccuracyPoint]], bottom: float) 
     for i in reversed(range(len(heights))):
         heights[i] = min(heights[i], bottom - (len(heights) - 1 - i) * LINE)
     for (x, _, point), y in zip(ordered, heights, strict=True):
-        yield Label(x, y, f"{point.label} {100 * point.top1:.1f}%", 12, COLOURS[point.kind], bold=True)
+        yield Label(x, y, f"{point.label} {100 * point.value:.1f}%", 12, COLOURS[point.kind], bold=True)
 
 
 def legend(x: float, y: float, entries: Sequence[tuple[str, str, str]]) -> Iterator[Item]:

@@ -37,14 +37,16 @@ def confusion_chart(confusion: Sequence[Sequence[int]], classes: Sequence[str]) 
     return Picture(math.ceil(size), math.ceil(size), "Confusion matrix", tuple(items))
 
 
-def class_chart(classes: Sequence[str], rows: Sequence[tuple[str, Kind, Sequence[float | None]]]) -> Picture:
-    """Accuracy of each class as bars, one per network."""
+def class_chart(
+    classes: Sequence[str], rows: Sequence[tuple[str, Kind, Sequence[float | None]]], metric: str = "Accuracy"
+) -> Picture:
+    """A figure of each class as bars, one per network."""
     names = [_shortened(name) for name in classes]
     left = max(text_width(name, 11) for name in names) + 34
     pitch, bar = 10 * len(rows) + 7, 8
     x = Axis(0, 100, left, left + 320, "")
     top = 62
-    items: list[Item] = [Label(16, 24, "Accuracy of each class, %", 13, INK, bold=True)]
+    items: list[Item] = [Label(16, 24, f"{metric} of each class, %", 13, INK, bold=True)]
     items += legend(16, 44, [(label, COLOURS[kind], "dot") for label, kind, _ in rows])
     bottom = top + pitch * len(classes)
     for tick in (0, 25, 50, 75, 100):
@@ -59,7 +61,7 @@ def class_chart(classes: Sequence[str], rows: Sequence[tuple[str, Kind, Sequence
                 hint = f"{label}, {classes[number]}: {100 * value:.1f}%"
                 length = max(x.at(100 * value) - left, 1)
                 items.append(Rect(left, y + 10 * index, length, bar, COLOURS[kind], radius=2, hint=hint))
-    return Picture(math.ceil(left + 345), math.ceil(bottom + 32), "Accuracy of each class", tuple(items))
+    return Picture(math.ceil(left + 345), math.ceil(bottom + 32), f"{metric} of each class", tuple(items))
 
 
 def heat(share: float) -> str:

@@ -1,8 +1,9 @@
 """What a report is made from: plain data, gathered by whoever ran the job."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from vidnas.arch.cost import Cost, network_cost
 from vidnas.arch.spec import ArchSpec
@@ -102,48 +103,153 @@ class VariableBelief:
 
 
 @dataclass(frozen=True)
-class NetworkResult:
-    """A trained and tested network.
+class NetworkResult(ABC):
+    """A trained and tested network; what differs per task is in subclasses.
 
     Attributes:
         label: what to call it, "searched" or "X3D".
         kind: colours it.
         spec: the network.
-        correct: number of test videos whose best class is right.
         videos: number of test videos scored.
-        top5: share of videos with the right class among five; None with five classes or fewer.
         views: clips x crops per video.
-        confusion: row = right class, column = predicted; may be left out.
     """
+
+    # The figure that networks are compared by, what it is on each class, and what its error bars are.
+    metric: ClassVar[str]
+    class_metric: ClassVar[str]
+    bars: ClassVar[str]
 
     label: str
     kind: Kind
     spec: ArchSpec
-    correct: int
     videos: int
-    top5: float | None = None
     views: str = "1x1"
-    confusion: tuple[tuple[int, ...], ...] = ()
 
     @property
-    def top1(self) -> float:
-        """Share of videos whose best class is right."""
-        return self.correct / self.videos
+    @abstractmethod
+    def headline(self) -> float:
+        """The figure that networks are compared by, in [0, 1]."""
+
+    @property
+    @abstractmethod
+    def interval(self) -> tuple[float | None, float | None]:
+        """Ends of its error bar; None where there is none."""
+
+    @property
+    @abstractmethod
+    def per_class(self) -> tuple[float | None, ...]:
+        """The figure of each class; None for one without test videos, empty where it is not known."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """Header and cell of each column of figures."""
+
+    @property
+    @abstractmethod
+    def claim(self) -> str:
+        """What the network does, as `classifies 80.0% of 20 test videos correctly`."""
 
     @property
     def cost(self) -> Cost:
         """Of one clip at the training crop."""
         return network_cost(self.spec)
 
-    @property
-    def per_class(self) -> tuple[float | None, ...]:
-        """Accuracy of each class; None for one without test videos."""
-        return tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(self.confusion))
-
     def costs_as_much_as(self, other: "NetworkResult") -> bool:
         """Whether multiply-adds agree to 1%, on the same clip."""
         ours, theirs = self.cost, other.cost
         return ours.clip == theirs.clip and abs(ours.macs - theirs.macs) <= 0.01 * ours.macs
+
+
+@dataclass(frozen=True)
+class ClassifierResult(NetworkResult):
+    """A network that gives each video one class.
+
+    Attributes:
+        correct: number of test videos whose best class is right.
+        top5: share of videos with the right class among five; None with five classes or fewer.
+        confusion: row = right class, column = predicted; may be left out.
+    """
+
+    metric: ClassVar[str] = "top-1"
+    class_metric: ClassVar[str] = "Accuracy"
+    bars: ClassVar[str] = (
+        "Bars: 95% interval (Wilson) for this number of videos, unless several seeds were run; what another seed would "
+        "change comes on top."
+    )
+
+    correct: int = field(kw_only=True)
+    top5: float | None = None
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def headline(self) -> float:
+        """Share of videos whose best class is right."""
+        return self.correct / self.videos
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's, for this number of videos."""
+        return wilson_interval(self.correct, self.videos)
+
+    @property
+    def per_class(self) -> tuple[float | None, ...]:
+        """Accuracy of each class."""
+        return tuple(row[i] / sum(row) if sum(row) else None for i, row in enumerate(self.confusion))
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """Accuracies and the number of right videos."""
+        top5 = "–" if self.top5 is None else f"{100 * self.top5:.1f}%"
+        right = f"{self.correct} of {self.videos}"
+        return ("top-1", f"{100 * self.headline:.1f}%"), ("top-5", top5), ("right", right)
+
+    @property
+    def claim(self) -> str:
+        """Its accuracy in words."""
+        return f"classifies {100 * self.headline:.1f}% of {self.videos} test videos correctly"
+
+
+@dataclass(frozen=True)
+class MultiLabelNetworkResult(NetworkResult):
+    """A network that gives each video any number of classes.
+
+    Attributes:
+        map_macro: mean of the classes' average precisions.
+        map_micro: average precision of all pairs of a video and a class.
+        hit1: share of videos that show their best class.
+        per_class: average precision of each class; None for one without test videos.
+    """
+
+    metric: ClassVar[str] = "mAP"
+    class_metric: ClassVar[str] = "Average precision"
+    bars: ClassVar[str] = "mAP is the mean of the classes' average precisions; another seed would change it."
+
+    map_macro: float = field(kw_only=True)
+    map_micro: float = field(kw_only=True)
+    hit1: float = field(kw_only=True)
+    per_class: tuple[float | None, ...] = ()
+
+    @property
+    def headline(self) -> float:
+        """The mean over classes."""
+        return self.map_macro
+
+    @property
+    def interval(self) -> tuple[None, None]:
+        """Not known from one test."""
+        return None, None
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """Average precisions and hit@1."""
+        figures = {"mAP": self.map_macro, "micro": self.map_micro, "hit@1": self.hit1}
+        return tuple((name, f"{100 * value:.1f}%") for name, value in figures.items())
+
+    @property
+    def claim(self) -> str:
+        """Its mAP in words."""
+        return f"has a mAP of {100 * self.map_macro:.1f}% on {self.videos} test videos"
 
 
 @dataclass(frozen=True)
@@ -161,20 +267,19 @@ class PairedComparison:
 
 @dataclass(frozen=True)
 class AccuracyPoint:
-    """A point of accuracy against cost; `low` and `high` span its error bar."""
+    """A point of a headline figure in [0, 1] against cost; `low` and `high` span its error bar."""
 
     label: str
     kind: Kind
     macs: float
-    top1: float
+    value: float
     low: float | None = None
     high: float | None = None
 
 
 def accuracy_point(result: NetworkResult) -> AccuracyPoint:
-    """The point of one tested network, with the 95% interval that its number of videos allows."""
-    low, high = wilson_interval(result.correct, result.videos)
-    return AccuracyPoint(result.label, result.kind, result.cost.macs, result.top1, low, high)
+    """The point of one tested network, with its error bar."""
+    return AccuracyPoint(result.label, result.kind, result.cost.macs, result.headline, *result.interval)
 
 
 @dataclass(frozen=True)

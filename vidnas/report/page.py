@@ -6,7 +6,15 @@ from pathlib import Path
 from vidnas.arch.cost import format_amount, format_macs
 from vidnas.report.charts import COLOURS, accuracy_chart, search_charts
 from vidnas.report.class_charts import STRONG, class_chart, confusion_chart, heat
-from vidnas.report.data import DataSummary, NetworkResult, RunReport, SearchCurves, SpaceSummary, VariableBelief
+from vidnas.report.data import (
+    ClassifierResult,
+    DataSummary,
+    NetworkResult,
+    RunReport,
+    SearchCurves,
+    SpaceSummary,
+    VariableBelief,
+)
 from vidnas.report.draw import draw
 from vidnas.report.picture import clean, to_svg, write
 from vidnas.report.style import POLICY, STYLE
@@ -61,9 +69,9 @@ def page(report: RunReport) -> str:
 
 def _headline(report: RunReport) -> str:
     searched, x3d = report.searched, report.x3d
-    cards = [(f"{100 * searched.top1:.1f}%", "searched, top-1", COLOURS["searched"])]
+    cards = [(f"{100 * searched.headline:.1f}%", f"searched, {searched.metric}", COLOURS["searched"])]
     if x3d:
-        cards.append((f"{100 * x3d.top1:.1f}%", f"{_x3d_name(report)}, top-1", COLOURS["x3d"]))
+        cards.append((f"{100 * x3d.headline:.1f}%", f"{_x3d_name(report)}, {x3d.metric}", COLOURS["x3d"]))
     cards.append((format_macs(searched.cost.macs), f"multiply-adds @ {searched.cost.clip}", ""))
     cards.append((f"{searched.cost.params / 1e6:.3f} M", "parameters", ""))
     cards.append((str(searched.videos), f"test videos, {len(report.data.classes)} classes", ""))
@@ -88,33 +96,31 @@ def _x3d_name(report: RunReport) -> str:
 
 
 def _accuracy(report: RunReport) -> str:
-    chart = to_svg(accuracy_chart(report.all_points, 1 / len(report.data.classes), report.searched.cost.clip))
+    searched = report.searched
+    chance = 1 / len(report.data.classes) if isinstance(searched, ClassifierResult) else None
+    metric = "top-1 accuracy" if chance else searched.metric
+    chart = to_svg(accuracy_chart(report.all_points, chance, searched.cost.clip, metric))
     results = [report.searched, *([report.x3d] if report.x3d else [])]
     rows = [
         [
             result.label,
-            f"{100 * result.top1:.1f}%",
-            "–" if result.top5 is None else f"{100 * result.top5:.1f}%",
-            f"{result.correct} of {result.videos}",
+            *(cell for _, cell in result.columns),
             f"{format_macs(result.cost.macs)} @ {result.cost.clip}",
             f"{result.cost.params / 1e6:.3f} M",
             result.views,
         ]
         for result in results
     ]
-    text = (
-        "Multiply-adds of conv, linear and matmul for one clip at the training crop. Bars: 95% interval (Wilson) for "
-        "this number of videos, unless several seeds were run; what another seed would change comes on top."
-    )
+    text = f"Multiply-adds of conv, linear and matmul for one clip at the training crop. {searched.bars}"
     paired = ""
     if report.paired:
         paired = f"<p>On the same videos: {clean(paired_text(report.paired))}.</p>"
-    header = ["network", "top-1", "top-5", "right", "cost", "parameters", "views"]
+    header = ["network", *(name for name, _ in searched.columns), "cost", "parameters", "views"]
     return _section(
         "Accuracy against cost",
         text,
         f'<div class="full">{chart}</div>',
-        _table(header, rows, numbers=range(1, 6)),
+        _table(header, rows, numbers=range(1, len(header) - 1)),
         paired,
     )
 
@@ -171,24 +177,37 @@ def _cell(option: str, probability: float, chosen: bool) -> str:
 
 
 def _classes(report: RunReport) -> str:
-    results = [result for result in (report.searched, report.x3d) if result and result.confusion]
+    results = [result for result in (report.searched, report.x3d) if result and result.per_class]
     if not results:
         return ""
     classes = report.data.classes
-    parts = [_confusions(results[0], classes)]
-    if len(classes) <= MOST_CLASSES_IN_CHARTS:
-        bars = to_svg(class_chart(classes, [(r.label, r.kind, r.per_class) for r in results]))
-        matrices = [to_svg(confusion_chart(result.confusion, classes)) for result in results]
-        headings = [f"Confusion matrix, {clean(result.label)}" for result in results]
-        parts = [
-            f"<h3>{headings[0]}</h3>{matrices[0]}",
-            *(f"<details><summary>{h}</summary>{m}</details>" for h, m in zip(headings[1:], matrices[1:], strict=True)),
-            f'<div class="row"><div class="wide">{bars}</div><div>{parts[0]}</div></div>',
-        ]
-    return _section("Classes", "", *parts)
+    classifiers = [result for result in results if isinstance(result, ClassifierResult)]
+    table = _confusions(classifiers[0], classes) if classifiers else _class_table(results, classes)
+    if len(classes) > MOST_CLASSES_IN_CHARTS:
+        return _section("Classes", "", table)
+    rows = [(result.label, result.kind, result.per_class) for result in results]
+    bars = to_svg(class_chart(classes, rows, results[0].class_metric))
+    matrices = [
+        (f"Confusion matrix, {clean(result.label)}", to_svg(confusion_chart(result.confusion, classes)))
+        for result in classifiers
+    ]
+    parts = [f"<h3>{heading}</h3>{matrix}" for heading, matrix in matrices[:1]]
+    parts += [f"<details><summary>{heading}</summary>{matrix}</details>" for heading, matrix in matrices[1:]]
+    return _section("Classes", "", *parts, f'<div class="row"><div class="wide">{bars}</div><div>{table}</div></div>')
 
 
-def _confusions(result: NetworkResult, classes: Sequence[str]) -> str:
+def _class_table(results: Sequence[NetworkResult], classes: Sequence[str]) -> str:
+    """The figure of each class for each network."""
+    header = ["class", *(result.label for result in results)]
+    rows = [
+        [name, *("–" if value is None else f"{100 * value:.1f}%" for value in values)]
+        for name, *values in zip(classes, *(result.per_class for result in results), strict=True)
+    ]
+    heading = f"{results[0].class_metric} of each class"
+    return f"<h3>{clean(heading)}</h3>{_table(header, rows, numbers=range(1, len(header)))}"
+
+
+def _confusions(result: ClassifierResult, classes: Sequence[str]) -> str:
     """The pairs of classes that a network takes for each other most often."""
     pairs = [
         (count, classes[right], classes[guess])

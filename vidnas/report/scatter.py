@@ -27,20 +27,21 @@ class Panel:
     y_label: str
 
 
-def front_chart(groups: Mapping[str, Dots], metric: str, clip: str, note: str) -> Picture:
-    """Accuracy on the holdout against cost; the front is a line of steps.
+def front_chart(groups: Mapping[str, Dots], metric: str, clip: str, note: str, figure: str = "top-1") -> Picture:
+    """A figure on the holdout against cost; the front is a line of steps.
 
     Args:
         groups: dots (cost, share) of `judged`, `front` and `derived by the search`; the last may be in the others too.
         metric: what the cost counts.
         clip: of the networks.
         note: a sentence below the title.
+        figure: what the shares are.
     """
     width, height = 820, 440
     everything = [dot for dots in groups.values() for dot in dots]
     unit, name = cost_unit(metric, max(cost for cost, *_ in everything))
     x = Axis(*padded([cost / unit for cost, *_ in everything], 0), 64, width - 30, f"{name} @ {clip}", parts=8)
-    y = Axis(*padded([100 * share for _, share, _ in everything], 0, 100), height - 52, 84, "holdout top-1, %")
+    y = Axis(*padded([100 * share for _, share, _ in everything], 0, 100), height - 52, 84, f"holdout {figure}, %")
     items: list[Item] = [Label(16, 24, "Front of the trained supernet", 13, INK, bold=True)]
     items.append(Label(16, 42, note, 10.5, MUTED))
     items += frame(x, y)
@@ -50,7 +51,7 @@ def front_chart(groups: Mapping[str, Dots], metric: str, clip: str, note: str) -
         for cost, share, hint in dots:
             items.append(Dot(x.at(cost / unit), y.at(100 * share), radius, colours[name], "#ffffff", hint))
     items += legend(x.start, 66, [(name, colours[name], "dot") for name, dots in groups.items() if dots])
-    return Picture(width, height, "Holdout accuracy against cost, shared weights", tuple(items))
+    return Picture(width, height, f"Holdout {figure} against cost, shared weights", tuple(items))
 
 
 def panels(title: str, note: str, charts: Sequence[Panel]) -> Picture:

@@ -15,13 +15,13 @@ def verdict(report: RunReport) -> str:
     searched, x3d = report.searched, report.x3d
     if x3d is None:
         return (
-            f"The searched network classifies {_percent(searched.top1)} of {searched.videos} test videos correctly at "
+            f"The searched network {searched.claim} at "
             f"{format_macs(searched.cost.macs)} @ {searched.cost.clip}; it was not compared with X3D."
         )
     equal = "" if searched.costs_as_much_as(x3d) else ", not at equal cost"
     return (
-        f"Searched {_percent(searched.top1)}, X3D {_percent(x3d.top1)} top-1 on {_videos(searched, x3d)} at "
-        f"{_costs(searched, x3d)}{equal}: {trainings(len(report.seeds))}."
+        f"Searched {_percent(searched.headline)}, X3D {_percent(x3d.headline)} {searched.metric} on "
+        f"{_videos(searched, x3d)} at {_costs(searched, x3d)}{equal}: {trainings(len(report.seeds))}."
     )
 
 

@@ -38,7 +38,7 @@ def test_scores_are_the_mean_softmax_over_views(network, videos, synthetic_data)
         # Batches of another size take other kernels; fp32.
         np.testing.assert_allclose(result.scores[index], torch.stack(scores).mean(0).numpy(), atol=1e-5)
     assert np.ptp(result.scores, axis=0).max() > 1e-2
-    assert result.labels.tolist() == list(videos.labels)
+    assert result.targets.tolist() == list(videos.labels)
     assert result.paths[3] == videos.relative(videos.samples[3])
 
 

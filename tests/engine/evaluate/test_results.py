@@ -10,18 +10,20 @@ import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from vidnas.base.errors import VidnasError
-from vidnas.engine.evaluate.results import TestResult, describe_cost
-from vidnas.engine.train.validation import figures
+from vidnas.engine.evaluate.classification_result import ClassificationResult
+from vidnas.engine.evaluate.results import describe_cost
+from vidnas.engine.evaluate.saved import load_result
+from vidnas.engine.tasks.classification import ClassificationTask
 
 
 def make_result(videos=200, classes=7, seed=0, empty=()):
     rng = np.random.default_rng(seed)
     scores = rng.dirichlet(np.ones(classes), videos)
     labels = rng.choice([label for label in range(classes) if label not in empty], videos)
-    return TestResult(
+    return ClassificationResult(
         classes=tuple(f"class {i}, with a comma" for i in range(classes)),
         paths=tuple(f"videos/{i}.mp4" for i in range(videos)),
-        labels=labels,
+        targets=labels,
         scores=scores,
         broken=(("videos/bad.mp4", "the file is empty (0 bytes)"),),
         views="10x3",
@@ -34,7 +36,7 @@ def make_result(videos=200, classes=7, seed=0, empty=()):
 
 def test_figures_agree_with_torchmetrics():
     result = make_result()
-    scores, labels = torch.from_numpy(result.scores), torch.from_numpy(result.labels)
+    scores, labels = torch.from_numpy(result.scores), torch.from_numpy(result.targets)
     assert result.top1 == pytest.approx(float(multiclass_accuracy(scores, labels, 7, average="micro")))
     assert result.top5 == pytest.approx(float(multiclass_accuracy(scores, labels, 7, average="micro", top_k=5)))
     assert result.mean_class_accuracy == pytest.approx(float(multiclass_accuracy(scores, labels, 7, average="macro")))
@@ -42,10 +44,10 @@ def test_figures_agree_with_torchmetrics():
     np.testing.assert_allclose(
         result.per_class, multiclass_accuracy(scores, labels, 7, average=None).numpy(), rtol=1e-6
     )
-    held_out = figures(result.scores, result.labels)
-    assert held_out["val_top1"] == pytest.approx(result.top1)
-    assert held_out["val_top5"] == pytest.approx(result.top5)
-    assert held_out["val_loss"] == pytest.approx(float(torch.nn.functional.nll_loss(scores.log(), labels)))
+    held_out = ClassificationTask().figures(result.scores, result.targets)
+    assert held_out["top1"] == pytest.approx(result.top1)
+    assert held_out["top5"] == pytest.approx(result.top5)
+    assert held_out["loss"] == pytest.approx(float(torch.nn.functional.nll_loss(scores.log(), labels)))
 
 
 def test_top_k_goes_up_to_the_number_of_classes():
@@ -72,13 +74,13 @@ def test_cost_and_broken_videos_are_told():
 def test_what_is_saved_is_read_again(tmp_path):
     result = make_result(empty=(2,))
     result.save(tmp_path)
-    read = TestResult.load(tmp_path)
+    read = load_result(tmp_path)
     np.testing.assert_array_equal(read.scores, result.scores)
     np.testing.assert_array_equal(read.predicted, result.predicted)
     assert read.summary() == result.summary()
     (tmp_path / "scores.csv").write_text("path,label\n")
     with pytest.raises(VidnasError, match="test anew"):
-        TestResult.load(tmp_path)
+        load_result(tmp_path)
 
 
 def test_files_hold_everything(tmp_path):

@@ -3,7 +3,7 @@
 import torch
 
 from vidnas.arch.spec import ClipSpec
-from vidnas.data.dataset import UNREADABLE, Batch
+from vidnas.data.dataset import Batch
 from vidnas.engine.supernet.candidates import judge, probable_candidates
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
@@ -49,14 +49,14 @@ def test_judging_orders_by_the_holdout_and_skips_unreadable_videos() -> None:
         for parameter in supernet.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
     clips = [torch.randn(6, 3, 2, 24, 24) for _ in range(3)]
-    labels = torch.tensor([0, 1, 2, 0, 1, UNREADABLE])
-    batches = [Batch(c, labels, torch.arange(6)) for c in clips]
+    labels, readable = torch.tensor([0, 1, 2, 0, 1, 0]), torch.arange(6) < 5
+    batches = [Batch(c, labels, readable, torch.arange(6)) for c in clips]
     candidates = probable_candidates(distribution(2), [Budget(TABLE, TABLE.dearest()[1])], 4)
     judged = judge(supernet, candidates, clips[:2], batches, torch.device("cpu"))
     scores = [result.log_likelihood for result in judged]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == 4
     # What the unreadable clip shows must not matter.
-    changed = [Batch(torch.cat([c[:5], 100 * c[5:]]), labels, torch.arange(6)) for c in clips]
+    changed = [Batch(torch.cat([c[:5], 100 * c[5:]]), labels, readable, torch.arange(6)) for c in clips]
     again = judge(supernet, candidates, clips[:2], changed, torch.device("cpu"))
     assert [result.log_likelihood for result in again] == scores

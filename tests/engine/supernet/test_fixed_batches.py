@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vidnas.arch.spec import ClipSpec
-from vidnas.data.dataset import UNREADABLE, Batch
+from vidnas.data.dataset import Batch
 from vidnas.engine.run.fabric import make_fabric
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.fixed_batches import FixedBatches
@@ -22,9 +22,10 @@ def test_scores_are_sums_over_all_batches_and_computed_once():
     search = SupernetSearch(space, [Budget(CostTable.of(space), 1e6)], config.schedule(3), config, fabric)
     search.supernet.train()
     clips = [torch.randn(4, 3, 2, 24, 24, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
-    labels = [torch.tensor([0, 1, 2, 0]), torch.tensor([1, UNREADABLE, 2, 2])]
-    batches = [Batch(c, y, torch.arange(4)).readable() for c, y in zip(clips, labels, strict=True)]
-    unreadable = Batch(clips[0], torch.full((4,), UNREADABLE), torch.arange(4)).readable()
+    labels = [torch.tensor([0, 1, 2, 0]), torch.tensor([1, 0, 2, 2])]
+    readable = [torch.ones(4).bool(), torch.tensor([True, False, True, True])]
+    batches = [Batch(*row, torch.arange(4)).only_readable() for row in zip(clips, labels, readable, strict=True)]
+    unreadable = Batch(clips[0], labels[0], torch.zeros(4).bool(), torch.arange(4)).only_readable()
     scorer = FixedBatches(search, [*batches, unreadable])
     assert scorer.clips == 7
     choices = search.alpha.distribution.sample(3, 0, 0)

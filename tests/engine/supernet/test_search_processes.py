@@ -145,7 +145,7 @@ def test_gradient_over_shards_is_that_of_the_mean(mode: str) -> None:
     batch = next(Batches(1)(0))
     batch = batch._replace(clips=batch.clips.double())
     seeds = [0, 100_000_007]  # of dropout, at step 0
-    halves = list(zip(batch.clips.chunk(2), batch.labels.chunk(2), seeds, strict=True))
+    halves = list(zip(batch.clips.chunk(2), batch.targets.chunk(2), seeds, strict=True))
     search.supernet.train()
 
     def likelihood(half: int, choice: Choice) -> torch.Tensor:

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
-from vidnas.data.dataset import UNREADABLE
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.engine.supernet.steps import (
     SupernetScorer,
     sandwich_backward,
@@ -32,7 +31,10 @@ def space() -> Space:
     )
     stream = StreamSpace(stem=StemSpec(channels=8), groups=groups, expansion_of="input", conv5=24)
     return Space(
-        name="steps", clip=ClipSpec(frames=2, size=16), streams=(stream,), head=HeadSpec(num_classes=4, hidden=16)
+        name="steps",
+        clip=ClipSpec(frames=2, size=16),
+        streams=(stream,),
+        head=ClassificationSpec(num_classes=4, hidden=16),
     )
 
 
@@ -178,8 +180,52 @@ def test_scoring_leaves_no_gradient_and_repeats_are_equal(supernet: Supernet) ->
 
 def test_clips_that_could_not_be_read_do_not_count(supernet: Supernet) -> None:
     clips, labels = batch()
-    labels[2] = UNREADABLE
+    readable = torch.arange(6) != 2
     supernet.eval()
-    score = SupernetScorer(supernet, clips, labels)(CHOICES[:1])[0]
+    score = SupernetScorer(supernet, clips, labels, readable)(CHOICES[:1])[0]
     log_p = supernet(clips, CHOICES[0]).log_softmax(1).detach()
     assert score == pytest.approx(sum(float(log_p[i, labels[i]]) for i in (0, 1, 3, 4, 5)))
+
+
+def test_several_labels_per_clip_take_the_same_steps(supernet: Supernet) -> None:
+    """Bernoulli likelihoods in place of those of a softmax, exactly, with clips that could not be read."""
+    several = Supernet(space().with_classes(4, multi_label=True)).double()
+    several.load_state_dict(supernet.state_dict())
+    clips, labels = batch()
+    targets = torch.nn.functional.one_hot(labels, 4).float().roll(1, 0) + torch.nn.functional.one_hot(labels, 4)
+    targets, readable = targets.clamp(max=1), torch.arange(6) != 2
+    scorer = SupernetScorer(several, clips, targets, readable, parts=2, dropout_seed=7)
+    scores = two_pass_backward(scorer, CHOICES, "mean")
+    ours = take_gradients(several)
+
+    def log_p(choice: Choice) -> Tensor:
+        torch.manual_seed(7)
+        logits = torch.cat([several(part, choice) for part in clips.chunk(2)])
+        of_each = torch.nn.functional.logsigmoid(torch.where(targets > 0, logits, -logits)).sum(1)
+        return of_each[readable].sum()
+
+    likelihoods = torch.stack([log_p(choice) for choice in CHOICES])
+    assert scores == pytest.approx(likelihoods.tolist())
+    weights = omega(likelihoods.detach(), 6.0)
+    (-(weights * likelihoods).sum() / 6).backward()
+    assert_same(ours, take_gradients(several))
+
+
+def test_sandwich_of_several_labels_teaches_probabilities_of_each(supernet: Supernet) -> None:
+    several = Supernet(space().with_classes(4, multi_label=True)).double()
+    several.load_state_dict(supernet.state_dict())
+    clips, labels = batch()
+    targets = torch.nn.functional.one_hot(labels, 4).float()
+    sandwich_backward(SupernetScorer(several, clips, targets, dropout_seed=7), [])
+    ours = take_gradients(several)
+
+    def logits(choice: Choice) -> Tensor:
+        torch.manual_seed(7)
+        return several(clips, choice)
+
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    taught = logits(CHOICES[1]).sigmoid().detach()
+    loss = entropy(logits(CHOICES[1]), targets.double(), reduction="sum")
+    loss = loss + entropy(logits(CHOICES[0]), taught, reduction="sum")
+    (loss / 6).backward()
+    assert_same(ours, take_gradients(several))

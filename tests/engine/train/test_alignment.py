@@ -4,12 +4,18 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
-from vidnas.engine.supernet.warm_start import alignment
+from vidnas.engine.supernet import warm_start
+from vidnas.engine.tasks.classification import ClassificationTask
 
 GENERATOR = torch.Generator().manual_seed(0)
 LABELS = torch.randint(4, (30,), generator=GENERATOR)
 FEATURES = torch.randn(30, 7, generator=GENERATOR, dtype=torch.float64)
+
+
+def alignment(features: Tensor, labels: Tensor) -> float:
+    return warm_start.alignment(features, ClassificationTask().likeness(labels))
 
 
 def test_alignment_is_the_cosine_of_centred_kernels() -> None:

@@ -92,7 +92,7 @@ def test_equals_a_plain_loop(run, videos, synthetic_data):
     for step, batch in enumerate(loaders.loader(0, 6)):
         for group in optimizer.param_groups:  # one step of warm-up
             group["lr"] = config.peak_lr * 0.5 * (1 + math.cos(math.pi * max(step, 1) / 6)) * min(1, (step + 1) / 2)
-        loss = torch.nn.functional.cross_entropy(network(batch.clips), batch.labels, label_smoothing=0.1)
+        loss = torch.nn.functional.cross_entropy(network(batch.clips), batch.targets, label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*matrices, *vectors], 0.5)  # in the order of the optimizer: bits matter

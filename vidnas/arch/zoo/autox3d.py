@@ -4,7 +4,7 @@ Deviation: the sizes of the GloRe units are not in the paper; nodes 72 and state
 costs (docs/discrepancies.md).
 """
 
-from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec, GroupSpec, HeadSpec, Kernel, StemSpec, StreamSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, GloReSpec, GroupSpec, Kernel, StemSpec, StreamSpec
 
 # (depth, stride, channels, expansion, t, s) of AutoX3D-S, supplement Table 2a.
 ROWS = (
@@ -39,7 +39,7 @@ def _autox3d(name: str, clip: ClipSpec, depths: tuple[int, ...], attention_after
         for g, (depth, (_, stride, channels, expansion, t, s)) in enumerate(zip(depths, ROWS, strict=True))
     )
     stream = StreamSpec(stem=StemSpec(channels=24), groups=groups, expansion_of="input", conv5=STREAM_CONV5)
-    return ArchSpec(name=name, clip=clip, streams=(stream,), head=HeadSpec())
+    return ArchSpec(name=name, clip=clip, streams=(stream,), head=ClassificationSpec())
 
 
 _DEPTHS_S = tuple(row[0] for row in ROWS)

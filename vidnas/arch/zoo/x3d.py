@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.arch.rounding import round_depth, round_width
-from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel, StemSpec, StreamSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, GroupSpec, HeadSpec, Kernel, StemSpec, StreamSpec
 from vidnas.base.errors import VidnasError
 
 BASE_WIDTHS = (12, 24, 48, 96)
@@ -58,7 +58,7 @@ def x3d_of_widths(
         projection_norm="on_channel_change",
         conv5=int(bottleneck * widths[-1]),
     )
-    return ArchSpec(name=name, clip=clip, streams=(stream,), head=head or HeadSpec())
+    return ArchSpec(name=name, clip=clip, streams=(stream,), head=head or ClassificationSpec())
 
 
 def x3d_at_cost(

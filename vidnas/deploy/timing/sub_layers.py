@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vidnas.arch.spec import HeadSpec, Kernel
+from vidnas.arch.spec import ClassificationSpec, Kernel
 from vidnas.arch.sub_layers import Kind, SubLayer
 from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, LastMap, NonLocalPlan, StemPlan
 from vidnas.nn.attention import GloRe, NonLocal
@@ -90,7 +90,7 @@ def _conv5(shape: SubLayer, frames: int) -> nn.Module:
 
 def _head(shape: SubLayer, frames: int) -> nn.Module:
     pooled, hidden, *classes = shape.channels
-    spec = HeadSpec(hidden=hidden, num_classes=sum(classes))
+    spec = ClassificationSpec(hidden=hidden, num_classes=sum(classes))
     maps = (LastMap(frames, shape.layer.side),)
     return ClassificationHead(
         HeadPlan(path="head", in_channels=pooled, out_channels=shape.channels[-1], spec=spec, maps=maps, windows=maps)

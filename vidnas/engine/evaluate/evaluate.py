@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
 from tqdm import tqdm
 
 from vidnas.arch.cost import network_cost
@@ -15,14 +14,16 @@ from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.clips import describe_views
 from vidnas.data.datamodule import DataConfig
-from vidnas.data.formats import VideoList
+from vidnas.data.formats import Sample, VideoList
 from vidnas.engine.evaluate.coverage import median_duration
 from vidnas.engine.evaluate.loaders import ViewLoaders
 from vidnas.engine.evaluate.results import TestResult
+from vidnas.engine.evaluate.saved import RESULTS
 from vidnas.engine.evaluate.scoring import ViewScores, score_views
 from vidnas.engine.run.fabric import make_fabric
 from vidnas.engine.run.processes import all_reduce_sum
 from vidnas.engine.run.runtime import choose_device
+from vidnas.engine.tasks.registry import check_task
 from vidnas.nn.build import VideoNetwork
 
 
@@ -39,7 +40,7 @@ def evaluate(
     devices: int = 1,
     progress: bool = True,
 ) -> TestResult:
-    """Score every video as the average of its views' softmax (X3D sec. 4.1: K-Center and K-LeftCenterRight).
+    """Score every video as the average of its views' probabilities (X3D sec. 4.1: K-Center and K-LeftCenterRight).
 
     Args:
         network: trained; its mode and device are put back at the end.
@@ -61,6 +62,7 @@ def evaluate(
             f"the list has {len(videos.classes)} classes and the network {network.spec.head.num_classes}; "
             "test on a list of the classes that it was trained for"
         )
+    check_task(network.spec.head, videos)
     clip = clip or network.spec.clip
     start = time.perf_counter()
     target = choose_device(device)
@@ -79,10 +81,10 @@ def evaluate(
     if not len(places):
         raise VidnasError(f"{videos.root}: not one of the {len(videos)} videos can be read; see `vidnas data check`")
     seen = clip.model_copy(update={"size": loaders.clips.transform.crop})
-    return TestResult(
+    return RESULTS[network.spec.head.kind](
         classes=videos.classes,
         paths=tuple(videos.relative(videos.samples[i]) for i in places),
-        labels=np.array(videos.labels)[places],
+        targets=videos.targets[places],
         scores=scores.mean(),
         broken=_broken(loaders, scores.unreadable()),
         views=str(views),
@@ -105,9 +107,13 @@ def with_classes(videos: VideoList, classes: Sequence[str]) -> VideoList:
             f"{videos.root}: class {unknown[0]!r} is unknown to the network ({len(unknown)} such classes), which knows "
             f"{', '.join(list(classes)[:5])}{', ...' if len(classes) > 5 else ''}; rename classes or leave them out"
         )
-    labels = {label: list(classes).index(name) for label, name in enumerate(videos.classes) if name in classes}
-    samples = tuple(replace(sample, label=labels[sample.label]) for sample in videos.samples)
-    return VideoList(videos.root, samples, tuple(classes), videos.notices)
+    index = {label: list(classes).index(name) for label, name in enumerate(videos.classes) if name in classes}
+
+    def renumbered(sample: Sample) -> Sample:
+        label = sample.label
+        return replace(sample, label=index[label] if isinstance(label, int) else tuple(sorted(index[n] for n in label)))
+
+    return replace(videos, samples=tuple(map(renumbered, videos.samples)), classes=tuple(classes), numbered=False)
 
 
 def _broken(loaders: ViewLoaders, places: Iterable[int]) -> tuple[tuple[str, str], ...]:

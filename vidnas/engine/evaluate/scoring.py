@@ -7,14 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidnas.data.dataset import UNREADABLE, Batch
+from vidnas.data.dataset import Batch
+from vidnas.engine.tasks.registry import task_of
 from vidnas.nn.build import VideoNetwork
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class ViewScores:
-    """Softmax scores summed per video over views, batches and processes.
+    """Scores summed per video over views, batches and processes.
 
     Args:
         num_videos: length of the list.
@@ -30,14 +31,12 @@ class ViewScores:
 
     def add(self, network: VideoNetwork, batch: Batch) -> None:
         """Score a batch of views; the network is in evaluation mode."""
-        readable = batch.labels != UNREADABLE
-        indices = batch.indices.cpu()
-        clips = batch.clips[readable] if not bool(readable.all()) else batch.clips
-        if len(clips):
-            logits = torch.cat([network(part) for part in clips.split(self.clips_at_once)])
-            scores = logits.float().softmax(1).double().cpu()
-            self._sums[:, :-1].index_add_(0, indices[readable.cpu()], scores)
-        self._sums[:, -1].index_add_(0, indices, (~readable).double().cpu())
+        indices, readable = batch.indices.cpu(), batch.only_readable()
+        if len(readable.clips):
+            logits = torch.cat([network(part) for part in readable.clips.split(self.clips_at_once)])
+            scores = task_of(network.spec.head).scores(logits.float()).double().cpu()
+            self._sums[:, :-1].index_add_(0, readable.indices.cpu(), scores)
+        self._sums[:, -1].index_add_(0, indices, (~batch.readable).double().cpu())
         self._views.index_add_(0, indices, torch.ones(len(indices), dtype=torch.float64))
 
     def gather(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vidnas.data.dataset import Batch
 from vidnas.engine.run.processes import all_reduce_sum, get_rank, get_world_size, together
+from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.recalibrate import recalibrate_norms
 from vidnas.nn.build import VideoNetwork
 from vidnas.search.budget import Budget, usage
@@ -25,11 +25,17 @@ _NEAR = 0.9
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate with its result on the holdout: mean log-likelihood per clip, and top-1 in [0, 1]."""
+    """A candidate with its result on the holdout.
+
+    Attributes:
+        derived: the candidate.
+        log_likelihood: mean per clip.
+        headline: the figure that the task is known by (top-1, mAP), in [0, 1].
+    """
 
     derived: Derived
     log_likelihood: float
-    top1: float
+    headline: float
 
 
 def probable_candidates(distribution: Distribution, budgets: Sequence[Budget], number: int) -> list[Derived]:
@@ -95,7 +101,7 @@ def _judge_own(
     device: torch.device,
     figures: Tensor,
 ) -> None:
-    """Fill the rows of this process's candidates: log-likelihood and top-1."""
+    """Fill the rows of this process's candidates: log-likelihood and headline."""
     for place in range(get_rank(), len(candidates), get_world_size()):
         network = extract(supernet, candidates[place].choice)
         recalibrate_norms(network, (clips.to(device) for clips in norm_clips))
@@ -104,14 +110,19 @@ def _judge_own(
 
 @torch.no_grad()
 def _score(network: VideoNetwork, holdout: Iterable[Batch], device: torch.device) -> tuple[float, float]:
-    likelihood, right, number = 0.0, 0, 0
+    task, likelihood = task_of(network.spec.head), 0.0
+    scores: list[Tensor] = []
+    targets: list[Tensor] = []
     for batch in holdout:
-        readable = batch.labels >= 0
-        labels = batch.labels[readable].to(device)
-        if not len(labels):
+        read = Batch(*(tensor.to(device) for tensor in batch.only_readable()))
+        if not len(read.targets):
             continue
-        logits = network(batch.clips[readable].to(device)).float()
-        likelihood -= float(F.cross_entropy(logits, labels, reduction="sum"))
-        right += int((logits.argmax(1) == labels).sum())
-        number += len(labels)
-    return likelihood / max(number, 1), right / max(number, 1)
+        logits = network(read.clips).float()
+        likelihood += float(task.log_likelihood(logits, read.targets, read.readable))
+        scores.append(logits)
+        targets.append(read.targets)
+    if not scores:
+        return 0.0, 0.0
+    # The order of the scores of a class is that of its logits.
+    headline = task.headline_of(torch.cat(scores), torch.cat(targets))
+    return likelihood / sum(map(len, targets)), headline

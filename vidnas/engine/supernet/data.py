@@ -47,7 +47,7 @@ class SearchData:
         """The first batches that the search scores alpha on."""
         size = self.config.score_batch_size
         batches = StepBatches(len(self.alpha), size, self.config.seed + 1, num_steps=number)
-        return [batch.readable() for batch in make_loader(self.alpha, batches)]
+        return [batch.only_readable() for batch in make_loader(self.alpha, batches)]
 
     @property
     def comparison_batches(self) -> int:

@@ -21,8 +21,8 @@ class FixedBatches:
     """
 
     def __init__(self, search: SupernetSearch, batches: Iterable[Batch]) -> None:
-        kept = [batch for batch in batches if len(batch.labels)]
-        self.clips = sum(len(batch.labels) for batch in kept)
+        kept = [batch for batch in batches if len(batch.targets)]
+        self.clips = sum(len(batch.targets) for batch in kept)
         self.known: dict[Choice, float] = {}
         self._supernet = search.supernet
         self._scorers = [search.scorer(batch) for batch in kept]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import is_first_process, log
-from vidnas.data.dataset import UNREADABLE, Batch
+from vidnas.data.dataset import Batch
 from vidnas.engine.run.loop import Batches, run_steps
 from vidnas.engine.run.processes import (
     all_reduce_gradients,
@@ -156,22 +156,21 @@ class SupernetSearch:
 
     def scorer(self, batch: Batch, *, dropout_seed: int | None = None, smoothing: float = 0.0) -> ShardedScorer:
         """Scores architectures on a batch, of which this process has its part, moved to this search's device."""
-        batch = self.fabric.to_device(batch)
-        parts = len(self.shards.mine)
-        shards = zip(self.shards.mine, batch.clips.chunk(parts), batch.labels.chunk(parts), strict=True)
+        batches = self.fabric.to_device(batch).chunk(len(self.shards.mine))
         return ShardedScorer(
             [
                 SupernetScorer(
                     self.supernet,
-                    clips,
-                    labels,
+                    part.clips,
+                    part.targets,
+                    part.readable,
                     parts=self.config.micro_batches,
                     autocast=self.fabric.autocast,
                     # Shards lie further apart than the steps of any run.
                     dropout_seed=None if dropout_seed is None else dropout_seed + 100_000_007 * shard,
                     label_smoothing=smoothing,
                 )
-                for shard, clips, labels in shards
+                for shard, part in zip(self.shards.mine, batches, strict=True)
             ],
             self.shards,
         )
@@ -251,7 +250,7 @@ class _JournalledSearch:
         if number is not None:
             batch = together(next, self._alphas)
             record = search.alpha_step(number, batch)
-            readable = all_reduce_sum((batch.labels != UNREADABLE).sum(dtype=torch.float64))
+            readable = all_reduce_sum(batch.readable.sum(dtype=torch.float64))
             found = entries(record, int(readable))
             line |= _alpha_line(record, search)
         together(self.journal.add, line, found)

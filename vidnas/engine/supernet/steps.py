@@ -3,16 +3,23 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidnas.data.dataset import UNREADABLE
+from vidnas.engine.tasks.registry import task_of
 from vidnas.search.parsec import TemperatureMode, distinct, temperature, weight_step_weights
 from vidnas.search.space.space import Choice
 from vidnas.search.supernet import Supernet
+
+
+class MicroBatch(NamedTuple):
+    """Clips (N, C, T, H, W) that go through the network at once, their targets, and which of them count (N,)."""
+
+    clips: Tensor
+    targets: Tensor
+    readable: Tensor
 
 
 class SupernetScorer:
@@ -23,7 +30,8 @@ class SupernetScorer:
     Args:
         supernet: shared weights; its training mode is used as it is.
         clips: (N, C, T, H, W).
-        labels: (N,) int64; a clip that could not be read (`UNREADABLE`) does not count.
+        targets: of the clips, as the task of the space's head has them.
+        readable: (N,) bool; a clip that could not be read does not count. None: all could.
         parts: micro-batches that the clips go through the network in; norms see one at a time.
         autocast: makes the context that forward passes run in, for their precision.
         dropout_seed: None leaves torch's random state alone; a number starts every pass from it.
@@ -34,7 +42,8 @@ class SupernetScorer:
         self,
         supernet: Supernet,
         clips: Tensor,
-        labels: Tensor,
+        targets: Tensor,
+        readable: Tensor | None = None,
         *,
         parts: int = 1,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -42,7 +51,11 @@ class SupernetScorer:
         label_smoothing: float = 0.0,
     ) -> None:
         self.supernet = supernet
-        self.micro_batches = list(zip(clips.chunk(parts), labels.chunk(parts), strict=True))
+        if readable is None:
+            readable = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+        divided = zip(*(tensor.chunk(parts) for tensor in (clips, targets, readable)), strict=True)
+        self.micro_batches = [MicroBatch(*part) for part in divided]
+        self.task = task_of(supernet.space.head)
         self.autocast = autocast
         self.dropout_seed = dropout_seed
         self.label_smoothing = label_smoothing
@@ -50,7 +63,7 @@ class SupernetScorer:
     @property
     def batch_size(self) -> int:
         """Clips."""
-        return sum(len(labels) for _, labels in self.micro_batches)
+        return sum(len(part.targets) for part in self.micro_batches)
 
     def __call__(self, choices: Sequence[Choice]) -> list[float]:
         """Sum over the batch of log p(y | x, w, A) for each choice; higher is better."""
@@ -59,14 +72,13 @@ class SupernetScorer:
             scores = [sum(float(self.log_likelihood(c, part)) for part in self.parts()) for c in different]
         return [scores[place] for place in places]
 
-    def log_likelihood(self, choice: Choice, part: tuple[Tensor, Tensor]) -> Tensor:
+    def log_likelihood(self, choice: Choice, part: MicroBatch) -> Tensor:
         """Of one micro-batch, a differentiable scalar in at least fp32."""
-        return self.log_likelihood_of(self.logits(choice, part[0]), part[1])
+        return self.log_likelihood_of(self.logits(choice, part.clips), part)
 
-    def log_likelihood_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def log_likelihood_of(self, logits: Tensor, part: MicroBatch) -> Tensor:
         """Summed over the clips that could be read."""
-        smoothing = self.label_smoothing
-        return -F.cross_entropy(logits, labels, reduction="sum", ignore_index=UNREADABLE, label_smoothing=smoothing)
+        return self.task.log_likelihood(logits, part.targets, part.readable, self.label_smoothing)
 
     def logits(self, choice: Choice, clips: Tensor) -> Tensor:
         """Of one micro-batch (N, C, T, H, W), differentiable, (N, classes) in at least fp32."""
@@ -75,7 +87,7 @@ class SupernetScorer:
         # Under autocast logits are half precision, too coarse for sums that an exponential follows.
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    def parts(self) -> list[tuple[Tensor, Tensor]]:
+    def parts(self) -> list[MicroBatch]:
         """The micro-batches for a pass of one architecture, with dropout as in every other pass."""
         if self.dropout_seed is not None:
             torch.manual_seed(self.dropout_seed)
@@ -124,9 +136,9 @@ def uniform_backward(scorer: SupernetScorer, choices: Sequence[Choice], share: f
 
 
 def sandwich_backward(scorer: SupernetScorer, choices: Sequence[Choice], share: float = 1.0) -> list[float]:
-    """Gradient of the sandwich rule with in-place distillation; returns log-likelihoods of the labels.
+    """Gradient of the sandwich rule with in-place distillation; returns log-likelihoods of the targets.
 
-    The space's largest architecture learns from the labels, its smallest one and `choices` from what the largest
+    The space's largest architecture learns from the targets, its smallest one and `choices` from what the largest
     predicts in the same pass. The mean losses are summed (slimmable networks, arXiv 1903.05134, alg. 1).
 
     Args:
@@ -140,18 +152,17 @@ def sandwich_backward(scorer: SupernetScorer, choices: Sequence[Choice], share: 
     space, weight = scorer.supernet.space, share / scorer.batch_size
     scores, taught = [0.0], []
     for part in scorer.parts():
-        logits = scorer.logits(space.largest(), part[0])
-        likelihood = scorer.log_likelihood_of(logits, part[1])
+        logits = scorer.logits(space.largest(), part.clips)
+        likelihood = scorer.log_likelihood_of(logits, part)
         (likelihood * -weight).backward()
         scores[0] += float(likelihood.detach())
-        taught.append(logits.detach().softmax(1))
+        taught.append(scorer.task.scores(logits.detach()))
     for choice in (space.smallest(), *choices):
         score = 0.0
-        for (clips, labels), target in zip(scorer.parts(), taught, strict=True):
-            logits = scorer.logits(choice, clips)
-            readable = labels != UNREADABLE
-            (F.cross_entropy(logits[readable], target[readable], reduction="sum") * weight).backward()
-            score += float(scorer.log_likelihood_of(logits.detach(), labels))
+        for part, scores_taught in zip(scorer.parts(), taught, strict=True):
+            logits, readable = scorer.logits(choice, part.clips), part.readable
+            (scorer.task.distillation_loss(logits[readable], scores_taught[readable]) * weight).backward()
+            score += float(scorer.log_likelihood_of(logits.detach(), part))
         scores.append(score)
     return scores
 
@@ -183,7 +194,7 @@ def streamed_backward(scorer: SupernetScorer, choices: Sequence[Choice], tau: fl
     """
     parameters = [p for p in scorer.supernet.parameters() if p.requires_grad]
     (part,) = scorer.micro_batches
-    size = len(part[1])
+    size = len(part.targets)
     best, total = -math.inf, 0.0
     scores = []
     for choice in choices:

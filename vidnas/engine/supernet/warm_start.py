@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vidnas.data.dataset import Batch
 from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.tasks.registry import task_of
 from vidnas.nn.build import build
 from vidnas.search.alpha import AlphaSearch
 from vidnas.search.budget import usage
@@ -36,43 +37,44 @@ def warm_start(
     seed = config.seed + 2
     sizes = alpha.distribution.sizes
     choices = alpha.distribution.sample(_PER_OPTION * sum(sizes), seed, 0)
-    clips, labels = _gather(batches, fabric, config.micro_batches)
-    scores = [_score(space, choice, clips, labels, fabric, seed + number) for number, choice in enumerate(choices)]
+    clips, targets = _gather(batches, fabric, config.micro_batches)
+    alike = task_of(space.head).likeness(targets)
+    scores = [_score(space, choice, clips, alike, fabric, seed + number) for number, choice in enumerate(choices)]
     costs = usage(alpha.budgets, choices).tolist()
     alpha.distribution.logits.copy_(warm_logits(choices, scores, costs, sizes, config.warm_start))
 
 
-def alignment(features: Tensor, labels: Tensor) -> float:
-    """Centred kernel alignment of features (N, C) with "same class" (N, N): 0 for no relation, 1 for the same.
+def alignment(features: Tensor, alike: Tensor) -> float:
+    """Centred kernel alignment of features (N, C) with how alike targets are (N, N): 0 for no relation, 1 for the same.
 
     It is the correlation of two similarities, so neither the number nor the scale of features counts (Cortes et al.
-    2012). NaN where all features, or all labels, are the same.
+    2012). NaN where all features, or all targets, are the same.
     """
     centred = features.double() - features.double().mean(0)
     similar = centred @ centred.T
-    same = (labels[:, None] == labels[None]).double()
+    same = alike.double()
     same = same - same.mean(0) - same.mean(1, keepdim=True) + same.mean()
     return float((similar * same).sum() / (similar.norm() * same.norm()))
 
 
 @torch.no_grad()
-def _score(space: Space, choice: Choice, clips: Sequence[Tensor], labels: Tensor, fabric: Fabric, seed: int) -> float:
+def _score(space: Space, choice: Choice, clips: Sequence[Tensor], alike: Tensor, fabric: Fabric, seed: int) -> float:
     """A fresh network each, as slices of one supernet would share the luck of its initialisation."""
     torch.manual_seed(seed)
     network = build(space.decode(choice), zero_init_residual=False).to(fabric.device)
     with fabric.autocast():
         features = [network.forward_features(part).mean((2, 3, 4)) for part in clips]
-    return alignment(torch.cat(features), labels)
+    return alignment(torch.cat(features), alike)
 
 
 def _gather(batches: Iterable[Batch], fabric: Fabric, parts: int) -> tuple[list[Tensor], Tensor]:
-    """Clips in micro-batches, and their labels; videos that cannot be read are left out."""
+    """Clips in micro-batches, and their targets; videos that cannot be read are left out."""
     clips: list[Tensor] = []
-    labels: list[Tensor] = []
+    targets: list[Tensor] = []
     for batch in batches:
-        readable = batch.labels >= 0
-        clips += fabric.to_device(batch.clips[readable]).chunk(parts)
-        labels.append(fabric.to_device(batch.labels[readable]))
-        if sum(len(part) for part in labels) >= _CLIPS:
+        read = fabric.to_device(batch.only_readable())
+        clips += read.clips.chunk(parts)
+        targets.append(read.targets)
+        if sum(len(part) for part in targets) >= _CLIPS:
             break
-    return clips, torch.cat(labels)
+    return clips, torch.cat(targets)

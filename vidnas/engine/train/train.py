@@ -26,6 +26,7 @@ from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.loop import run_steps
 from vidnas.engine.run.processes import launched
 from vidnas.engine.run.state import State, check_identity, load_state, previous_path
+from vidnas.engine.tasks.registry import check_task
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.train.loaders import TrainLoaders
 from vidnas.engine.train.recalibrate import recalibrate_norms
@@ -92,6 +93,7 @@ def train(
         raise VidnasError(
             f"the list has {len(videos.classes)} classes, the network {spec.head.num_classes}; build it for the list's"
         )
+    check_task(spec.head, videos)
     folder = RunFolder(run_dir)
     train_part, held_out = _divide(videos, config)
     identity = _identity(spec, train_part, config, data)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -19,6 +18,7 @@ from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.loop import Batches
 from vidnas.engine.run.processes import all_reduce_sum, broadcast
 from vidnas.engine.run.state import State, save_state
+from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.clock import Clock
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.train.optim import learning_rate, make_optimizer
@@ -98,12 +98,13 @@ class Training:
         self.validate = validate
         self.reports = reports
         self.network = network
+        self.task = task_of(network.spec.head)
         self.network.to(fabric.device)
         # The wrapped ones do what precision and several processes ask for; what is saved is plain.
         self._optimizer = make_optimizer(network, config)
         self._module, self._stepper = fabric.setup(network, self._optimizer)
         self._scaler = getattr(fabric.strategy.precision, "scaler", None)
-        # Sums since the last line of metrics: loss, correct, clips. On the device, so that no step waits for them.
+        # Sums since the last line of metrics: loss, hits, clips. On the device, so that no step waits for them.
         self._sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
         self.average: AveragedModel | None = None
         if config.ema:
@@ -141,7 +142,7 @@ class Training:
             group["lr"] = self.step_lr(self.step)
         for part in range(config.accumulate):
             batch = next(self._batches)
-            self.clock.got_batch(len(batch.labels))
+            self.clock.got_batch(len(batch.targets))
             with self.fabric.no_backward_sync(self._module, enabled=part + 1 < config.accumulate):
                 self.fabric.backward(self._loss(self.fabric.to_device(batch), part) / config.accumulate)
             self.clock.done_batch()
@@ -153,8 +154,7 @@ class Training:
             self.average.update_parameters(self.network)
         self.step += 1
         self._follow_up(self.step)
-        shown = (f"{name} {self.last[name]:.3f}" for name in ("loss", "top1", "val_top1") if name in self.last)
-        return ", ".join(shown)
+        return ", ".join(f"{name} {self.last[name]:.3f}" for name in self._shown() if name in self.last)
 
     def save(self) -> None:
         """Write the state; after the last step it also becomes `final`."""
@@ -194,23 +194,20 @@ class Training:
             self._scaler.load_state_dict(state["scaler"])
 
     def _loss(self, batch: Batch, part: int) -> Tensor:
-        """Mean cross entropy of a batch of clips, blended with its reverse where mixup is on."""
-        clips, labels = batch.clips, batch.labels
+        """Mean loss of a batch of clips, blended with its reverse where mixup is on."""
+        clips, targets, smoothing = batch.clips, batch.targets, self.config.label_smoothing
         share = self._mixup_share(part)
         if share < 1:
             clips = torch.lerp(clips.flip(0), clips, share)
         torch.manual_seed(self._seed(part, _DROPOUT))
         logits = self._module(clips)
-        loss = self._cross_entropy(logits, labels)
+        loss = self.task.loss(logits.float(), targets, smoothing)
         if share < 1:
-            loss = torch.lerp(self._cross_entropy(logits, labels.flip(0)), loss, share)
+            loss = torch.lerp(self.task.loss(logits.float(), targets.flip(0), smoothing), loss, share)
         with torch.no_grad():
-            correct = (logits.argmax(1) == labels).sum()
-            self._sums += torch.stack([loss.double() * len(labels), correct.double(), correct.new_tensor(len(labels))])
+            hits = self.task.hits(logits, targets)
+            self._sums += torch.stack([loss.double() * len(targets), hits.double(), hits.new_tensor(len(targets))])
         return loss
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
 
     def _mixup_share(self, part: int) -> float:
         """Weight of a clip against its partner, at least one half; 1 without mixup."""
@@ -234,19 +231,28 @@ class Training:
         if self.validate is not None and self.pace.ends_epochs(done, self.config.val_every_epochs):
             self._validate(done, self.validate)
         if tells and self.reports:
-            shown = {"loss": "loss {:.3f}", "top1": "top-1 {:.1%}", "val_top1": "held-out top-1 {:.1%}"}
-            figures = [text.format(self.last[name]) for name, text in shown.items() if name in self.last]
+            figures = [text.format(self.last[name]) for name, text in self._shown().items() if name in self.last]
             log.info(f"step {done}/{self.num_steps}  " + "  ".join(figures))
 
     def _metrics(self, done: int) -> dict[str, float]:
         """What has come together since the last line."""
-        loss, correct, clips = all_reduce_sum(self._sums).tolist()
+        loss, hits, clips = all_reduce_sum(self._sums).tolist()
         self._sums.zero_()
         lr = self.step_lr(done - 1)
         if not math.isfinite(loss):
             message = f"step {done}: the loss is {loss}; use a lower train.lr, or train.grad_clip 1 (lr was {lr:.3g})"
             raise Diverged(message)  # on every process
-        return {"lr": lr, "loss": loss / clips, "top1": correct / clips, **self.clock.lap(self.fabric.world_size)}
+        counted = {"loss": loss / clips, self.task.hit_rate.name: hits / clips}
+        return {"lr": lr, **counted, **self.clock.lap(self.fabric.world_size)}
+
+    def _shown(self) -> dict[str, str]:
+        """Names of the figures that the user follows, and how they are written."""
+        hit_rate, headline = self.task.hit_rate, self.task.headline
+        return {
+            "loss": "loss {:.3f}",
+            hit_rate.name: f"{hit_rate.text} {{:.1%}}",
+            f"val_{headline.name}": f"held-out {headline.text} {{:.1%}}",
+        }
 
     def _validate(self, done: int, validate: Validate) -> None:
         self._share_statistics()
@@ -255,11 +261,14 @@ class Training:
         figures = validate(network)
         self._write(done, figures)
         # Short lists give ties; the loss decides them.
-        if not self.best or _rank(figures) > _rank(self.best):
+        if not self.best or self._rank(figures) > self._rank(self.best):
             self.best = {"step": done, **figures}
             if self.config.keep == "best" and is_first_process():
                 save_state({"network": network.state_dict(), **self.best}, self.folder.best)
         self.clock.start()
+
+    def _rank(self, figures: dict[str, float]) -> tuple[float, float]:
+        return figures[f"val_{self.task.headline.name}"], -figures["val_loss"]
 
     def _write(self, done: int, values: dict[str, float]) -> None:
         line = {"epoch": done / self.pace.steps_per_epoch, **values}
@@ -276,7 +285,3 @@ class Training:
 def _from(batches: Batches, step: int) -> Iterator[Batch]:
     """They are made when the first one is asked for."""
     yield from batches(step)
-
-
-def _rank(figures: dict[str, float]) -> tuple[float, float]:
-    return figures["val_top1"], -figures["val_loss"]

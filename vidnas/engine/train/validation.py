@@ -1,7 +1,5 @@
 """Figures of a network on the held-out part of the training list, while it is trained."""
 
-import numpy as np
-
 from vidnas.arch.spec import ClipSpec
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import ClipLoader, DataConfig
@@ -9,6 +7,7 @@ from vidnas.data.formats import VideoList
 from vidnas.engine.evaluate.loaders import ViewLoaders
 from vidnas.engine.evaluate.scoring import ViewScores, score_views
 from vidnas.engine.run.processes import all_reduce_sum, get_rank, get_world_size
+from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.config import TrainConfig
 from vidnas.nn.build import VideoNetwork
 
@@ -36,22 +35,11 @@ class Validation:
         self.loaders.release()
 
     def __call__(self, network: VideoNetwork) -> dict[str, float]:
-        """`val_loss`, `val_top1` and `val_top5`, the same on every process."""
+        """The task's figures, their names with `val_` before them, the same on every process."""
         if self._loader is None:  # kept, with its worker processes, for the next time
             self._loader = self.loaders.loader(get_rank(), get_world_size())
         scores = ViewScores(len(self.videos), len(self.videos.classes), self.clips_at_once)
         score_views(network, self._loader, scores, self.config.precision)
         scores.gather(all_reduce_sum)
-        labels = np.array(self.videos.labels)[scores.readable()]
-        return figures(scores.mean(), labels)
-
-
-def figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Loss and accuracies from scores (V, classes) and labels (V,)."""
-    right = scores[np.arange(len(labels)), labels]
-    higher = (scores > right[:, None]).sum(1)
-    return {
-        "val_loss": float(-np.log(np.maximum(right, 1e-12)).mean()),
-        "val_top1": float((higher < 1).mean()),
-        "val_top5": float((higher < 5).mean()),
-    }
+        found = task_of(network.spec.head).figures(scores.mean(), self.videos.targets[scores.readable()])
+        return {f"val_{name}": value for name, value in found.items()}

@@ -14,6 +14,7 @@ from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
 from vidnas.engine.evaluate.evaluate import evaluate
 from vidnas.engine.evaluate.results import TestResult
+from vidnas.engine.evaluate.saved import load_result
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.processes import rank_zero_error
 from vidnas.engine.train.config import TrainConfig
@@ -125,7 +126,7 @@ def initial_network(job: TrialJob) -> ArchSpec | VideoNetwork:
 def test_once(network: VideoNetwork, videos: VideoList, job: TrialJob) -> TestResult:
     """The test of a trained network, unless the job's folder holds it for these videos and views."""
     folder = RunFolder(job.folder).test
-    found = TestResult.load(folder) if (folder / "result.json").exists() else None
+    found = load_result(folder) if (folder / "result.json").exists() else None
     if found is not None and (found.list_hash, found.views) == (videos.content_hash, str(job.views)):
         return found
     config = job.config

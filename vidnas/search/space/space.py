@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, StreamSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, GroupSpec, HeadSpec, StreamSpec, head_for
 from vidnas.base.document import Document
 from vidnas.base.errors import VidnasError
 from vidnas.search.space.attention_options import attention_weights
@@ -49,7 +49,7 @@ class Space(Document):
     name: Annotated[str, Field(min_length=1)]
     clip: ClipSpec
     streams: Annotated[tuple[StreamSpace, ...], Field(min_length=1, max_length=1)]
-    head: HeadSpec = HeadSpec()
+    head: HeadSpec = ClassificationSpec()
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -204,9 +204,9 @@ class Space(Document):
             return lambda i: attention_weights(group.attention_units(widest)[i], widest)
         return lambda i: options[i]
 
-    def with_classes(self, num_classes: int) -> "Space":
-        """The same space for another number of classes."""
-        return self.model_copy(update={"head": self.head.model_copy(update={"num_classes": num_classes})})
+    def with_classes(self, num_classes: int, *, multi_label: bool = False) -> "Space":
+        """The same space for another number of classes, or for several labels per video (`head_for`)."""
+        return self.model_copy(update={"head": head_for(self.head, num_classes, multi_label=multi_label)})
 
     def with_clip(self, clip: ClipSpec) -> "Space":
         """The same space for networks that see another clip."""

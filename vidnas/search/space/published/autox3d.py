@@ -1,6 +1,6 @@
 """AutoX3D's search space, Table 2 of the paper."""
 
-from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.search.space.space import Space
 from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
@@ -43,5 +43,5 @@ def autox3d_space(clip: ClipSpec | None = None) -> Space:
         name="autox3d_space",
         clip=clip or ClipSpec(frames=13, size=160, stride=6),
         streams=(StreamSpace(stem=StemSpec(channels=24), groups=groups, expansion_of="input", conv5=432),),
-        head=HeadSpec(),
+        head=ClassificationSpec(),
     )

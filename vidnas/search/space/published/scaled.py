@@ -1,7 +1,7 @@
 """AutoX3D's space made smaller or larger: the same stages and kinds of choice at other widths, depths and clips."""
 
 from vidnas.arch.rounding import round_depth
-from vidnas.arch.spec import ClipSpec, HeadSpec, Kernel, StemSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.arch.zoo.x3d import BASE_DEPTHS
 from vidnas.search.space.published.autox3d import EXPANSIONS, KERNELS, ROWS
 from vidnas.search.space.space import Space
@@ -57,7 +57,7 @@ def scaled_space(
         name=f"autox3d_space_{clip.frames}x{clip.size}_w{width_factor:.3g}_d{depth_factor:.3g}",
         clip=clip,
         streams=(stream,),
-        head=HeadSpec(num_classes=num_classes, hidden=max(256, _round(2048 * width_factor))),
+        head=ClassificationSpec(num_classes=num_classes, hidden=max(256, _round(2048 * width_factor))),
     )
 
 
@@ -80,7 +80,7 @@ def tiny_space(clip: ClipSpec | None = None, *, num_classes: int = 400) -> Space
         name="tiny_space",
         clip=clip,
         streams=(stream,),
-        head=HeadSpec(num_classes=num_classes, hidden=256),
+        head=ClassificationSpec(num_classes=num_classes, hidden=256),
     )
 
 
