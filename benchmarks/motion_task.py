@@ -19,7 +19,7 @@ from vidnas.engine.train.optim import learning_rate, make_optimizer
 from vidnas.nn.build import build
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
-from vidnas.search.derive import Derived
+from vidnas.search.derive import Candidate
 from vidnas.search.space.space import Choice, Space
 
 CLASSES = ("move_left", "move_right", "move_up", "move_down", "grow", "shrink")
@@ -90,7 +90,7 @@ class Task:
         norm_batches = self.weights.shuffled(config.batch_size, config.seed + 2, config.norm_batches)(0)
         norm_clips = [batch.clips for batch in norm_batches]
         holdout = list(self.holdout.in_order(config.score_batch_size))
-        pool = [Derived(choice, self.table.cost(choice), 0.0, None) for choice in self.pool]
+        pool = [Candidate(choice, self.table.cost(choice), 0.0, None) for choice in self.pool]
         judged = {j.derived.choice: j for j in judge(search.supernet, pool, norm_clips, holdout, DEVICE)}
         distribution = search.alpha.distribution
         candidates = probable_candidates(distribution, search.alpha.budgets, config.candidates)

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from vidnas.search import parsec
 from vidnas.search.alpha import AlphaSearch, AlphaSettings, alpha_lr_by_rule
-from vidnas.search.baselines import Evaluated, ReinforceSettings, evolution, random_search, reinforce
+from vidnas.search.baselines import Evaluation, ReinforceSettings, evolution, random_search, reinforce
 from vidnas.search.budget import Budget, usage
 from vidnas.search.derive import derive, fitting_choices
 from vidnas.search.distribution import Distribution
@@ -83,7 +83,7 @@ def before_judging(queries: int) -> int:
     return round((1 - KEPT_BACK) * queries)
 
 
-def best_scored(evaluated: Sequence[Evaluated]) -> list[Choice]:
+def best_scored(evaluated: Sequence[Evaluation]) -> list[Choice]:
     """The distinct choices with the best scores."""
     ranked = sorted(evaluated, key=lambda one: -one.score)
     return list(islice(dict.fromkeys(one.choice for one in ranked), FINALISTS))
@@ -95,7 +95,7 @@ def most_probable(distribution: Distribution, problem: TabularProblem) -> list[C
 
 
 def by_score(
-    search: Callable[[Scorer, Sequence[Budget], int, int], list[Evaluated]],
+    search: Callable[[Scorer, Sequence[Budget], int, int], list[Evaluation]],
     problem: TabularProblem,
     queries: int,
     seed: int,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vidnas.base.errors import VidnasError
 from vidnas.search.baselines import (
-    Evaluated,
+    Evaluation,
     EvolutionSettings,
     choices_within,
     evolution,
@@ -63,12 +63,12 @@ def middle(seed: int) -> list[Budget]:
     return [Budget(costs, float(np.median(costs.costs(list(product(*map(range, SIZES)))))))]
 
 
-def picked(problem: Planted, evaluated: Sequence[Evaluated]) -> float:
+def picked(problem: Planted, evaluated: Sequence[Evaluation]) -> float:
     return problem.of(max(evaluated, key=lambda one: one.score).choice)
 
 
 @pytest.mark.parametrize("search", [random_search, evolution])
-def test_budgets_are_kept_and_the_seed_says_it_all(search: Callable[..., list[Evaluated]]) -> None:
+def test_budgets_are_kept_and_the_seed_says_it_all(search: Callable[..., list[Evaluation]]) -> None:
     budgets = [*middle(0), *middle(1)]
     evaluated = search(Planted(0), budgets, 200, 3)
     assert len(evaluated) == 200

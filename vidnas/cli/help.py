@@ -23,7 +23,7 @@ _OF_NAME = dict.fromkeys(
 ) | {"jitter": "[LOW,HIGH]", "flip": "off|on|PAIRS", "cache_dir": "FOLDER", "baselines": "NAMES"}
 
 
-class Helped(Protocol):
+class HelpParser(Protocol):
     """A parser that says which of its options come first; none stands for all."""
 
     prog: str
@@ -51,7 +51,7 @@ def asks_for_first(argv: Sequence[str]) -> bool:
     return any(word in ("-h", "--help") for word in argv)
 
 
-def help_text(parser: Helped, *, whole: bool) -> str:
+def help_text(parser: HelpParser, *, whole: bool) -> str:
     """Usage, purpose, and the options that people need first, or all of them in their groups."""
     lines = [_usage(parser), "", *_wrapped(parser.description or "", 0)]
     if parser.first and not whole:
@@ -131,7 +131,7 @@ def _type_word(part: Any) -> str:
     return _OF_TYPE[part][1] if part in _OF_TYPE else "text"
 
 
-def _usage(parser: Helped) -> str:
+def _usage(parser: HelpParser) -> str:
     positionals = [_positional(a) for a in parser._actions if not a.option_strings]
     needed = [a for a in parser._actions if a.option_strings and (a.required or a.dest in parser.needs)]
     words = [*positionals, *(f"{spelt(a.option_strings[-1])} {value_word(a)}" for a in needed), "[options]"]

@@ -42,7 +42,7 @@ class Look:
     duration_sec: float
 
 
-class Watched(NamedTuple):
+class VideoLook(NamedTuple):
     """A whole video: its frames, what it looks like, and what the user should know of it (None where all is well)."""
 
     frames: int
@@ -50,7 +50,7 @@ class Watched(NamedTuple):
     notice: str | None
 
 
-def watch(info: VideoInfo) -> Watched:
+def watch(info: VideoInfo) -> VideoLook:
     """Decode all of a video, and shrink some of its pictures.
 
     Raises:
@@ -61,7 +61,7 @@ def watch(info: VideoInfo) -> Watched:
     frames, notice, pictures = read_through_and_pick(info, times.tolist(), short_side=side)
     size = (_SIDE, _SIDE)
     small = [Image.fromarray(picture).convert("L").resize(size, Image.Resampling.BOX) for picture in pictures]
-    return Watched(frames, Look(b"".join(image.tobytes() for image in small), info.duration_sec), notice)
+    return VideoLook(frames, Look(b"".join(image.tobytes() for image in small), info.duration_sec), notice)
 
 
 def alike(a: Sequence[Look | None], b: Sequence[Look | None]) -> Iterator[tuple[int, int]]:

@@ -26,7 +26,7 @@ from vidnas.pipeline.search import (
     search_videos,
 )
 from vidnas.search.archive import read
-from vidnas.search.baselines import Evaluated, EvolutionSettings, evolution, random_search
+from vidnas.search.baselines import Evaluation, EvolutionSettings, evolution, random_search
 from vidnas.search.space.space import Choice
 
 # A baseline that sees few architectures is none: as many are scored before each gets a second batch.
@@ -103,7 +103,7 @@ def evolution_settings(queries: int) -> EvolutionSettings:
     return EvolutionSettings(population, max(2, population // 5))
 
 
-def best_choices(evaluated: Sequence[Evaluated], number: int) -> list[Choice]:
+def best_choices(evaluated: Sequence[Evaluation], number: int) -> list[Choice]:
     """The different choices with the highest scores, best first."""
     scores = {one.choice: one.score for one in evaluated}
     return sorted(scores, key=lambda choice: -scores[choice])[:number]

@@ -24,7 +24,6 @@ from vidnas.report.data import (
     Kind,
     MultiLabelNetworkResult,
     NetworkResult,
-    Phase,
     RunReport,
     SearchCurves,
     SearchPoint,
@@ -80,7 +79,7 @@ def write_page(
         ),
         curves=_curves(outcome.search.folder.curves),
         beliefs=tuple(_beliefs(outcome.search.record["beliefs"])),
-        phases=tuple(Phase(phase.name, phase.wall_sec) for phase in outcome.phases),
+        phases=outcome.phases,
         notes=(
             f"search: {search.optimizer}, lr {search.peak_lr:.3g}, {search.epochs} epochs, seed {search.seed}, "
             f"{outcome.search.record['alpha_steps']} steps on alpha",

@@ -11,7 +11,7 @@ from vidnas.base.errors import VidnasError
 from vidnas.base.log import log
 from vidnas.data.formats import VideoList
 from vidnas.engine.run.folder import RunFolder
-from vidnas.engine.supernet.candidates import Judged, candidates_from
+from vidnas.engine.supernet.candidates import Judgement, candidates_from
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import QUIETLY, Executor
 from vidnas.engine.trials.job import TrialJob, TrialResult
@@ -52,7 +52,7 @@ class RankSettings:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedNetwork:
     """One architecture, judged both ways on the holdout; log-likelihoods are means per video.
 
     Attributes:
@@ -72,7 +72,9 @@ class Ranked:
     alone_headline: float
 
 
-def rank_networks(finished: FinishedSearch, settings: RankSettings, executor: Executor = QUIETLY) -> list[Ranked]:
+def rank_networks(
+    finished: FinishedSearch, settings: RankSettings, executor: Executor = QUIETLY
+) -> list[RankedNetwork]:
     """Train random architectures on their own, each in RUN/rank/<hash>; trained ones are not trained again.
 
     They learn from the training list without the holdout and are tested on the holdout, where the supernet is judged
@@ -98,7 +100,7 @@ def rank_networks(finished: FinishedSearch, settings: RankSettings, executor: Ex
     candidates = candidates_from(choices, finished.search.alpha.distribution, finished.search.alpha.budgets)
     judged = {one.derived.choice: one for one in judge_on_holdout(finished.search, candidates, finished.data)}
     jobs = [_job(finished, choice, training, videos, holdout) for choice in choices]
-    results: dict[int, Ranked] = {}
+    results: dict[int, RankedNetwork] = {}
 
     def note(place: int, trial: TrialResult) -> None:
         # Twenty networks need no state to go on from once they are trained.
@@ -145,7 +147,7 @@ def without(videos: VideoList, part: VideoList) -> VideoList:
     return videos.subset(i for i, sample in enumerate(videos.samples) if sample.path not in paths)
 
 
-def describe_network(one: Ranked, finished: FinishedSearch) -> str:
+def describe_network(one: RankedNetwork, finished: FinishedSearch) -> str:
     """Cost and both judgements in one line."""
     return (
         f"{format_macs(one.macs)} @ {finished.space.clip}  supernet {one.supernet_log_likelihood:.4f} "
@@ -162,8 +164,8 @@ def _job(
     return TrialJob(spec, folder, videos, holdout, training, finished.job.data)
 
 
-def _ranked(judged: Judged, trial: TrialResult) -> Ranked:
-    return Ranked(
+def _ranked(judged: Judgement, trial: TrialResult) -> RankedNetwork:
+    return RankedNetwork(
         choice=judged.derived.choice,
         macs=network_cost(trial.spec).macs,
         supernet_log_likelihood=judged.log_likelihood,

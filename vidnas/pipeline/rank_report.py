@@ -9,7 +9,7 @@ from vidnas.base.files import write_json
 from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.tasks.task import Figure
 from vidnas.pipeline.finished_search import FinishedSearch
-from vidnas.pipeline.rank import Ranked, RankSettings, describe_network
+from vidnas.pipeline.rank import RankedNetwork, RankSettings, describe_network
 from vidnas.report.picture import write_svg_and_png
 from vidnas.report.scatter import Panel, panels
 from vidnas.search.rank_correlation import RankCorrelation, kendall, partial_kendall
@@ -26,7 +26,7 @@ class Agreement:
     given_macs: float
 
 
-def agreement(results: Sequence[Ranked]) -> Agreement:
+def agreement(results: Sequence[RankedNetwork]) -> Agreement:
     """Correlations of supernet, stand-alone training and multiply-adds."""
     supernet = [one.supernet_log_likelihood for one in results]
     headline = [one.alone_headline for one in results]
@@ -54,7 +54,7 @@ def describe(found: Agreement, figure: Figure) -> str:
     return "\n".join(["Kendall's tau-b:", *(f"  {name:<{width}}  {value}" for name, value in lines.items())])
 
 
-def write_ranking(finished: FinishedSearch, results: Sequence[Ranked], settings: RankSettings) -> None:
+def write_ranking(finished: FinishedSearch, results: Sequence[RankedNetwork], settings: RankSettings) -> None:
     """Write rank.json, rank.svg and rank.png into the run folder."""
     found = agreement(results)
     training = settings.training(finished.job.training)

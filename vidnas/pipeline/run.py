@@ -20,7 +20,7 @@ from vidnas.pipeline.latency import time_networks
 from vidnas.pipeline.lists import Lists
 from vidnas.pipeline.plan import SearchPlan, x3d_baseline
 from vidnas.pipeline.search import SearchResult
-from vidnas.report.data import PairedComparison
+from vidnas.report.data import PairedComparison, Phase
 from vidnas.report.verdict import paired_text, trainings
 
 
@@ -57,14 +57,6 @@ class RunPaths:
 
 
 @dataclass(frozen=True)
-class Timed:
-    """A part of the job and the seconds it took in this process."""
-
-    name: str
-    wall_sec: float
-
-
-@dataclass(frozen=True)
 class RunOutcome:
     """Everything that the page is made from.
 
@@ -77,7 +69,7 @@ class RunOutcome:
     search: SearchResult
     searched: TrialResult
     x3d: TrialResult
-    phases: tuple[Timed, ...]
+    phases: tuple[Phase, ...]
     measured_ms: Mapping[str, float]
 
     @property
@@ -121,10 +113,10 @@ def run_videos(
     Raises:
         Interrupted: stopped by a signal; everything done so far is kept.
     """
-    phases: list[Timed] = []
+    phases: list[Phase] = []
     start = time.perf_counter()
     search = search_with_baselines(plan, data_config, search_data, search_config, paths.search, resume=resume)
-    phases.append(Timed("search", time.perf_counter() - start))
+    phases.append(Phase("search", time.perf_counter() - start))
     macs = network_cost(search.spec).macs
     baseline = x3d_baseline(search.spec, macs)
     named = {"searched": (search.spec, paths.searched), "X3D": (baseline, paths.x3d)}
@@ -138,8 +130,8 @@ def run_videos(
         start = time.perf_counter()
         (trial,) = executor([job], lambda *_: None)
         test_sec = trial.tested().wall_sec
-        phases.append(Timed(f"train {name}", time.perf_counter() - start - test_sec))
-        phases.append(Timed(f"test {name}", test_sec))
+        phases.append(Phase(f"train {name}", time.perf_counter() - start - test_sec))
+        phases.append(Phase(f"test {name}", test_sec))
         log.info(f"{name}: {trial.tested().describe()}")
         trials[name] = trial
     measured_ms: Mapping[str, float] = {}

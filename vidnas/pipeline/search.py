@@ -17,7 +17,7 @@ from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.processes import get_world_size, together
 from vidnas.engine.run.runtime import choose_device, set_threads, tune_allocator, use_repeatable_kernels
 from vidnas.engine.run.state import check_identity, load_state
-from vidnas.engine.supernet.candidates import Judged, judge, probable_candidates
+from vidnas.engine.supernet.candidates import Judgement, judge, probable_candidates
 from vidnas.engine.supernet.config import Schedule, SearchConfig
 from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.supernet.estimate import SearchEstimate, measure_search
@@ -28,7 +28,7 @@ from vidnas.engine.tasks.task import Task
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 from vidnas.search.budget import Budget
-from vidnas.search.derive import Derived
+from vidnas.search.derive import Candidate
 from vidnas.search.space.space import Choice
 
 
@@ -188,12 +188,12 @@ def load_trained(search: SupernetSearch, folder: SearchFolder, identity: Mapping
     search.alpha.distribution.load_state_dict(state["alpha"]["alpha"])
 
 
-def judge_on_holdout(search: SupernetSearch, candidates: Sequence[Derived], data: SearchData) -> list[Judged]:
+def judge_on_holdout(search: SupernetSearch, candidates: Sequence[Candidate], data: SearchData) -> list[Judgement]:
     """Judge candidates with norm statistics of their own, best first."""
     return judge(search.supernet, candidates, data.norm_clips(), data.holdout_batches(), search.fabric.device)
 
 
-def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> dict[str, Any]:
+def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judgement]) -> dict[str, Any]:
     distribution = search.alpha.distribution
     probabilities = distribution.probabilities().tolist()
     chosen = judged[0].derived.choice
@@ -219,7 +219,7 @@ def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judged]) -> d
     }
 
 
-def candidate_record(candidate: Judged, budgets: Sequence[Budget], task: Task) -> dict[str, Any]:
+def candidate_record(candidate: Judgement, budgets: Sequence[Budget], task: Task) -> dict[str, Any]:
     """A judged candidate as builtins, with its cost by metric and the task's headline figure."""
     return {
         "choice": list(candidate.derived.choice),

@@ -27,7 +27,7 @@ _DIVERGED = -3.0
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluation:
     """A choice and its score; a diverged one has minus infinity."""
 
     choice: Choice
@@ -65,14 +65,14 @@ class ReinforceSettings:
 
 
 @dataclass(frozen=True)
-class Reinforced:
+class ReinforceStep:
     """What REINFORCE evaluated, in order, and the policy that it ends with."""
 
-    evaluated: list[Evaluated]
+    evaluated: list[Evaluation]
     distribution: Distribution
 
 
-def random_search(scorer: Scorer, budgets: Sequence[Budget], queries: int, seed: int) -> list[Evaluated]:
+def random_search(scorer: Scorer, budgets: Sequence[Budget], queries: int, seed: int) -> list[Evaluation]:
     """Scores independent draws from all choices within the budgets, in one call.
 
     Raises:
@@ -88,7 +88,7 @@ def evolution(
     seed: int,
     settings: EvolutionSettings = EvolutionSettings(),
     start: Sequence[Choice] = (),
-) -> list[Evaluated]:
+) -> list[Evaluation]:
     """Regularised evolution: each child replaces the oldest (Real et al., arXiv 1802.01548).
 
     A child differs from its parent in one variable, drawn from all such changes that keep the budgets; where none does,
@@ -117,7 +117,7 @@ def reinforce(
     queries: int,
     seed: int,
     settings: ReinforceSettings = ReinforceSettings(),
-) -> Reinforced:
+) -> ReinforceStep:
     """Policy gradient with a moving baseline on the same distribution and cost pressure as PARSEC's.
 
     Rewards are scores in units of their moving standard deviation, so that neither the step nor the pressure depends on
@@ -128,7 +128,7 @@ def reinforce(
     adam = torch.optim.Adam([distribution.logits], lr=settings.lr, weight_decay=0.0)
     pressures = [settings.pressure] * len(budgets)
     mean, square, baseline = (_Moving(settings.decay) for _ in range(3))
-    evaluated: list[Evaluated] = []
+    evaluated: list[Evaluation] = []
     step = 0
     while len(evaluated) < queries:
         samples = distribution.sample(settings.samples, seed, step)
@@ -150,7 +150,7 @@ def reinforce(
         distribution.logits.grad = gradient + coefficients.sum() * distribution.probabilities()
         adam.step()
         step += 1
-    return Reinforced(evaluated, distribution)
+    return ReinforceStep(evaluated, distribution)
 
 
 def choices_within(budgets: Sequence[Budget], seed: int) -> Iterator[Choice]:
@@ -219,8 +219,8 @@ def _standardised(scores: Tensor, mean: _Moving, square: _Moving) -> Tensor:
     return torch.where(scores.isfinite(), (scores - mean.value) / deviation, _DIVERGED)
 
 
-def _evaluate(scorer: Scorer, choices: Sequence[Choice]) -> list[Evaluated]:
+def _evaluate(scorer: Scorer, choices: Sequence[Choice]) -> list[Evaluation]:
     if not choices:
         return []
     scores = torch.as_tensor(scorer(choices), dtype=torch.float64).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-    return [Evaluated(choice, score) for choice, score in zip(choices, scores.tolist(), strict=True)]
+    return [Evaluation(choice, score) for choice, score in zip(choices, scores.tolist(), strict=True)]

@@ -17,7 +17,7 @@ from vidnas.search.space.space import Choice
 
 
 @dataclass(frozen=True)
-class Derived:
+class Candidate:
     """A derived architecture.
 
     Attributes:
@@ -53,7 +53,9 @@ def most_probable_choices(distribution: Distribution) -> Iterator[tuple[Choice, 
                 heapq.heappush(heap, (lost + step, (*ranks[:v], r, *ranks[v + 1 :]), v))
 
 
-def derive(distribution: Distribution, budgets: Sequence[Budget], *, slack: float = 0.0, among: int = 1000) -> Derived:
+def derive(
+    distribution: Distribution, budgets: Sequence[Budget], *, slack: float = 0.0, among: int = 1000
+) -> Candidate:
     """The most probable choice with every cost <= target * (1 + slack).
 
     The `among` most probable are tried in order; if none fits, as with an unconverged distribution, elimination of the
@@ -78,12 +80,12 @@ def derive(distribution: Distribution, budgets: Sequence[Budget], *, slack: floa
     choice = best_under_all([table.terms for table in tables], log_probability(distribution), limits)
     if choice is None:
         raise VidnasError(f"no architecture of the space {tables[0].space.name} was found with {wanted}; raise one")
-    return Derived(choice, tables[0].cost(choice), float(distribution.log_prob([choice])), None)
+    return Candidate(choice, tables[0].cost(choice), float(distribution.log_prob([choice])), None)
 
 
 def fitting_choices(
     distribution: Distribution, budgets: Sequence[Budget], *, slack: float = 0.0, among: int | None = None
-) -> Iterator[Derived]:
+) -> Iterator[Candidate]:
     """Those of the `among` most probable choices that keep every budget, most probable first; None means all."""
     listed = islice(most_probable_choices(distribution), among)
     rank = 0
@@ -94,7 +96,7 @@ def fitting_choices(
         for (choice, log_prob), cost, fit in zip(batch, costs, fits, strict=True):
             rank += 1
             if fit:
-                yield Derived(choice, cost, log_prob, rank)
+                yield Candidate(choice, cost, log_prob, rank)
 
 
 def most_probable_under(distribution: Distribution, table: CostTable, limit: float) -> Choice:

@@ -12,7 +12,7 @@ from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.recalibrate import recalibrate_norms
 from vidnas.nn.build import VideoNetwork
 from vidnas.search.budget import Budget, usage
-from vidnas.search.derive import Derived, derive, fitting_choices
+from vidnas.search.derive import Candidate, derive, fitting_choices
 from vidnas.search.distribution import Distribution
 from vidnas.search.space.space import Choice
 from vidnas.search.supernet import Supernet, extract
@@ -24,7 +24,7 @@ _NEAR = 0.9
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """A candidate with its result on the holdout.
 
     Attributes:
@@ -33,12 +33,12 @@ class Judged:
         headline: the figure that the task is known by (top-1, mAP), in [0, 1].
     """
 
-    derived: Derived
+    derived: Candidate
     log_likelihood: float
     headline: float
 
 
-def probable_candidates(distribution: Distribution, budgets: Sequence[Budget], number: int) -> list[Derived]:
+def probable_candidates(distribution: Distribution, budgets: Sequence[Budget], number: int) -> list[Candidate]:
     """Likely architectures within the budgets: the most probable ones, and as many of those that use a budget up.
 
     After a short search the distribution is still wide and its most probable members may cost much less than the
@@ -48,8 +48,8 @@ def probable_candidates(distribution: Distribution, budgets: Sequence[Budget], n
     Raises:
         VidnasError: nothing in the space costs so little.
     """
-    near: list[Derived] = []
-    others: list[Derived] = []
+    near: list[Candidate] = []
+    others: list[Candidate] = []
     wanted_near = -(-number // 2)
     for candidate in fitting_choices(distribution, budgets, among=_SEARCHED):
         uses_budget = usage(budgets, [candidate.choice])[0] >= _NEAR and len(near) < wanted_near
@@ -60,20 +60,22 @@ def probable_candidates(distribution: Distribution, budgets: Sequence[Budget], n
     return sorted(found, key=lambda d: -d.log_prob) or [derive(distribution, budgets, among=1)]
 
 
-def candidates_from(choices: Sequence[Choice], distribution: Distribution, budgets: Sequence[Budget]) -> list[Derived]:
+def candidates_from(
+    choices: Sequence[Choice], distribution: Distribution, budgets: Sequence[Budget]
+) -> list[Candidate]:
     """Architectures that the list of the most probable ones did not give, as candidates."""
     costs = budgets[0].costs.costs(choices).tolist()
     log_probs = distribution.log_prob(choices).tolist()
-    return [Derived(*row, rank=None) for row in zip(choices, costs, log_probs, strict=True)]
+    return [Candidate(*row, rank=None) for row in zip(choices, costs, log_probs, strict=True)]
 
 
 def judge(
     supernet: Supernet,
-    candidates: Sequence[Derived],
+    candidates: Sequence[Candidate],
     norm_clips: Sequence[Tensor],
     holdout: Iterable[Batch],
     device: torch.device,
-) -> list[Judged]:
+) -> list[Judgement]:
     """Extract each candidate, estimate its norm statistics, and score it on the holdout; best first.
 
     Where there are several processes they share the candidates and come to the same result.
@@ -88,14 +90,14 @@ def judge(
     figures = torch.zeros(len(candidates), 2, dtype=torch.float64)
     together(_judge_own, supernet, candidates, norm_clips, holdout, device, figures)
     results = [
-        Judged(candidate, *row) for candidate, row in zip(candidates, all_reduce_sum(figures).tolist(), strict=True)
+        Judgement(candidate, *row) for candidate, row in zip(candidates, all_reduce_sum(figures).tolist(), strict=True)
     ]
     return sorted(results, key=lambda judged: judged.log_likelihood, reverse=True)
 
 
 def _judge_own(
     supernet: Supernet,
-    candidates: Sequence[Derived],
+    candidates: Sequence[Candidate],
     norm_clips: Sequence[Tensor],
     holdout: Iterable[Batch],
     device: torch.device,
