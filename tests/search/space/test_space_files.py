@@ -10,7 +10,7 @@ from vidnas.base.errors import VidnasError
 from vidnas.search.space.published.registry import resolve_space
 from vidnas.search.space.space import Space
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "x3d_s_64.yaml"
+EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "x3d_s_64.yaml"
 
 TEXT = """\
 name: mine
