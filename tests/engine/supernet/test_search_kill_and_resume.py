@@ -25,6 +25,8 @@ MOMENTS = {
 }
 # The first process writes, so in these moments it is the one that dies.
 WRITING = [name for name in MOMENTS if "state" in name or "archive" in name]
+# How a state is written is the first process's own affair: that one process survives it says it for several.
+ALONE = ["while the first state is written", "when the older state has made room"]
 
 
 def searched(folder: Path, resume: bool, moment: Moment | None = None, victim: int = 0) -> None:
@@ -50,6 +52,8 @@ def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 @pytest.mark.parametrize("name", MOMENTS)
 def test_killed_and_resumed(undisturbed: tuple[int, Path], tmp_path: Path, name: str) -> None:
     count, whole = undisturbed
+    if count == 2 and name in ALONE:
+        pytest.skip("shown with one process")
     victim = 0 if name in WRITING else count - 1
     folder = tmp_path / "run"
     ranks = search(count, folder, False, MOMENTS[name], victim)
