@@ -151,7 +151,7 @@ class TestResult(ABC):
                 scores=np.array([row[3:] for row in rows], np.float64).reshape(len(rows), len(classes)),
                 broken=tuple((one["path"], one["cause"]) for one in summary["broken"]),
                 **{name: summary[name] for name in ("views", "clip", "macs_per_view", "wall_sec")},
-                list_hash=summary.get("list", ""),
+                list_hash=summary["list"],
             )
         except (OSError, IndexError, KeyError, ValueError, TypeError) as error:
             raise VidnasError(f"{path}: not as `vidnas test` writes it; remove the folder and test anew") from error

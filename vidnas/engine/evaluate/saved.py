@@ -20,8 +20,7 @@ def load_result(folder: Path) -> TestResult:
         VidnasError: a file is missing, or not as `save` writes it.
     """
     file = folder / "result.json"
-    # Files of before there were several tasks name none.
-    kind = read_json(file).get("task", ClassificationResult.kind)
+    kind = read_json(file).get("task")
     if kind not in RESULTS:
         raise VidnasError(f"{file}: no task {kind!r}, only {', '.join(RESULTS)}; remove the folder and test anew")
     return RESULTS[kind].load(folder)
