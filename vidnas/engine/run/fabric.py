@@ -1,11 +1,13 @@
 """Lightning's Fabric, as this package uses it: devices, precision, processes."""
 
+import atexit
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.distributed as dist
 from lightning.fabric import Fabric
 
 from vidnas.base.errors import VidnasError
@@ -42,7 +44,15 @@ def make_fabric(device: torch.device, precision: str, *, devices: int = 1) -> Fa
     ends_with_command(fabric.strategy.launcher)
     with quiet_lightning():
         fabric.launch()
+    atexit.unregister(_leave)
+    atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """End the threads of the backend: one that lets go of a tensor while the interpreter ends aborts the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def check_precision(device: torch.device, precision: str) -> None:
