@@ -1,13 +1,13 @@
 """What a validation error says to the one who wrote the file: which field, which rule, how to mend it."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from vidnas.base.yaml_text import FieldPath
+FieldPath = Sequence[str | int]
 
 # Rules about a value as a whole: there a list is what was asked for.
 _LISTS_EXPECTED = ("value_error", "too_short", "too_long", "tuple_type", "missing")

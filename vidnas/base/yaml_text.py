@@ -1,14 +1,12 @@
 """YAML and JSON text as plain data, and the lines on which its fields stand."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from vidnas.base.errors import VidnasError
-
-FieldPath = Sequence[str | int]
+from vidnas.base.mistakes import FieldPath
 
 
 class _Compact(yaml.SafeDumper):
