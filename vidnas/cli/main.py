@@ -29,6 +29,7 @@ VERBS = {
     "space": "look into a search space, draw from it, start one",
     "data": "check a data set, copy it small, make one",
     "search": "find a network for a data set and a budget",
+    "race": "the best clip and network for a data set and a budget, judged by full trainings",
     "train": "train a network",
     "test": "accuracy of a trained network",
     "predict": "classify videos",
@@ -42,7 +43,7 @@ VERBS = {
 
 
 # Verbs that go on where they were stopped.
-_RESUMED_BY_OPTION = ("run", "search", "train")
+_RESUMED_BY_OPTION = ("run", "search", "race", "train")
 _RESUMED_BY_THEMSELVES = ("derive", "rank", "data cache")
 # How torch says that one of its processes is gone.
 _WORKER_ENDED = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) (?:is )?([^.]+)")

@@ -131,7 +131,7 @@ def _space(
 ) -> tuple[Space, str]:
     """The space, and a line that explains it."""
     classes = len(train.classes)
-    clip = _clip(choice, held)
+    clip = chosen_clip(choice, held)
     if choice.space != "auto":
         space = resolve_space(choice.space, clip=clip).with_classes(classes, multi_label=train.multi_label)
         if space.size == 1:
@@ -197,7 +197,7 @@ def x3d_baseline(searched: ArchSpec, macs: float) -> ArchSpec:
     return x3d_at_cost("x3d_equal_macs", searched.clip, macs, depth_factor=depth_factor, head=searched.head)
 
 
-def _clip(choice: SpaceChoice, held: Holding) -> ClipSpec | None:
+def chosen_clip(choice: SpaceChoice, held: Holding) -> ClipSpec | None:
     """The clip that the settings give, or None where the space chooses it."""
     if choice.clip is None:
         if choice.sampling or choice.stride:

@@ -6,6 +6,7 @@ where either of them stood.
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from threading import RLock
 from typing import Protocol
 
 from tqdm import tqdm
@@ -14,6 +15,8 @@ from vidnas.base.interrupt import Interrupted, StopSignals
 from vidnas.data.dataset import Batch
 from vidnas.engine.run.processes import all_reduce_max, rank_zero_error
 
+# tqdm's own lock would leave a semaphore of the system behind in every worker process that is ended.
+tqdm.set_lock(RLock())
 # Where batches come from: a function of the first step that is wanted.
 Batches = Callable[[int], Iterable[Batch]]
 

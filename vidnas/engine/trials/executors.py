@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
+
 from vidnas.base.log import notes_only
 from vidnas.data.processes import run_apart
 from vidnas.engine.train.training import Diverged
@@ -11,6 +13,8 @@ from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 
 # For a step and the state of a training to be done with, when the command is stopped.
 _GRACE_SEC = 20.0
+# How PyTorch says so of a CPU's, with no class of its own.
+_NO_MEMORY = "can't allocate memory"
 _KILLED = "its process was ended twice; memory may have run out"
 
 Done = Callable[[int, TrialResult], object]
@@ -22,7 +26,8 @@ class Executor(Protocol):
     def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
         """Run them, and call `done` with place and result of each as it ends.
 
-        A training that diverges is a failed trial, and the others go on; every other error ends all of them.
+        A training that diverges or has too little memory is a failed trial, and the others go on; every other error
+        ends all of them.
 
         Raises:
             Interrupted: stopped by a signal; the same jobs go on where they were.
@@ -88,7 +93,12 @@ def _run(job: TrialJob) -> TrialResult:
     try:
         return run_trial(job)
     except Diverged as error:
-        return TrialResult(job.spec, job.folder, failure=str(error))
+        failure = str(error)
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
+            raise
+        failure = "memory ran out; use a smaller train.batch_size or train.accumulate"
+    return TrialResult(job.spec, job.folder, failure=failure)
 
 
 def _run_quietly(job: TrialJob) -> TrialResult:

@@ -1,0 +1,42 @@
+"""Networks brought to a cost by their width."""
+
+import pytest
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.registry import get_spec, list_models
+from vidnas.arch.scale import TOLERANCE, scaled_to_cost
+from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import VidnasError
+
+CLIP = ClipSpec(frames=16, size=56, sampling="uniform")
+
+
+@pytest.mark.parametrize("macs", [20e6, 300e6])
+@pytest.mark.parametrize("name", list_models())
+def test_cost_is_met_and_structure_stays(name, macs):
+    spec = get_spec(name).model_copy(update={"clip": CLIP})
+    scaled = scaled_to_cost(spec, macs)
+    assert (1 - TOLERANCE) * macs <= network_cost(scaled).macs <= macs
+    for before, after in zip(spec.streams, scaled.streams, strict=True):
+        for own, group in zip(before.groups, after.groups, strict=True):
+            assert (own.depth, own.stride, own.expansion, own.kernel) == (
+                group.depth,
+                group.stride,
+                group.expansion,
+                group.kernel,
+            )
+            assert (own.attention is None) == (group.attention is None)
+    assert scaled.head == spec.head
+    assert scaled.clip == CLIP
+    scaled.model_validate(scaled.model_dump())  # its rules hold as well
+
+
+def test_widths_keep_their_proportions():
+    spec = get_spec("x3d_m").model_copy(update={"clip": CLIP})
+    first, *others = (group.channels for group in scaled_to_cost(spec, 2e9).streams[0].groups)
+    assert [width / first for width in others] == pytest.approx([2, 4, 8], rel=0.05)
+
+
+def test_cost_that_no_width_has():
+    with pytest.raises(VidnasError, match=r"x3d_xxl: no width of it costs 0\.10 MMACs @ 32x312x312, the nearest 0"):
+        scaled_to_cost(get_spec("x3d_xxl"), 1e5)

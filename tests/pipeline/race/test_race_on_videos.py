@@ -1,0 +1,169 @@
+"""Races on real videos: killed and resumed, failing trials, folders of something else, lists too small."""
+
+import json
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from moments import Moment, die_at
+from tiny_training import tiny_config, tiny_data
+
+from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.base.errors import VidnasError
+from vidnas.base.log import notes_only
+from vidnas.data.formats import load_dataset
+from vidnas.engine.trials.executors import QUIETLY
+from vidnas.pipeline.lists import Holding
+from vidnas.pipeline.race.archive import read_trials
+from vidnas.pipeline.race.race import Course, RaceConfig, RaceResult, race_videos
+
+HELD = Holding(frames=24, short_side=48, duration_sec=1.0)
+CLIP = ClipSpec(frames=4, size=24, sampling="uniform")
+
+
+def course(data: Path, clip: ClipSpec | None = CLIP, classes: int = 3) -> Course:
+    """A race of three classes."""
+    train = load_dataset(data).train
+    kept = replace(train, classes=train.classes[:classes]).subset(
+        i for i, sample in enumerate(train.samples) if sample.labels[0] < classes
+    )
+    return Course(kept, HELD, 2.5e6, clip)
+
+
+def race(data: Path, folder: Path, *, trials: int = 8, clip: ClipSpec | None = CLIP, resume: bool = False, **settings):
+    config = tiny_config(steps=2, batch_size=6, threads=1, checkpoint_every_steps=1, **settings)
+    with notes_only():
+        return race_videos(
+            course(data, clip), tiny_data(data), config, RaceConfig(trials, folds=2), folder, QUIETLY, resume=resume
+        )
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Restores those of this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def whole(synthetic_data, tmp_path_factory) -> tuple[RaceResult, Path]:
+    """A race that nothing happens to."""
+    folder = tmp_path_factory.mktemp("whole")
+    return race(synthetic_data, folder), folder
+
+
+def lines(folder: Path) -> list[dict]:
+    """The archive but for times."""
+    return [
+        {**json.loads(line), "sec": None} for line in (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def test_archive_tells_the_whole_race(whole):
+    result, folder = whole
+    entries = list(read_trials(folder / "trials.jsonl"))
+    assert len(entries) == result.trials <= 8
+    assert {entry.fold for entry in entries} == {entry.seed for entry in entries} == {0, 1}
+    for entry in entries:
+        spec = ArchSpec.load(folder / "networks" / f"{entry.network}.json")
+        assert spec.content_hash == entry.network
+        assert entry.steps == 2
+        assert entry.curve
+        assert entry.headline is not None
+    assert "x3d" in {entry.source for entry in entries}
+    assert len({entry.source for entry in entries}) >= 3
+    assert ArchSpec.load(folder / "winner.json") == result.winner.proposal.spec
+    record = json.loads((folder / "result.json").read_text())
+    assert record["winner"]["network"] == result.winner.proposal.spec.content_hash
+    assert len(record["x3d"]["scores"]) == 2
+    assert not list(folder.rglob("*.ckpt"))
+    assert not list(folder.rglob("*.safetensors"))
+
+
+def test_clip_is_raced_for_first(synthetic_data, tmp_path):
+    result = race(synthetic_data, tmp_path, trials=16, clip=None)
+    assert len(result.clips) >= 4
+    best = result.clips[0].proposal.spec.clip
+    assert result.yardstick.proposal.spec.clip == best
+    others = [one for one in result.networks if one.proposal.spec.clip != best]
+    assert [one.proposal.spec.clip for one in others] == [result.clips[1].proposal.spec.clip]
+    # X3D's first trials at these clips are those of the race of clips.
+    keys = [entry.key for entry in read_trials(tmp_path / "trials.jsonl")]
+    assert len(keys) == len(set(keys))
+
+
+MOMENTS = {
+    "in the first training": Moment("return", "Training._metrics", 1),
+    "after a line of the archive": Moment("return", "TrialArchive.add", 3),
+    "in the second round": Moment("call", "TrialArchive.add", 6),
+}
+
+
+def race_and_die(data: Path, folder: Path, moment: Moment) -> None:
+    torch.set_num_threads(1)
+    die_at(moment)
+    race(data, folder)
+
+
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
+def test_killed_and_resumed(whole, synthetic_data, tmp_path, moment):
+    result, folder = whole
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["vidnas.pipeline.run", "vidnas.cli.main", "pytest"])
+    process = context.Process(target=race_and_die, args=(synthetic_data, tmp_path, moment))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    again = race(synthetic_data, tmp_path, resume=True)
+    assert again.winner.scores == result.winner.scores
+    assert lines(tmp_path) == lines(folder)
+    assert (tmp_path / "result.json").read_text() == (folder / "result.json").read_text()
+
+
+def test_torn_line_is_run_again(whole, synthetic_data, tmp_path):
+    result, folder = whole
+    race(synthetic_data, tmp_path)
+    archive = tmp_path / "trials.jsonl"
+    os.truncate(archive, archive.stat().st_size - 5)
+    assert race(synthetic_data, tmp_path, resume=True).winner.scores == result.winner.scores
+    assert lines(tmp_path) == lines(folder)
+
+
+def test_other_settings_are_refused(whole, synthetic_data):
+    _, folder = whole
+    with pytest.raises(VidnasError, match=r"race\.json: cannot go on from this: race\.trials 8 then, 9 now"):
+        race(synthetic_data, folder, trials=9, resume=True)
+    with pytest.raises(VidnasError, match="holds a race already; add --resume"):
+        race(synthetic_data, folder)
+    with pytest.raises(VidnasError, match=r"train\.optimizer adamw then, sgd now"):
+        race(synthetic_data, folder, optimizer="sgd", resume=True)
+
+
+def test_all_diverged(synthetic_data, tmp_path):
+    with pytest.raises(VidnasError, match=r"all \d trainings of this round failed: step \d: the loss is"):
+        race(synthetic_data, tmp_path, optimizer="sgd", lr=1e30, log_every_steps=1)
+
+
+def test_too_few_trials(synthetic_data, tmp_path):
+    with pytest.raises(VidnasError, match=r"a race of 3 trials is none: give 8 or more"):
+        race(synthetic_data, tmp_path, trials=3)
+
+
+def test_too_few_groups_for_folds(synthetic_data, tmp_path):
+    one = course(synthetic_data)
+    grouped = replace(one.train, samples=tuple(replace(sample, group="all") for sample in one.train.samples))
+    with pytest.raises(VidnasError, match=r"has 5 videos in 1 group; each class needs 2 groups.*--folds-within-groups"):
+        race_videos(
+            replace(one, train=grouped),
+            tiny_data(synthetic_data),
+            tiny_config(),
+            RaceConfig(8),
+            tmp_path,
+            QUIETLY,
+        )

@@ -1,0 +1,87 @@
+"""Networks that are proposed: at the cost, different, and what they say they are."""
+
+from itertools import islice
+
+import pytest
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.scale import TOLERANCE
+from vidnas.arch.spec import ClassificationSpec, ClipSpec
+from vidnas.search.costs import CostTable
+from vidnas.search.entropy import network_entropy
+from vidnas.search.proposals import along_axes, by_entropy, different_in_turn, drawn, hand_made, mutants, x3d_at
+from vidnas.search.space.published.auto import auto_space
+
+CLIP = ClipSpec(frames=16, size=56, sampling="uniform")
+HEAD = ClassificationSpec(num_classes=27)
+MACS = 20e6
+
+
+@pytest.fixture(scope="module")
+def space():
+    return auto_space(MACS, num_classes=27, clip=CLIP)[0]
+
+
+@pytest.fixture(scope="module")
+def x3d():
+    return x3d_at(CLIP, MACS, HEAD, 1.0)
+
+
+def test_all_cost_the_same_and_differ(space, x3d):
+    sources = {
+        "zoo": list(hand_made(CLIP, MACS, HEAD)),
+        "axes": list(along_axes(CLIP, MACS, HEAD, 1.0)),
+        "near x3d": list(islice(mutants(x3d, MACS, 0, "near x3d"), 12)),
+        "random": list(islice(drawn(space, MACS, 0), 6)),
+    }
+    for source, proposals in sources.items():
+        assert len(proposals) >= 4
+        assert {proposal.source for proposal in proposals} == {source}
+    everything = list(different_in_turn([*sources.values(), *sources.values()]))
+    assert [proposal.source for proposal in everything[:5]] == ["zoo", "axes", "near x3d", "random", "zoo"]
+    assert len(everything) == len({one.spec.content_hash for one in everything}) == sum(map(len, sources.values()))
+    for proposal in everything:
+        assert (1 - TOLERANCE) * MACS <= network_cost(proposal.spec).macs <= MACS, proposal
+        assert proposal.spec.clip == CLIP
+        assert proposal.spec.head.num_classes == 27
+        assert proposal.spec.content_hash[:6] in proposal.spec.name
+
+
+def test_entropy_is_above_random_draws(space):
+    best = list(by_entropy(space, MACS, 3))
+    assert len(best) == 3
+    assert all(network_cost(proposal.spec).macs <= MACS for proposal in best)
+    drawn_best = max(network_entropy(proposal.spec) for proposal in islice(drawn(space, MACS, 1), 50))
+    assert all(network_entropy(proposal.spec) > drawn_best for proposal in best)
+
+
+def test_draws_are_of_the_space(space):
+    table = CostTable.of(space)
+    for proposal in islice(drawn(space, MACS, 3), 5):
+        assert table.cost(space.encode(proposal.spec)) == network_cost(proposal.spec).macs
+
+
+def test_mutants_change_one_to_three_decisions(x3d):
+    """All widths move together to meet the cost; one that moved by itself shows as another proportion."""
+    changed = [proposal.spec for proposal in islice(mutants(x3d, MACS, 0, "near x3d"), 40)]
+    assert len({spec.content_hash for spec in changed}) == 40
+    numbers = {number_of_changes(x3d, spec) for spec in changed}
+    assert numbers <= {0, 1, 2, 3}
+    assert {1, 2, 3} <= numbers
+
+
+def number_of_changes(parent, mutant) -> int:
+    pairs = list(zip(parent.streams[0].groups, mutant.streams[0].groups, strict=True))
+    fields = ("depth", "kernel", "expansion")
+    found = sum(getattr(before, name) != getattr(after, name) for before, after in pairs for name in fields)
+    ratios = sorted(after.channels / before.channels for before, after in pairs)
+    # Rounding of few channels and the last touch on the cost move proportions by less than a quarter.
+    middle = ratios[len(ratios) // 2]
+    return found + sum(not 0.75 < ratio / middle < 1.3 for ratio in ratios)
+
+
+def test_one_seed_gives_one_list(x3d):
+    def names(seed):
+        return [proposal.spec.name for proposal in islice(mutants(x3d, MACS, seed, "mutant"), 5)]
+
+    assert names(0) == names(0) != names(1)

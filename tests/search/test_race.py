@@ -1,0 +1,129 @@
+"""The rules of a race, with judges whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from vidnas.arch.spec import ClipSpec
+from vidnas.arch.zoo.x3d import x3d
+from vidnas.search.proposals import Proposal
+from vidnas.search.race import FINALISTS, Round, Score, paired, run_race, trials_of
+
+CLIP = ClipSpec(frames=4, size=32)
+
+
+def proposals(number: int) -> list[Proposal]:
+    return [Proposal(x3d(f"n{i}", CLIP, width_factor=1 + i / 10), "test") for i in range(number)]
+
+
+class KnownJudge:
+    """A network's truth, plus what its fold adds for all, plus noise of its own in every round."""
+
+    def __init__(self, truth: dict[str, float], noise: float = 0.0, broken: tuple[str, ...] = ()) -> None:
+        self.truth, self.noise, self.broken = truth, noise, broken
+        self.rounds: list[tuple[Round, list[str]]] = []
+
+    def __call__(self, proposals, round):
+        names = [proposal.spec.name for proposal in proposals]
+        self.rounds.append((round, names))
+        return [None if name in self.broken else self._score(name, round) for name in names]
+
+    def _score(self, name: str, round: Round) -> Score:
+        own = np.random.default_rng([int(name[1:]), round.fold, round.seed]).normal(0, self.noise)
+        headline = self.truth[name] + 0.1 * math.sin(7 * round.fold) + own
+        return Score(headline, headline - 1)
+
+
+ROUNDS = [Round(fold, seed) for seed, fold in enumerate((0, 1, 2, 0))]
+
+
+def test_better_half_goes_on_and_the_best_wins():
+    judge = KnownJudge({f"n{i}": i / 20 for i in range(9)})
+    standings = run_race(proposals(9), judge, ROUNDS)
+    assert [len(names) for _, names in judge.rounds] == [9, 5, 3, 2]
+    assert [round for round, _ in judge.rounds] == ROUNDS
+    assert [one.proposal.spec.name for one in standings] == [f"n{i}" for i in reversed(range(9))]
+    assert judge.rounds[1][1] == ["n8", "n7", "n6", "n5", "n4"]
+
+
+def test_folds_that_are_harder_do_not_count_against_those_who_run_more_of_them():
+    """Who left early has the mean of an easy fold, which says nothing beside those who ran hard ones too."""
+    truth = {"n0": 0.5, "n1": 0.55, "n2": 0.6, "n3": 0.4}
+    standings = run_race(proposals(4), KnownJudge(truth), [Round(0, 0), Round(5, 1)])
+    assert standings[0].proposal.spec.name == "n2"
+    assert [one.proposal.spec.name for one in standings[:2]] == ["n2", "n1"]
+
+
+def test_yardstick_runs_every_round_whatever_it_does():
+    pace = Proposal(x3d("n20", CLIP, width_factor=5), "x3d")
+    judge = KnownJudge({**{f"n{i}": 0.5 + i / 20 for i in range(8)}, "n20": 0.1})
+    standings = run_race(proposals(8), judge, ROUNDS, yardstick=pace)
+    assert all("n20" in names for _, names in judge.rounds)
+    assert [len(names) for _, names in judge.rounds] == [9, 5, 3, 3]  # beside the half that goes on
+    yardstick = next(one for one in standings if one.proposal.spec.name == "n20")
+    assert len(yardstick.scores) == 4
+    assert standings[0].ahead_of(yardstick) == pytest.approx([0.75] * 4)
+
+
+def test_yardstick_wins_where_nothing_is_ahead():
+    pace = Proposal(x3d("n20", CLIP, width_factor=5), "x3d")
+    judge = KnownJudge({**{f"n{i}": i / 20 for i in range(4)}, "n20": 0.9})
+    assert run_race(proposals(4), judge, ROUNDS, yardstick=pace)[0].proposal.spec.name == "n20"
+
+
+def test_newcomers_join_after_the_first_round_and_run_it():
+    judge = KnownJudge({f"n{i}": i / 20 for i in range(10)})
+    seen = []
+
+    def better(standings):
+        seen.append([one.proposal.spec.name for one in standings])
+        return proposals(10)[3:]  # n3 is there already
+
+    standings = run_race(proposals(4), judge, ROUNDS[:2], newcomers=better)
+    assert seen == [["n3", "n2", "n1", "n0"]]
+    assert judge.rounds[1] == (ROUNDS[0], [f"n{i}" for i in range(4, 10)])
+    assert standings[0].proposal.spec.name == "n9"
+
+
+def test_failed_ones_leave_and_the_race_goes_on():
+    judge = KnownJudge({f"n{i}": i / 20 for i in range(4)}, broken=("n3",))
+    standings = run_race(proposals(4), judge, ROUNDS)
+    assert standings[0].proposal.spec.name == "n2"
+    assert standings[-1].proposal.spec.name == "n3"
+    assert standings[-1].failed
+    assert all("n3" not in names for _, names in judge.rounds[1:])
+
+
+def test_ties_of_small_folds_are_decided_by_log_likelihood():
+    def judge(proposals, round):
+        return [Score(0.5, -2.0 if proposal.spec.name == "n1" else -3.0) for proposal in proposals]
+
+    assert run_race(proposals(3), judge, ROUNDS[:1])[0].proposal.spec.name == "n1"
+
+
+def test_noise_is_paid_for_with_rounds():
+    """A deviation of 2.6 points per training among networks that differ by 3: the winner is far above the mean."""
+    truth_of = [np.random.default_rng(seed).normal(0.7, 0.03, 12) for seed in range(30)]
+    gained = []
+    for seed, truth in enumerate(truth_of):
+        judge = KnownJudge({f"n{i}": value for i, value in enumerate(truth)}, noise=0.026)
+        rounds = [Round(0, seed * 10 + i) for i in range(4)]
+        winner = run_race(proposals(12), judge, rounds)[0]
+        gained.append(judge.truth[winner.proposal.spec.name] - truth.mean())
+    assert np.mean(gained) > 0.03  # one deviation of the networks; the best of twelve is at 1.6
+    assert np.mean(np.array(gained) > 0) > 0.9
+
+
+@pytest.mark.parametrize(("entrants", "newcomers", "rounds", "kept"), [(12, 3, 4, 0.5), (7, 3, 2, 0.3), (3, 0, 3, 0.5)])
+def test_number_of_trials_is_known_before(entrants, newcomers, rounds, kept):
+    judge = KnownJudge({f"n{i}": i / 100 for i in range(entrants + newcomers)})
+    everyone = proposals(entrants + newcomers)
+    run_race(everyone[:entrants], judge, ROUNDS[:rounds], newcomers=lambda _: everyone[entrants:], kept=kept)
+    assert sum(len(names) for _, names in judge.rounds) == trials_of(entrants, newcomers, rounds, kept)
+    assert len(judge.rounds[-1][1]) >= FINALISTS
+
+
+def test_paired_differences():
+    assert paired([0.02, 0.04]) == pytest.approx((0.03, 0.01))
+    assert paired([0.02]).error == math.inf
