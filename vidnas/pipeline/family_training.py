@@ -1,6 +1,5 @@
 """The two ways to train a network of a family: from the supernet's weights, and from random ones."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,16 +51,10 @@ class FamilyTraining:
     def fine_tune_config(self, run: TrainConfig) -> TrainConfig:
         """Settings of a training that starts from the supernet's weights."""
         whole = self.scratch_config(run)
-        epochs, steps = math.ceil(whole.epochs * FINE_TUNING), whole.steps and math.ceil(whole.steps * FINE_TUNING)
+        short = whole.shortened(FINE_TUNING)
         if self.fine_tune_epochs is not None:
-            epochs, steps = self.fine_tune_epochs, None
-        return replace(
-            whole,
-            epochs=epochs,
-            steps=steps,
-            lr=self.fine_tune_lr or whole.peak_lr * FINE_TUNING,
-            warmup_epochs=whole.warmup_epochs * FINE_TUNING,
-        )
+            short = replace(short, epochs=self.fine_tune_epochs, steps=None)
+        return replace(short, lr=self.fine_tune_lr or whole.peak_lr * FINE_TUNING)
 
 
 def train_member(
@@ -78,7 +71,8 @@ def train_member(
         Interrupted: stopped by a signal; the same command goes on.
         VidnasError: a training diverged.
     """
-    run, lists, views = finished.job.training, finished.lists, Views.parse(finished.job.views)
+    lists, views = finished.lists, Views.parse(finished.job.views)
+    run = finished.job.training.with_length(len(lists.train), len(lists.train.classes))
 
     def job(weights: str, config: TrainConfig, start: Path | None = None) -> TrialJob:
         return TrialJob(

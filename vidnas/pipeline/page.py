@@ -83,7 +83,7 @@ def write_page(
         notes=(
             f"search: {search.optimizer}, lr {search.peak_lr:.3g}, {search.epochs} epochs, seed {search.seed}, "
             f"{outcome.search.record['alpha_steps']} steps on alpha",
-            f"training of both networks: {training.describe_lr()}, {training.epochs} epochs, seed {training.seed}; "
+            f"training of both networks: {training.describe_lr()}, {training.describe_length()}, seed {training.seed}; "
             f"kept: {outcome.searched.kept}",
             *_measured(outcome),
             *_baselines(outcome, search),

@@ -1,6 +1,5 @@
 """Does the supernet's order of architectures agree with the order after training each on its own?"""
 
-import math
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -44,11 +43,15 @@ class RankSettings:
     macs_range: tuple[float, float] | None = None
     seed: int = 0
 
-    def training(self, run: TrainConfig) -> TrainConfig:
+    def training(self, finished: FinishedSearch) -> TrainConfig:
         """The short schedule; the warm-up shrinks with it."""
-        epochs = self.epochs or math.ceil(run.epochs * _SHORT)
-        steps = math.ceil(run.steps * _SHORT) if run.steps and not self.epochs else None
-        return replace(run, epochs=epochs, steps=steps, warmup_epochs=run.warmup_epochs * epochs / run.epochs)
+        videos = len(finished.lists.train)
+        run = finished.job.training.with_length(videos, len(finished.lists.train.classes))
+        if self.epochs is None:
+            return run.shortened(_SHORT)
+        steps_per_epoch = max(1, videos // run.batch_size)
+        part = self.epochs * steps_per_epoch / run.num_steps(steps_per_epoch)
+        return replace(run.shortened(part), epochs=self.epochs, steps=None)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def rank_networks(
         Interrupted: stopped by a signal; the same command goes on.
     """
     choices = spread_choices(finished, settings)
-    training = settings.training(finished.job.training)
+    training = settings.training(finished)
     holdout = finished.plan.parts["holdout"]
     videos = without(finished.lists.train, holdout)
     log.info(

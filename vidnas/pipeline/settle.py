@@ -34,13 +34,16 @@ def settle(
 
     Epochs of search and training shrink in the same proportion.
     """
+    if training is not None:
+        training = training.with_length(len(plan.train), len(plan.train.classes))
     estimate = estimate_search(plan, data, search)
     steps = data.steps_per_epoch
     whole = _seconds(estimate, plan, steps, search, training)
     if max_hours is not None and whole > 3600 * max_hours:
         part = 3600 * max_hours / whole
         if training is not None:
-            training = replace(training, epochs=max(1, int(training.epochs * part)), steps=None)
+            num_steps = training.num_steps(_steps_per_epoch(plan, training))
+            training = replace(training.shortened(part), epochs=None, steps=max(1, int(num_steps * part)))
         search = fit_epochs(search, estimate, steps, part * estimate.total_sec(search.schedule(steps)))
         whole = _seconds(estimate, plan, steps, search, training)
     alpha_steps = search.schedule(steps).alpha_steps
@@ -82,8 +85,12 @@ def _seconds(
     seconds = estimate.total_sec(schedule) + baselines_sec
     if training is None:
         return seconds
-    train_steps = training.steps or training.epochs * max(1, len(plan.train) // training.batch_size)
+    train_steps = training.num_steps(_steps_per_epoch(plan, training))
     return seconds + 2 * train_steps * estimate.weights_step_sec * training.batch_size / search.batch_size
+
+
+def _steps_per_epoch(plan: SearchPlan, training: TrainConfig) -> int:
+    return max(1, len(plan.train) // training.batch_size)
 
 
 def _describe(seconds: float, estimate: SearchEstimate, alpha_steps: int) -> str:

@@ -42,7 +42,7 @@ def test_a_given_rate_wins():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 0}, "train.epochs: must be at least 1 (got 0)"),
+        ({"epochs": 0}, "train.epochs: must be at least 1, or null (got 0)"),
         ({"lr": -0.1}, "train.lr: must be above 0, or null (got -0.1)"),
         ({"label_smoothing": 1.0}, "train.label_smoothing"),
         ({"batch_size": 16, "accumulate": 3}, "train.batch_size: must be a multiple of accumulate (3) (got 16)"),

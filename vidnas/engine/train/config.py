@@ -1,12 +1,15 @@
 """How a network is trained: the settings, their rules, and what a resumed run must not change."""
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.limits import Natural, NotNegative, Positive, Share, check_limits
 from vidnas.engine.config import MachineConfig, OptimConfig
 
+# Of the rule for the length of a training; benchmarks/results/recipe.json has what longer and shorter ones give.
+_CLIPS = 600
 # Settings that do not change the numbers, so a resumed run may; threads are held by `RunFolder.threads_to_resume`.
 _FREE_ON_RESUME = {field.name for field in fields(MachineConfig)} | {"log_every_steps"}
 
@@ -16,8 +19,9 @@ class TrainConfig(OptimConfig, MachineConfig):
     """How a network is trained. The defaults suit small data sets; `recipes/` holds the papers' settings.
 
     Attributes:
-        epochs: passes over the training list; the incomplete batch at the end of each is dropped.
-        steps: optimiser steps, instead of epochs; null follows `epochs`.
+        epochs: passes over the training list; the incomplete batch at the end of each is dropped. null, with steps
+            null, is a length by rule: 600 * sqrt(videos * classes) clips, so that small lists are learned to the end.
+        steps: optimiser steps, instead of epochs.
         label_smoothing: share of the target spread over all classes.
         mixup: alpha of the Beta distribution that blends each batch with its reverse; 0 is off.
         ema: decay per step of an average of the weights, which is then what is validated and kept; 0 is off.
@@ -33,7 +37,7 @@ class TrainConfig(OptimConfig, MachineConfig):
         log_every_steps: steps between lines of metrics.
     """
 
-    epochs: Positive = 40
+    epochs: Positive | None = None
     steps: Positive | None = None
     label_smoothing: Share = 0.1
     mixup: NotNegative = 0.0
@@ -62,7 +66,23 @@ class TrainConfig(OptimConfig, MachineConfig):
         """The settings that a resumed run must share with the one it goes on from."""
         return {name: value for name, value in asdict(self).items() if name not in _FREE_ON_RESUME}
 
+    def with_length(self, videos: int, classes: int) -> Self:
+        """With a length in steps for a list, where neither epochs nor steps were given."""
+        if self.epochs or self.steps:
+            return self
+        return replace(self, steps=math.ceil(_CLIPS * math.sqrt(videos * classes) / self.batch_size))
+
+    def num_steps(self, steps_per_epoch: int) -> int:
+        """Length in steps; it must have one."""
+        assert self.epochs or self.steps, "see with_length"
+        return self.steps or (self.epochs or 0) * steps_per_epoch
+
+    def shortened(self, part: float) -> Self:
+        """A part of the length, rounded up, and of the warm-up."""
+        epochs, steps = self.epochs and math.ceil(self.epochs * part), self.steps and math.ceil(self.steps * part)
+        return replace(self, epochs=epochs, steps=steps, warmup_epochs=self.warmup_epochs * part)
+
     def describe_length(self) -> str:
         """`15 epochs`, or `300 steps` where these are given."""
         number, unit = (self.epochs, "epoch") if self.steps is None else (self.steps, "step")
-        return f"{number} {unit}{'s' * (number != 1)}"
+        return f"{number} {unit}{'s' * (number != 1)}" if number else "a length by rule"

@@ -59,7 +59,7 @@ class TrainLoaders:
         self.clips_per_video = data.clips_per_video
         self.pin_memory = pin_memory
         self.steps_per_epoch = self._batches(0, 0, 0, 1).steps_per_epoch
-        self.num_steps = config.steps or config.epochs * self.steps_per_epoch
+        self.num_steps = config.num_steps(self.steps_per_epoch)
 
     def loader(self, start_step: int, end_step: int, rank: int = 0, world_size: int = 1) -> ClipLoader:
         """The batches of steps `start_step` to `end_step - 1`, each in `config.accumulate` parts."""

@@ -96,6 +96,7 @@ def train(
     check_task(spec.head, videos)
     folder = RunFolder(run_dir)
     train_part, held_out = _divide(videos, config)
+    config = config.with_length(len(train_part), len(videos.classes))
     identity = _identity(spec, train_part, config, data)
     settings = {"train": asdict(config), "data": _builtins(asdict(data))}
     if resume and folder.is_finished:

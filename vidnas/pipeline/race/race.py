@@ -196,11 +196,14 @@ def race_videos(
     folds = make_folds(course.train, config.seed, config.folds, within_groups=config.folds_within_groups)
     clips = course.clips()
     plan = plan_race(config.trials, len(clips), len(folds))
-    training = replace(training, steps=steps_of(training, len(course.train)))
+    videos = len(course.train)
+    training = training.with_length(videos, len(course.train.classes))
+    # Of the whole list, whatever a fold leaves of it: the winner will be trained for as long.
+    training = replace(training, epochs=None, steps=training.num_steps(max(1, videos // training.batch_size)))
     _begin(folder, _identity(course, data, training, config, folds), resume=resume)
     log.info(
         f"race: {plan.trials} trainings of {training.steps} steps at most, {len(clips)} clips and {plan.networks} "
-        f"networks, judged on {len(folds)} folds of {len(course.train)} training videos"
+        f"networks, judged on {len(folds)} folds of {videos} training videos"
     )
     judge = TrialJudge(folds, data, training, folder, TrialArchive(folder / "trials.jsonl"), executor, plan.trials)
     rounds = [Round(i % len(folds), config.seed + i) for i in range(max(plan.rounds, plan.clip_rounds))]
@@ -224,11 +227,6 @@ def race_videos(
     write_json(folder / "result.json", summary(result))
     log.info(describe(result))
     return result
-
-
-def steps_of(training: TrainConfig, videos: int) -> int:
-    """The length of a training on a list in steps."""
-    return training.steps or training.epochs * max(1, videos // training.batch_size)
 
 
 def describe(result: RaceResult) -> str:
