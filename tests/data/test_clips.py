@@ -78,6 +78,53 @@ def test_a_clip_longer_than_the_video_starts_at_its_start() -> None:
     assert frames_of(clip_times(UNIFORM, 4 / 30, 30), 30) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+def test_a_tempo_scales_the_stride_and_the_part_of_a_video_that_uniform_clips_span() -> None:
+    tempo = (0.5, 2.0)
+    strides, spans, starts = [], [], []
+    for index in range(1000):
+        window = clip_times(STRIDE, 10, 30, item_rng(0, 0, index), tempo)
+        steps = np.diff(window)
+        assert steps == pytest.approx(np.full(12, steps[0]))
+        assert window[-1] <= 10 - 0.5 / 30 + 1e-6
+        strides.append(steps[0] * 30)
+        starts.append(window[0] * 30 - 0.5)
+        spread = clip_times(UNIFORM, 8.0, 30, item_rng(0, 0, index), (0.5, 1.0))
+        assert list(spread) == sorted(spread)
+        assert spread[0] >= 0
+        assert spread[-1] <= 8
+        spans.append((spread[-1] - spread[0]) / 7)
+    assert 3 <= min(strides) < 3.1
+    assert 11.8 < max(strides) <= 12
+    # As many slower as faster; 4 standard errors of the mean of a uniform logarithm.
+    assert np.log(strides).mean() == pytest.approx(np.log(6), abs=4 * np.log(4) / math.sqrt(12 * 1000))
+    # The window of the smallest stride spans 37 of 300 frames.
+    assert min(starts) == 0
+    assert max(starts) > 230
+    # From first to last moment, 7 segments apart give or take one.
+    assert 0.5 * 6 / 7 <= min(spans) < 0.5
+    assert 0.9 < max(spans) <= 8 / 7
+
+
+def test_a_uniform_clip_of_less_than_the_video_lies_anywhere_in_it() -> None:
+    drawn = np.array([clip_times(UNIFORM, 4.0, 30, item_rng(1, 2, index), (0.5, 0.5)) for index in range(500)])
+    assert 0 <= drawn.min() < 0.1
+    assert 3.9 < drawn.max() <= 4
+    # One moment of each segment of a quarter of a second, wherever it starts.
+    assert np.diff(drawn).max() < 0.5
+    assert drawn.mean() == pytest.approx(2, abs=4 * 2 / math.sqrt(12 * 500))
+    # Beyond the video, where its last frame is repeated.
+    beyond = clip_times(UNIFORM, 4.0, 30, item_rng(1, 2, 3), (1.5, 1.5))
+    assert [int(t / 0.75) for t in beyond] == list(range(8))
+
+
+def test_the_usual_tempo_draws_nothing() -> None:
+    for clip in (STRIDE, UNIFORM):
+        first, second = item_rng(1, 2, 3), item_rng(1, 2, 3)
+        assert clip_times(clip, 4.0, 30, first) == clip_times(clip, 4.0, 30, second, (1.0, 1.0))
+        assert first.random() == second.random()
+        assert clip_times(clip, 4.0, 30, None, (0.5, 0.6)) == clip_times(clip, 4.0, 30)
+
+
 @given(
     sampling=st.sampled_from(["stride", "uniform"]),
     frames=st.integers(1, 40),

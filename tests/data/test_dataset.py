@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -6,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2.functional import resize
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.data import clips
-from vidnas.data.augment import TrainTransform, Views, ViewTransform, short_sides
+from vidnas.data.augment import MEAN, STD, Augmentation, TrainTransform, Views, ViewTransform, short_sides
 from vidnas.data.cache import FrameCache
 from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_reader, view_clips, view_reader
 from vidnas.data.dataset import Batch, TrainClips, ViewClips, collate
@@ -20,6 +22,7 @@ from vidnas.data.sampler import SequentialBatches, StepBatches
 
 CLIP = ClipSpec(frames=4, size=24, stride=2, fps=24)
 SIDES = short_sides(24)
+AUTO = Augmentation("auto")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def damaged(tmp_path: Path, synthetic_data: Path) -> VideoList:
 
 
 def dataset(videos: VideoList, **options) -> TrainClips:
-    return TrainClips(videos, FileReader(SIDES[1]), CLIP, **{"seed": 3, "autoaugment": True, **options})
+    return TrainClips(videos, FileReader(SIDES[1]), CLIP, **{"seed": 3, "augmentation": AUTO, **options})
 
 
 def assert_equal(first: list[Batch], second: list[Batch]) -> None:
@@ -68,16 +71,47 @@ def test_an_item_is_the_clip_and_the_transform_that_it_draws(train):
     reader, path = FileReader(SIDES[1]), train.samples[11].path
     info = reader.info(path)
     frames = reader.read(path, clips.clip_times(CLIP, info.duration_sec, info.fps, rng))
-    transform = TrainTransform(24, autoaugment=True)
+    transform = TrainTransform(24, augmentation=AUTO)
     assert torch.equal(data[5, 11].clip, transform(frames, transform.draw(*frames.shape[1:3], rng)))
+
+
+@pytest.mark.parametrize("clip", [CLIP, ClipSpec(frames=4, size=24, sampling="uniform")])
+def test_without_augmentation_a_clip_is_a_random_crop_and_nothing_else(train, clip):
+    data = TrainClips(train, FileReader(SIDES[1]), clip, seed=3)
+    for index in (0, 11):
+        reader, path = FileReader(SIDES[1]), train.samples[index].path
+        info, rng = reader.info(path), clips.item_rng(3, 5, index)
+        if clip.sampling == "uniform":
+            times = [(t + within) * info.duration_sec / 4 for t, within in enumerate(rng.random(4))]
+        else:
+            # 24 frames, of which the window spans 7: it starts at frames 0 to 17.
+            start = rng.integers(18)
+            times = [(start + 0.5) / info.fps + t * 2 / 24 for t in range(4)]
+        frames = reader.read(path, times)
+        height, width = frames.shape[1:3]
+        side = round(min(height, width) * 24 / rng.integers(SIDES[0], SIDES[1] + 1))
+        top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
+        square = torch.from_numpy(frames[:, top : top + side, left : left + side]).permute(0, 3, 1, 2)
+        pixels = resize(square, [24, 24], antialias=True).permute(1, 0, 2, 3)
+        assert torch.equal(data[5, index].clip, pixels.float() * (1 / (255 * STD)) - MEAN / STD)
+
+
+@pytest.mark.parametrize("sampling", ["stride", "uniform"])
+def test_tempo_changes_the_moments_of_a_clip(train, sampling):
+    clip = CLIP.model_copy(update={"sampling": sampling})
+    data = TrainClips(train, FileReader(SIDES[1]), clip, seed=3, tempo=(0.5, 0.9))
+    assert data[0, 0].clip.shape == (3, 4, 24, 24)
+    assert torch.equal(data[0, 0].clip, data[0, 0].clip)
+    assert not torch.equal(data[0, 0].clip, TrainClips(train, FileReader(SIDES[1]), clip, seed=3)[0, 0].clip)
 
 
 def test_batches_do_not_depend_on_workers_resume_or_cache(train, tmp_path):
     def run(data: TrainClips, workers: int, start: int = 0) -> list[Batch]:
         return list(make_loader(data, StepBatches(len(data), 8, 1, num_steps=9, start_step=start), workers))
 
-    files = DataConfig(train.root, memory_budget_mib=0, autoaugment=True, flip="on")
-    cached = DataConfig(train.root, cache_dir=tmp_path, autoaugment=True, flip="on")
+    augmented = {"augment": "rand", "tempo": (0.5, 1.5), "aspect": (0.8, 1.2), "rotate": 10, "erase": 0.5, "flip": "on"}
+    files = DataConfig(train.root, memory_budget_mib=0, **augmented)
+    cached = DataConfig(train.root, cache_dir=tmp_path, **augmented)
     readers = [train_reader(config, train, CLIP) for config in (files, cached)]
     assert isinstance(readers[1], FrameCache)
     data = [train_clips(files, train, reader, CLIP, 0) for reader in readers]
@@ -152,8 +186,8 @@ def test_long_and_uniform_clips(train, clip):
 def test_a_mirrored_clip_takes_the_label_of_its_pair(train):
     pairs = [("move_left", "move_right")]
     swapped, kept = dataset(train, flip=pairs), dataset(train, flip="on")
-    plain = dataset(train, flip="off", autoaugment=False)
-    swapped_plain = dataset(train, flip=pairs, autoaugment=False)
+    plain = dataset(train, flip="off", augmentation=Augmentation())
+    swapped_plain = dataset(train, flip=pairs, augmentation=Augmentation())
     seen = set()
     for epoch in range(12):
         for index in (0, 1, 2):
@@ -248,7 +282,7 @@ def test_clips_of_one_video_are_the_same_together_as_one_by_one(train):
     batches = StepBatches(len(train), 12, 3, num_steps=4, clips_per_video=3)
     for items in batches:
         reader = CountingReader(SIDES[1])
-        data = TrainClips(train, reader, CLIP, seed=3, autoaugment=True, flip="on")
+        data = TrainClips(train, reader, CLIP, seed=3, augmentation=AUTO, flip="on")
         together = data.__getitems__(items)
         assert reader.reads == 4  # videos
         for item, example in zip(items, together, strict=True):
@@ -322,8 +356,49 @@ def test_an_unreadable_video_is_listed_in_testing_and_never_left_out(damaged, wo
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"jitter": (0.9, 1.2)}, {"jitter": (1.3, 1.2)}, {"max_broken": 1.5}, {"workers": -1}, {"clips_per_video": 0}],
+    [
+        {"jitter": (0.9, 1.2)},
+        {"jitter": (1.3, 1.2)},
+        {"augment": "random"},
+        {"augment": False},
+        {"rand_magnitude": 31},
+        {"rand_magnitude": -1},
+        {"tempo": (0, 1)},
+        {"tempo": (1.2, 1)},
+        {"tempo": (1, 11)},
+        {"aspect": (float("nan"), 1)},
+        {"aspect": (1.5, 1)},
+        {"rotate": -1},
+        {"rotate": 181},
+        {"erase": 1.5},
+        {"max_broken": 1.5},
+        {"workers": -1},
+        {"clips_per_video": 0},
+    ],
 )
 def test_a_bad_configuration_names_its_field(wrong):
-    with pytest.raises(VidnasError, match=f"clips.{next(iter(wrong))}"):
+    with pytest.raises(VidnasError, match=f"clips.{next(iter(wrong))}") as error:
         DataConfig(Path("data"), **wrong)
+    assert "\n" not in str(error.value)
+
+
+def test_a_resumed_run_must_share_what_makes_its_clips():
+    plain = DataConfig(Path("data")).fixed_settings()
+    changes = {
+        "jitter": (1.0, 1.2),
+        "flip": [("left", "right")],
+        "augment": "rand",
+        "rand_magnitude": 5,
+        "tempo": (0.8, 1.25),
+        "aspect": (0.8, 1.25),
+        "rotate": 10.0,
+        "erase": 0.2,
+        "clips_per_video": 2,
+    }
+    assert set(plain) == set(changes)
+    for name, value in changes.items():
+        changed = DataConfig(Path("data"), **{name: value}).fixed_settings()
+        assert [other for other in plain if plain[other] != changed[other]] == [name]
+        assert json.loads(json.dumps(changed)) == changed
+    elsewhere = DataConfig(Path("other"), workers=0, memory_budget_mib=0, cache_dir=Path("cache"), max_broken=0.5)
+    assert elsewhere.fixed_settings() == plain

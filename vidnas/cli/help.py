@@ -19,8 +19,11 @@ _OF_TYPE: dict[Any, tuple[str, str]] = {
 }
 # Settings of recipes about which the name says more than the type.
 _OF_NAME = dict.fromkeys(
-    ("warmup_fraction", "min_effective", "max_broken", "val_fraction", "momentum", "label_smoothing", "ema"), "FRACTION"
-) | {"jitter": "[LOW,HIGH]", "flip": "off|on|PAIRS", "cache_dir": "FOLDER", "baselines": "NAMES"}
+    ("warmup_fraction", "min_effective", "max_broken", "val_fraction", "momentum", "label_smoothing", "ema", "erase"),
+    "FRACTION",
+)
+_OF_NAME |= dict.fromkeys(("jitter", "tempo", "aspect"), "[LOW,HIGH]")
+_OF_NAME |= {"flip": "off|on|PAIRS", "augment": "off|auto|rand", "cache_dir": "FOLDER", "baselines": "NAMES"}
 
 
 class HelpParser(Protocol):

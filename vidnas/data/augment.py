@@ -1,9 +1,9 @@
 """From decoded frames (T, H, W, 3) uint8 to what a network takes: (C, T, H, W) float32, normalised.
 
 Training follows the X3D recipe: the short side is scaled to a random size, a random square is cut out, optionally
-mirrored and AutoAugmented. What is random is drawn first, as plain numbers from the item's own generator, then
-applied. Testing is deterministic: one centre crop (K-Center) or three square crops along the longer side
-(K-LeftCenterRight).
+mirrored and AutoAugmented; for small sets there is more (`Augmentation`). What is random is drawn first, as plain
+numbers from the item's own generator, then applied to all frames alike. Testing is deterministic: one centre crop
+(K-Center) or three square crops along the longer side (K-LeftCenterRight).
 """
 
 import math
@@ -19,11 +19,18 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from vidnas.base.errors import VidnasError
+from vidnas.data.clips import log_uniform
+from vidnas.data.crop import Box, as_images, scaled_crop, turned_crop
 
 # One mean and deviation for all channels (X3D's and SlowFast's).
 MEAN, STD = 0.45, 0.225
 # Short side in training, as multiples of the crop. 8/7 is also the short side in testing.
 JITTER = (8 / 7, 10 / 7)
+# What stands where a crop reaches beyond the frame: the mean, as a grey level.
+_FILL = round(255 * MEAN)
+# The erased box: share of the crop's area, and height by width; torchvision's (Zhong et al., Random Erasing).
+_ERASED_AREA = (0.02, 0.33)
+_ERASED_ASPECT = (0.3, 3.3)
 
 
 def short_sides(size: int, jitter: tuple[float, float] = JITTER) -> tuple[int, int]:
@@ -65,19 +72,53 @@ def flip_map(flip: Flip, classes: Sequence[str]) -> tuple[int, ...] | None:
     return tuple(labels)
 
 
+# A learnt or random sequence of changes of colour and shape, one for all frames of a clip.
+Policy = Literal["off", "auto", "rand"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a training clip may undergo beside random crops and mirroring; nothing by default.
+
+    Attributes:
+        policy: `auto`: torchvision's AutoAugment with the ImageNet policy; `rand`: its RandAugment, two changes.
+        rand_magnitude: strength of RandAugment's changes, 0 to 30.
+        aspect: range of width by height of the part of a frame that becomes the square crop, drawn log-uniformly.
+        rotate: largest angle in degrees, to either side.
+        erase: share of the clips from which a box is erased.
+    """
+
+    policy: Policy = "off"
+    rand_magnitude: int = 9
+    aspect: tuple[float, float] = (1.0, 1.0)
+    rotate: float = 0.0
+    erase: float = 0.0
+
+
+PLAIN = Augmentation()
+
+
 @dataclass(frozen=True)
 class Draw:
-    """What one training clip draws: a square of `side` source pixels at (top, left), a flip, a policy seed."""
+    """What one training clip draws.
 
-    top: int
-    left: int
-    side: int
+    Attributes:
+        part: of the frame that is shown, in source pixels.
+        flip: whether it is mirrored.
+        policy_seed: of AutoAugment or RandAugment.
+        angle: degrees by which the picture is turned, counter-clockwise.
+        erased: a box of the crop, or None.
+    """
+
+    part: Box
     flip: bool
     policy_seed: int
+    angle: float
+    erased: Box | None
 
 
 class TrainTransform:
-    """Scale, random crop, flip, AutoAugment, normalise; the same for all frames of a clip.
+    """Scale, random crop, rotate, flip, AutoAugment, normalise, erase; the same for all frames of a clip.
 
     Deviation: the square is cut from the source frame first and then scaled to `size` (with antialiasing), which
     is the same crop for a fraction of the work; its corner lies on a source pixel.
@@ -86,34 +127,49 @@ class TrainTransform:
         size: side of the crop in pixels.
         jitter: range of the short side, as multiples of `size`; drawn uniformly over whole pixels.
         flip: mirror half of the clips.
-        autoaugment: torchvision's AutoAugment with the ImageNet policy, one draw per clip.
+        augmentation: what else may happen.
     """
 
     def __init__(
-        self, size: int, *, jitter: tuple[float, float] = JITTER, flip: bool = False, autoaugment: bool = False
+        self,
+        size: int,
+        *,
+        jitter: tuple[float, float] = JITTER,
+        flip: bool = False,
+        augmentation: Augmentation = PLAIN,
     ) -> None:
         self.size = size
         self.jitter = jitter
         self.flip = flip
-        # What a shear or a shift uncovers gets the mean.
-        self.policy = v2.AutoAugment(fill=round(255 * MEAN)) if autoaugment else None
+        self.augmentation = augmentation
+        self.policy = _policy(augmentation)
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> Draw:
         """The random numbers of one clip whose frames are height x width."""
         low, high = short_sides(self.size, self.jitter)
         side = max(1, round(min(height, width) * self.size / rng.integers(low, high + 1)))
+        top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+        flip = bool(rng.integers(2)) and self.flip
+        policy_seed = int(rng.integers(2**62))
+        # Always drawn, and after the others, so that no option changes what another draws.
+        place, shape, turn, erase, *erased = rng.random(8).tolist()
+        aspect = log_uniform(self.augmentation.aspect, shape)
+        # Within the square, since a frame may hold nothing larger.
+        tall, wide = (max(1, round(side * min(1, ratio))) for ratio in (1 / aspect, aspect))
         return Draw(
-            top=int(rng.integers(height - side + 1)),
-            left=int(rng.integers(width - side + 1)),
-            side=side,
-            flip=bool(rng.integers(2)) and self.flip,
-            policy_seed=int(rng.integers(2**62)),
+            part=Box(top + int(place * (side - tall + 1)), left + int(place * (side - wide + 1)), tall, wide),
+            flip=flip,
+            policy_seed=policy_seed,
+            angle=self.augmentation.rotate * (2 * turn - 1),
+            erased=_erased(self.size, *erased) if erase < self.augmentation.erase else None,
         )
 
     def __call__(self, frames: np.ndarray, draw: Draw) -> Tensor:
         """(T, H, W, 3) uint8 to (3, T, size, size)."""
-        clip = _as_images(frames[:, draw.top : draw.top + draw.side, draw.left : draw.left + draw.side])
-        clip = F.resize(clip, [self.size, self.size], antialias=True)
+        if draw.angle:
+            clip = turned_crop(frames, draw.part, self.size, draw.angle, _FILL)
+        else:
+            clip = scaled_crop(frames, draw.part, self.size)
         if draw.flip:
             clip = F.horizontal_flip(clip)
         if self.policy is not None:
@@ -123,7 +179,28 @@ class TrainTransform:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(draw.policy_seed)
                 clip = self.policy(clip)
-        return normalise(clip)
+        out = normalise(clip)
+        if draw.erased is not None:
+            top, left, height, width = draw.erased
+            out[..., top : top + height, left : left + width] = 0  # the mean
+        return out
+
+
+def _policy(augmentation: Augmentation) -> v2.Transform | None:
+    # What a shear or a shift uncovers gets the mean.
+    if augmentation.policy == "auto":
+        return v2.AutoAugment(fill=_FILL)
+    if augmentation.policy == "rand":
+        return v2.RandAugment(magnitude=augmentation.rand_magnitude, fill=_FILL)
+    return None
+
+
+def _erased(size: int, area: float, shape: float, down: float, across: float) -> Box:
+    """What is erased of a square of `size`, from four numbers between 0 and 1."""
+    low, high = _ERASED_AREA
+    share, aspect = low + (high - low) * area, log_uniform(_ERASED_ASPECT, shape)
+    height, width = (min(size, max(1, round(size * math.sqrt(share * by)))) for by in (aspect, 1 / aspect))
+    return Box(int(down * (size - height + 1)), int(across * (size - width + 1)), height, width)
 
 
 @dataclass(frozen=True)
@@ -176,14 +253,9 @@ class ViewTransform:
 
     def __call__(self, frames: np.ndarray, view: int) -> Tensor:
         """(T, H, W, 3) uint8 to crop number `view` (0 to spatial - 1) as (3, T, crop, crop)."""
-        clip = F.resize(_as_images(frames), [self.short_side], antialias=True)
+        clip = F.resize(as_images(frames), [self.short_side], antialias=True)
         top, left = (int(self.positions[view] * (side - self.crop)) for side in clip.shape[-2:])
         return normalise(F.crop(clip, top, left, self.crop, self.crop))
-
-
-def _as_images(frames: np.ndarray) -> Tensor:
-    """(T, H, W, C) to (T, C, H, W) without moving a byte."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 def normalise(clip: Tensor) -> Tensor:

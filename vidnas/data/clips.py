@@ -12,6 +12,8 @@ import numpy as np
 from vidnas.arch.spec import ClipSpec
 
 _UINT64 = 2**64
+# The tempo of clips that all cover the usual span.
+STEADY = (1.0, 1.0)
 
 
 def item_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -22,26 +24,45 @@ def item_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
+def log_uniform(limits: tuple[float, float], share: float) -> float:
+    """The number between two that lies at a share (0 to 1) of their ratio."""
+    low, high = limits
+    return float(low * (high / low) ** share)
+
+
 def clip_times(
-    clip: ClipSpec, duration_sec: float, fps: float, rng: np.random.Generator | None = None
+    clip: ClipSpec,
+    duration_sec: float,
+    fps: float,
+    rng: np.random.Generator | None = None,
+    tempo: tuple[float, float] = STEADY,
 ) -> tuple[float, ...]:
     """The moments of one training clip.
 
     `stride` puts the window at a random start, every frame at which it fits being equally likely; `uniform` takes
     a random moment of each of T equal segments. Where the window does not fit it starts at the first frame.
+    With a tempo the stride, or the part of the video that has the segments, is that many times what it is without,
+    at a random start.
 
     Args:
         clip: frames T, sampling, stride and reference rate.
         duration_sec: length of the video.
         fps: the video's own rate.
         rng: None takes the middle instead: the centred window, the centres of the segments.
+        tempo: range of the span as multiples of the usual one, drawn log-uniformly.
 
     Returns:
         T seconds, not decreasing.
     """
+    factor, start_sec = 1.0, 0.0
+    if rng is not None and tempo != STEADY:
+        factor = log_uniform(tempo, rng.random())
     if clip.sampling == "uniform":
+        if rng is not None and factor < 1:
+            start_sec = duration_sec * (1 - factor) * rng.random()
         within = np.full(clip.frames, 0.5) if rng is None else rng.random(clip.frames)
-        return _segment_times(clip.frames, duration_sec, within)
+        return _segment_times(clip.frames, duration_sec * factor, within, start_sec)
+    clip = clip.model_copy(update={"stride": clip.stride * factor})
     latest = _latest_start(clip, duration_sec, fps)
     start = latest // 2 if rng is None else int(rng.integers(latest + 1))
     return _window_times(clip, fps, start)
@@ -150,6 +171,6 @@ def _window_times(clip: ClipSpec, fps: float, start: int) -> tuple[float, ...]:
     return tuple((start + 0.5) / fps + k * clip.stride / clip.fps for k in range(clip.frames))
 
 
-def _segment_times(frames: int, duration_sec: float, within: np.ndarray) -> tuple[float, ...]:
+def _segment_times(frames: int, duration_sec: float, within: np.ndarray, start_sec: float = 0.0) -> tuple[float, ...]:
     """One moment per segment, `within` (0 to 1) saying where."""
-    return tuple(float(t) for t in (np.arange(frames) + within) * duration_sec / frames)
+    return tuple(float(t) for t in start_sec + (np.arange(frames) + within) * duration_sec / frames)

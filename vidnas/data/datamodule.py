@@ -3,9 +3,9 @@
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 from torch.utils.data import DataLoader, Sampler
@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Sampler
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.limits import Natural, NotNegative, Positive, check_limits
-from vidnas.data.augment import JITTER, Flip, Views, short_sides
+from vidnas.data.augment import JITTER, Augmentation, Flip, Policy, Views, short_sides
 from vidnas.data.cache import open_reader
+from vidnas.data.clips import STEADY
 from vidnas.data.dataset import Batch, Example, TrainClips, ViewClips, collate
 from vidnas.data.formats import VideoList
 from vidnas.data.processes import stand_alone, starting_processes
@@ -23,6 +24,8 @@ from vidnas.data.sampler import Item
 
 # Settings of `DataConfig` that are options of their own, not of a group.
 NAMED_ALONE = frozenset({"path", "test_path", "group_regex", "follow_links"})
+# Where things lie and how fast they come; what lists hold is compared by their content.
+_FREE_ON_RESUME = NAMED_ALONE | {"max_broken", "workers", "memory_budget_mib", "cache_dir"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,15 @@ class DataConfig:
         follow_links: also follow links that lead out of the folder of a list.
         jitter: range of the short side in training, as multiples of the crop; testing uses its lower end.
         flip: off, on (labels stay), or a list of pairs of class names that a mirror exchanges.
-        autoaugment: apply AutoAugment's ImageNet policy, one draw per clip.
+        augment: off; auto (AutoAugment's ImageNet policy); or rand (RandAugment, two random changes). One draw
+            per clip.
+        rand_magnitude: strength of RandAugment's changes, 0 to 30.
+        tempo: range of the span of a training clip, as multiples of the usual one: of the stride, or of the whole
+            video with uniform sampling. Drawn log-uniformly; the start is random.
+        aspect: range of width by height of what is cut out and scaled to the square crop in training, drawn
+            log-uniformly.
+        rotate: turn training clips by up to so many degrees to either side; beyond the frame stands the mean.
+        erase: share of the training clips from which a random box, the same in all frames, is replaced by the mean.
         max_broken: stop training when more than this fraction of the list turns out broken; one video is always
             tolerated, unless this is 0.
         clips_per_video: training clips of a video side by side in a batch, decoded in one go: less decoding where
@@ -56,7 +67,12 @@ class DataConfig:
     follow_links: bool = False
     jitter: tuple[float, float] = JITTER
     flip: Flip = "off"
-    autoaugment: bool = False
+    augment: Policy = "off"
+    rand_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    tempo: tuple[float, float] = STEADY
+    aspect: tuple[float, float] = (1.0, 1.0)
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_broken: Annotated[float, Field(ge=0, le=1)] = 0.01
     clips_per_video: Positive = 1
     workers: Natural = 2
@@ -67,7 +83,21 @@ class DataConfig:
         low, high = self.jitter
         if not 1 <= low <= high:
             raise VidnasError(f"clips.jitter {low}, {high}: give two multiples of the crop, 1 <= low <= high")
+        for name in ("tempo", "aspect"):
+            low, high = getattr(self, name)
+            if not 0.1 <= low <= high <= 10:
+                raise VidnasError(f"clips.{name} {low}, {high}: give two factors, 0.1 <= low <= high <= 10")
+        if self.augment not in get_args(Policy):
+            raise VidnasError(f"clips.augment {self.augment}: give one of {', '.join(get_args(Policy))}")
         check_limits(self, "clips")
+
+    def fixed_settings(self) -> dict[str, Any]:
+        """The settings that a resumed run must share with the one it goes on from, as builtins that JSON keeps."""
+        return {name: _lists(value) for name, value in asdict(self).items() if name not in _FREE_ON_RESUME}
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def train_reader(config: DataConfig, videos: VideoList, clip: ClipSpec) -> Reader:
@@ -94,7 +124,8 @@ def train_clips(config: DataConfig, videos: VideoList, reader: Reader, clip: Cli
         seed=seed,
         jitter=config.jitter,
         flip=config.flip,
-        autoaugment=config.autoaugment,
+        augmentation=Augmentation(config.augment, config.rand_magnitude, config.aspect, config.rotate, config.erase),
+        tempo=config.tempo,
         max_broken=config.max_broken,
     )
 

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
-from vidnas.data.augment import JITTER, Flip, TrainTransform, Views, ViewTransform, flip_map
-from vidnas.data.clips import clip_times, item_rng, test_times
+from vidnas.data.augment import JITTER, PLAIN, Augmentation, Flip, TrainTransform, Views, ViewTransform, flip_map
+from vidnas.data.clips import STEADY, clip_times, item_rng, test_times
 from vidnas.data.decode import BrokenVideo, count_frames
 from vidnas.data.formats import VideoList
 from vidnas.data.reader import Reader
@@ -189,7 +189,8 @@ class TrainClips(Dataset[Example]):
         seed: of all that is drawn.
         jitter: range of the short side as multiples of the crop.
         flip: `off`, `on`, or pairs of class names that a mirror exchanges.
-        autoaugment: torchvision's AutoAugment, one draw per clip.
+        augmentation: what else may happen to a clip's frames.
+        tempo: range of the span of a clip as multiples of the usual one.
         max_broken: see `Quarantine`.
 
     Raises:
@@ -205,16 +206,18 @@ class TrainClips(Dataset[Example]):
         seed: int,
         jitter: tuple[float, float] = JITTER,
         flip: Flip = "off",
-        autoaugment: bool = False,
+        augmentation: Augmentation = PLAIN,
+        tempo: tuple[float, float] = STEADY,
         max_broken: float = 0.01,
     ) -> None:
         self.videos = videos
         self.reader = reader
         self.clip = clip
         self.seed = seed
+        self.tempo = tempo
         self.mirrored = flip_map(flip, videos.classes)
         self.transform = TrainTransform(
-            clip.size, jitter=jitter, flip=self.mirrored is not None, autoaugment=autoaugment
+            clip.size, jitter=jitter, flip=self.mirrored is not None, augmentation=augmentation
         )
         self.quarantine = Quarantine(videos, reader, max_broken)
         self.quarantine.check()
@@ -285,7 +288,7 @@ class TrainClips(Dataset[Example]):
         """One clip per generator, all from one pass through the video."""
         sample = self.videos.samples[index]
         info = self.reader.info(sample.path)
-        times = [clip_times(self.clip, info.duration_sec, info.fps, rng) for rng in rngs]
+        times = [clip_times(self.clip, info.duration_sec, info.fps, rng, self.tempo) for rng in rngs]
         frames = self.reader.read(sample.path, [time for clip in times for time in clip])
         return [self._example(index, clip, rng) for clip, rng in zip(np.split(frames, len(rngs)), rngs, strict=True)]
 

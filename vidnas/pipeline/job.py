@@ -12,6 +12,7 @@ from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.lists import Lists
 
 _PATHS = ("path", "test_path", "cache_dir")
+_RANGES = ("jitter", "tempo", "aspect")
 
 
 @dataclass(frozen=True)
@@ -94,4 +95,5 @@ def _path(root: Path) -> Path:
 
 def _data(settings: Mapping[str, Any]) -> DataConfig:
     paths = {name: None if settings[name] is None else Path(settings[name]) for name in _PATHS}
-    return DataConfig(**{**settings, **paths, "jitter": tuple(settings["jitter"])})
+    ranges = {name: tuple(settings[name]) for name in _RANGES}
+    return DataConfig(**{**settings, **paths, **ranges})

@@ -244,9 +244,5 @@ def parts_identity(plan: SearchPlan) -> dict[str, str]:
 def _identity(plan: SearchPlan, data: DataConfig, config: SearchConfig) -> dict[str, Any]:
     """What two runs must share to be the same search, as builtins."""
     settings = {f"search.{name}": value for name, value in config.fixed_settings().items()}
-    clips = {"jitter": list(data.jitter), "autoaugment": data.autoaugment, "flip": _builtin(data.flip)}
-    return {"space": plan.space.content_hash, "targets": plan.targets, **parts_identity(plan), **clips, **settings}
-
-
-def _builtin(value: Any) -> Any:
-    return [_builtin(item) for item in value] if isinstance(value, list | tuple) else value
+    settings |= {f"clips.{name}": value for name, value in data.fixed_settings().items()}
+    return {"space": plan.space.content_hash, "targets": plan.targets, **parts_identity(plan), **settings}

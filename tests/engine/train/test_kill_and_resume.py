@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_training import tiny_spec
 
-# Every kind of state that a run can have: averaged weights, parts of batches, mixed clips, the best so far.
+# Every kind of state that a run can have: averaged weights, parts of batches, mixed clips, the best so far; and every
+# kind of random change of a clip.
 SETTINGS = """
 train:
   steps: 40
@@ -28,6 +29,11 @@ train:
   checkpoint_every_steps: 5
   log_every_steps: 3
 clips:
+  augment: rand
+  tempo: [0.7, 1.3]
+  aspect: [0.8, 1.25]
+  rotate: 10
+  erase: 0.3
   workers: 0
   memory_budget_mib: 0
 """

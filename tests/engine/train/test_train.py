@@ -148,6 +148,13 @@ def test_finished_run_is_returned(run):
         run("a")
 
 
+def test_a_finished_run_that_exchanges_labels_is_returned(run):
+    clips = {"flip": [("move_left", "move_right")], "aspect": (0.8, 1.2)}
+    first, _ = run("a", data=clips)
+    again, _ = run("a", data=clips, resume=True)
+    assert_same(first.network.state_dict(), again.network.state_dict())
+
+
 def test_resume_with_something_else_is_refused(run, videos, synthetic_data, tmp_path):
     run("a")
     (tmp_path / "a" / "model.json").unlink()
@@ -155,6 +162,8 @@ def test_resume_with_something_else_is_refused(run, videos, synthetic_data, tmp_
         run("a", network=tiny_spec(dropout=0.5), resume=True)
     with pytest.raises(VidnasError, match=r"train.lr None then, 0.5 now; clips.flip off then, on now"):
         run("a", lr=0.5, data={"flip": "on"}, resume=True)
+    with pytest.raises(VidnasError, match=r"clips.augment off then, rand now; clips.tempo \[1.0, 1.0\] then, \[0.8, "):
+        run("a", data={"augment": "rand", "tempo": (0.8, 1.2)}, resume=True)
     fewer = videos.subset(range(59))
     with pytest.raises(VidnasError, match=r"training list 60 videos \(\w+\) then, 59 videos \(\w+\) now"):
         train(tiny_spec(), fewer, tiny_config(), tiny_data(synthetic_data), tmp_path / "a", resume=True)

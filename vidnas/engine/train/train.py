@@ -36,9 +36,6 @@ from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.depthwise import describe_backend
 from vidnas.nn.weights import load_model, save_model
 
-# Settings of the data that change the numbers; the others say where things lie and how fast they come.
-_FIXED_DATA_SETTINGS = ("jitter", "flip", "autoaugment")
-
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -173,7 +170,7 @@ def _divide(videos: VideoList, config: TrainConfig) -> tuple[VideoList, VideoLis
 def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: DataConfig) -> dict[str, Any]:
     """What makes two runs the same run, as builtins."""
     settings = {f"train.{name}": value for name, value in config.fixed_settings().items()}
-    settings |= {f"clips.{name}": getattr(data, name) for name in _FIXED_DATA_SETTINGS}
+    settings |= {f"clips.{name}": value for name, value in data.fixed_settings().items()}
     settings["train.devices"] = math.prod(launched(config.devices))  # norms see one process's share of a batch
     return {
         "architecture": spec.content_hash[:12],
