@@ -272,7 +272,7 @@ def test_a_folder_is_divided_once(arch, synthetic_data, tmp_path, capsys):
         (["train", "--arch", "ARCH", "--data", "DATA", "--out", "OUT", "--stride", "-1"], 1, "clip.stride"),
         (["train", "--arch", "ARCH", "--data", "DATA", "--out", "OUT", "--weights", "none"], 1, "none: no such weight"),
         (["train", "--arch", "ARCH", "--data", "DATA", "--out", "RUN"], 1, "holds a finished run already"),
-        (["train", "--arch", "ARCH", "--data", "DATA", "--out", "RUN", "--resume"], 1, "train.steps 2 then, None now"),
+        (["train", "--arch", "ARCH", "--data", "DATA", "--out", "RUN", "--resume"], 1, "train.steps 2 then, "),
         (
             ["train", "--arch", "ARCH", "--data", "DATA/train.csv", "--test", "DATA/train.csv", "--out", "OUT"],
             1,

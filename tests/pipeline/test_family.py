@@ -34,5 +34,5 @@ def test_steps_are_shortened_as_epochs_are_and_give_way_to_them():
     assert FamilyTraining().fine_tune_config(run).steps == 34
     assert FamilyTraining(fine_tune_epochs=2).fine_tune_config(run).steps is None
     assert FamilyTraining(epochs=7).scratch_config(run).describe_length() == "7 epochs"
-    assert RankSettings().training(run).describe_length() == "25 steps"
-    assert RankSettings(epochs=1).training(run).describe_length() == "1 epoch"
+    assert RankSettings().training(run, 160).describe_length() == "25 steps"
+    assert RankSettings(epochs=1).training(run, 160).describe_length() == "1 epoch"

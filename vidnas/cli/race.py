@@ -10,14 +10,15 @@ from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import new_folder, positive
+from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
 
 # What `--help` shows.
 _FIRST = (
-    "data", "target_macs", "out", "config", "test", "group_regex", "clip", "sampling", "race.trials", "max_hours",
-    "parallel", "resume", "dry_run",
+    "data", "target_macs", "out", "config", "test", "group_regex", "clip", "sampling", "race.trials", "race.max_hours",
+    "parallel", "resume",
 )  # fmt: skip
 
 
@@ -93,12 +94,11 @@ def _parser(*, whole: bool) -> "ConfigParser":
         help="trainings side by side, each with its share of threads; default one per core",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the race in --out")
+    parser.add_class_arguments(RaceConfig, "race")
     if whole:
         from vidnas.data.datamodule import NAMED_ALONE, DataConfig
         from vidnas.engine.train.config import TrainConfig
-        from vidnas.pipeline.race.race import RaceConfig
 
-        parser.add_class_arguments(RaceConfig, "race")
         parser.add_class_arguments(TrainConfig, "train")
         parser.add_class_arguments(DataConfig, "clips", skip=NAMED_ALONE, instantiate=False)
     return parser

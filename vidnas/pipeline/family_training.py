@@ -72,7 +72,7 @@ def train_member(
         VidnasError: a training diverged.
     """
     lists, views = finished.lists, Views.parse(finished.job.views)
-    run = finished.job.training.with_length(len(lists.train), len(lists.train.classes))
+    run = finished.training
 
     def job(weights: str, config: TrainConfig, start: Path | None = None) -> TrialJob:
         return TrialJob(

@@ -17,6 +17,7 @@ from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.supernet.fixed_batches import FixedBatches
 from vidnas.engine.supernet.folder import SearchFolder
 from vidnas.engine.supernet.search import SupernetSearch
+from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.job import Job, check_lists, list_hashes, load_job
 from vidnas.pipeline.lists import Lists, load_lists, search_parts
 from vidnas.pipeline.plan import SearchPlan, analytic, reachable
@@ -55,6 +56,12 @@ class FinishedSearch:
     def config(self) -> SearchConfig:
         """Settings of the search."""
         return self.search.config
+
+    @property
+    def training(self) -> TrainConfig:
+        """How its networks are trained on the whole list."""
+        train = self.lists.train
+        return self.job.training.with_length(len(train), len(train.classes))
 
     @property
     def space(self) -> Space:

@@ -43,10 +43,8 @@ class RankSettings:
     macs_range: tuple[float, float] | None = None
     seed: int = 0
 
-    def training(self, finished: FinishedSearch) -> TrainConfig:
-        """The short schedule; the warm-up shrinks with it."""
-        videos = len(finished.lists.train)
-        run = finished.job.training.with_length(videos, len(finished.lists.train.classes))
+    def training(self, run: TrainConfig, videos: int) -> TrainConfig:
+        """The short schedule on a list of so many videos; the warm-up shrinks with it."""
         if self.epochs is None:
             return run.shortened(_SHORT)
         steps_per_epoch = max(1, videos // run.batch_size)
@@ -93,7 +91,7 @@ def rank_networks(
         Interrupted: stopped by a signal; the same command goes on.
     """
     choices = spread_choices(finished, settings)
-    training = settings.training(finished)
+    training = settings.training(finished.training, len(finished.lists.train))
     holdout = finished.plan.parts["holdout"]
     videos = without(finished.lists.train, holdout)
     log.info(

@@ -57,7 +57,7 @@ def describe(found: Agreement, figure: Figure) -> str:
 def write_ranking(finished: FinishedSearch, results: Sequence[RankedNetwork], settings: RankSettings) -> None:
     """Write rank.json, rank.svg and rank.png into the run folder."""
     found = agreement(results)
-    training = settings.training(finished)
+    training = settings.training(finished.training, len(finished.lists.train))
     figure = task_of(finished.space.head).headline
     record = {
         "settings": asdict(settings),

@@ -19,7 +19,8 @@ from vidnas.data.formats import load_dataset
 from vidnas.engine.trials.executors import QUIETLY
 from vidnas.pipeline.lists import Holding
 from vidnas.pipeline.race.archive import read_trials
-from vidnas.pipeline.race.race import Course, RaceConfig, RaceResult, race_videos
+from vidnas.pipeline.race.config import RaceConfig
+from vidnas.pipeline.race.race import Course, RaceResult, race_videos
 
 HELD = Holding(frames=24, short_side=48, duration_sec=1.0)
 CLIP = ClipSpec(frames=4, size=24, sampling="uniform")
@@ -153,6 +154,25 @@ def test_all_diverged(synthetic_data, tmp_path):
 def test_too_few_trials(synthetic_data, tmp_path):
     with pytest.raises(VidnasError, match=r"a race of 3 trials is none: give 8 or more"):
         race(synthetic_data, tmp_path, trials=3)
+
+
+def test_time_for_fewer_trials_and_for_none(synthetic_data, tmp_path):
+    """A second is no race, an hour the whole one; a race that has begun keeps its plan whatever time it is given."""
+    with pytest.raises(
+        VidnasError, match=r"race\.max_hours 1e-06: 0 trainings of 2 steps fit, .* 8 or more: give [\d.e-]+ hours"
+    ):
+        limited(synthetic_data, tmp_path, 1e-6)
+    result = limited(synthetic_data, tmp_path, 1.0)
+    assert result.trials <= 12
+    assert limited(synthetic_data, tmp_path, 1e-6, resume=True).winner.scores == result.winner.scores
+
+
+def limited(data: Path, folder: Path, hours: float, *, resume: bool = False) -> RaceResult:
+    settings = RaceConfig(12, max_hours=hours, folds=2)
+    with notes_only():
+        return race_videos(
+            course(data), tiny_data(data), tiny_config(steps=2, batch_size=6), settings, folder, QUIETLY, resume=resume
+        )
 
 
 def test_too_few_groups_for_folds(synthetic_data, tmp_path):

@@ -23,6 +23,16 @@ Done = Callable[[int, TrialResult], object]
 class Executor(Protocol):
     """Runs jobs; gives their results in the order of the jobs."""
 
+    @property
+    def workers(self) -> int:
+        """Jobs that run side by side."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each."""
+        ...
+
     def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
         """Run them, and call `done` with place and result of each as it ends.
 
@@ -41,9 +51,16 @@ class ThisProcess:
 
     Attributes:
         quiet: without the lines of the trainings.
+        workers: one.
     """
 
     quiet: bool = False
+    workers: int = 1
+
+    @property
+    def threads(self) -> int:
+        """Those of this process."""
+        return torch.get_num_threads()
 
     def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
         """As `Executor`."""

@@ -20,6 +20,8 @@ from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import Executor
 from vidnas.pipeline.lists import Holding
 from vidnas.pipeline.race.archive import TrialArchive
+from vidnas.pipeline.race.config import RaceConfig
+from vidnas.pipeline.race.estimate import trials_within
 from vidnas.pipeline.race.judge import TrialJudge
 from vidnas.pipeline.race.plan import CLIPS_KEPT, RacePlan, plan_race
 from vidnas.search.clips import clip_proposals, near_clips
@@ -37,22 +39,8 @@ from vidnas.search.race import Paired, Round, Standing, paired, run_race
 from vidnas.search.space.published.auto import auto_space, nearest_rung
 from vidnas.search.space.space import Space
 
-
-@dataclass(frozen=True)
-class RaceConfig:
-    """How a race is run.
-
-    Attributes:
-        trials: trainings in all.
-        folds: of the training list; null is as many as its groups allow, up to 5.
-        folds_within_groups: let the videos of a group lie in several folds, where there are too few groups.
-        seed: of the division, the draws and the trainings.
-    """
-
-    trials: int = 40
-    folds: int | None = None
-    folds_within_groups: bool = False
-    seed: int = 0
+# The first file of a race: what it is of, and its plan.
+_BEGUN = "race.json"
 
 
 @dataclass(frozen=True)
@@ -195,12 +183,20 @@ def race_videos(
     """
     folds = make_folds(course.train, config.seed, config.folds, within_groups=config.folds_within_groups)
     clips = course.clips()
-    plan = plan_race(config.trials, len(clips), len(folds))
     videos = len(course.train)
     training = training.with_length(videos, len(course.train.classes))
     # Of the whole list, whatever a fold leaves of it: the winner will be trained for as long.
     training = replace(training, epochs=None, steps=training.num_steps(max(1, videos // training.batch_size)))
-    _begin(folder, _identity(course, data, training, config, folds), resume=resume)
+    identity = _identity(course, data, training, config, folds)
+    plan = _plan_begun(folder, identity, resume=resume)
+    if plan is None:
+        trials = config.trials
+        if config.max_hours:
+            specs = [proposal.spec for proposal in clips]
+            trials = trials_within(config.max_hours, specs, training, executor.workers, executor.threads, trials)
+        plan = plan_race(trials, len(clips), len(folds))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / _BEGUN, {"identity": identity, "plan": asdict(plan)})
     log.info(
         f"race: {plan.trials} trainings of {training.steps} steps at most, {len(clips)} clips and {plan.networks} "
         f"networks, judged on {len(folds)} folds of {videos} training videos"
@@ -293,19 +289,20 @@ def _identity(
         "macs": course.macs,
         "clip": str(course.clip) if course.clip else None,
         "supernet": [proposal.spec.content_hash for proposal in course.supernet],
-        **{f"race.{name}": value for name, value in asdict(config).items()},
+        # A race that is short of time may get more of it, its plan is kept.
+        **{f"race.{name}": value for name, value in asdict(config).items() if name != "max_hours"},
         **{f"train.{name}": value for name, value in training.fixed_settings().items()},
-        "clips.jitter": list(data.jitter),
-        "clips.flip": data.flip if isinstance(data.flip, str) else [list(pair) for pair in data.flip],
+        **{f"clips.{name}": value for name, value in data.fixed_settings().items()},
     }
 
 
-def _begin(folder: Path, identity: dict[str, Any], *, resume: bool) -> None:
-    path = folder / "race.json"
-    if path.exists():
-        if not resume:
-            raise VidnasError(f"{folder}: holds a race already; add --resume to go on with it, or choose another --out")
-        check_identity(read_json(path)["identity"], identity, path)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"identity": identity})
+def _plan_begun(folder: Path, identity: dict[str, Any], *, resume: bool) -> RacePlan | None:
+    """That of the race in the folder, which must be the same; None where there is none yet."""
+    path = folder / _BEGUN
+    if not path.exists():
+        return None
+    if not resume:
+        raise VidnasError(f"{folder}: holds a race already; add --resume to go on with it, or choose another --out")
+    begun = read_json(path)
+    check_identity(begun["identity"], identity, path)
+    return RacePlan(**begun["plan"])
