@@ -5,7 +5,7 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo family test lint unit utd utd-seeds planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
+.PHONY: demo family test lint unit utd utd-seeds recipe planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
     bench-factors bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
@@ -45,6 +45,11 @@ utd: .venv/package
 utd-seeds: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/utd.py --data $(UTD) --out $(RUN_DIR)/utd --seeds 0 1 2 --random 3 \
 	    --result benchmarks/results/utd_seeds.json
+
+# make recipe DATA=DIR: what each choice of the training recipe gives on folds of a training list; hours, resumable
+recipe: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/recipe.py --data $(DATA) $(OPTIONS) --work $(RUN_DIR)/recipe \
+	    --out benchmarks/results/recipe.json
 
 # Does the search find what is known beforehand? One thread, about 25 minutes.
 planted: .venv/package
