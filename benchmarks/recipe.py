@@ -126,8 +126,7 @@ def main() -> None:
                 "failure": trial.failure,
             }
         )
-        own |= {"clip": str(clip), "macs": options.macs, "steps_by_rule": base.steps, "table": table(own["trials"])}
-        record.update(command="make recipe DATA=DIR", date=date.today().isoformat(), versions=versions())
+        own["table"] = table(own["trials"])
         write_json(options.out, record)
         print(f"{choice}, fold {fold + 1}: {test.headline if test else trial.failure}", flush=True)
 
