@@ -33,7 +33,8 @@ def run(argv: list[str]) -> int:
     from vidnas.pipeline.lists import holding, load_lists
     from vidnas.pipeline.out import check_out, check_unlike
     from vidnas.pipeline.plan import SpaceChoice, chosen_clip
-    from vidnas.pipeline.race.race import Course, race_videos
+    from vidnas.pipeline.race.course import Course
+    from vidnas.pipeline.race.race import Race
 
     macs = parse_amount(options.target_macs, "multiply-adds of one clip", "--target-macs")
     out = Path(options.out)
@@ -55,7 +56,9 @@ def run(argv: list[str]) -> int:
     parallel = options.parallel or cores()
     executor = WorkerProcesses(parallel, options.train.threads or max(1, cores() // parallel))
     with RunFolder(out).lock():
-        race_videos(course, data, options.train, options.race, out, executor, resume=options.resume)
+        race = Race(course, data, options.train, options.race, out, executor, resume=options.resume)
+        race.choose_clip()
+        race.choose_network()
     winner, trained = (shlex.quote(str(out / name)) for name in ("winner.json", "trained"))
     log.info(f"next: vidnas train --arch {winner} --data {shlex.quote(options.data)} --out {trained}")
     return 0

@@ -20,7 +20,9 @@ from vidnas.engine.trials.executors import QUIETLY
 from vidnas.pipeline.lists import Holding
 from vidnas.pipeline.race.archive import read_trials
 from vidnas.pipeline.race.config import RaceConfig
-from vidnas.pipeline.race.race import Course, RaceResult, race_videos
+from vidnas.pipeline.race.course import Course
+from vidnas.pipeline.race.race import Race
+from vidnas.pipeline.race.result import RaceResult
 
 HELD = Holding(frames=24, short_side=48, duration_sec=1.0)
 CLIP = ClipSpec(frames=4, size=24, sampling="uniform")
@@ -38,9 +40,13 @@ def course(data: Path, clip: ClipSpec | None = CLIP, classes: int = 3) -> Course
 def race(data: Path, folder: Path, *, trials: int = 8, clip: ClipSpec | None = CLIP, resume: bool = False, **settings):
     config = tiny_config(steps=2, batch_size=6, threads=1, checkpoint_every_steps=1, **settings)
     with notes_only():
-        return race_videos(
-            course(data, clip), tiny_data(data), config, RaceConfig(trials, folds=2), folder, QUIETLY, resume=resume
-        )
+        settings = RaceConfig(trials, folds=2)
+        return run(Race(course(data, clip), tiny_data(data), config, settings, folder, QUIETLY, resume=resume))
+
+
+def run(race: Race) -> RaceResult:
+    race.choose_clip()
+    return race.choose_network()
 
 
 @pytest.fixture(autouse=True)
@@ -170,20 +176,12 @@ def test_time_for_fewer_trials_and_for_none(synthetic_data, tmp_path):
 def limited(data: Path, folder: Path, hours: float, *, resume: bool = False) -> RaceResult:
     settings = RaceConfig(12, max_hours=hours, folds=2)
     with notes_only():
-        return race_videos(
-            course(data), tiny_data(data), tiny_config(steps=2, batch_size=6), settings, folder, QUIETLY, resume=resume
-        )
+        config = tiny_config(steps=2, batch_size=6)
+        return run(Race(course(data), tiny_data(data), config, settings, folder, QUIETLY, resume=resume))
 
 
 def test_too_few_groups_for_folds(synthetic_data, tmp_path):
     one = course(synthetic_data)
     grouped = replace(one.train, samples=tuple(replace(sample, group="all") for sample in one.train.samples))
     with pytest.raises(VidnasError, match=r"has 5 videos in 1 group; each class needs 2 groups.*--folds-within-groups"):
-        race_videos(
-            replace(one, train=grouped),
-            tiny_data(synthetic_data),
-            tiny_config(),
-            RaceConfig(8),
-            tmp_path,
-            QUIETLY,
-        )
+        Race(replace(one, train=grouped), tiny_data(synthetic_data), tiny_config(), RaceConfig(8), tmp_path, QUIETLY)

@@ -1,0 +1,111 @@
+"""What is raced for on a list of videos, and who may start."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from vidnas.arch.cost import format_macs
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, HeadSpec, head_for
+from vidnas.base.errors import VidnasError
+from vidnas.base.log import log
+from vidnas.data.video_list import VideoList
+from vidnas.pipeline.lists import Holding
+from vidnas.search.clips import clip_proposals
+from vidnas.search.proposals import (
+    Proposal,
+    along_axes,
+    by_entropy,
+    different_in_turn,
+    drawn,
+    hand_made,
+    mutants,
+    x3d_at,
+)
+from vidnas.search.space.published.auto import auto_space, nearest_rung
+from vidnas.search.space.space import Space
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a race is run on.
+
+    Attributes:
+        train: the training list, all that a race sees.
+        held: what its videos hold.
+        macs: the budget.
+        clip: where it is given.
+    """
+
+    train: VideoList
+    held: Holding
+    macs: float
+    clip: ClipSpec | None = None
+
+    @property
+    def head(self) -> HeadSpec:
+        """Of every network in the race."""
+        return head_for(ClassificationSpec(), len(self.train.classes), multi_label=self.train.multi_label)
+
+    @property
+    def depth_factor(self) -> float:
+        """Of X3D at this cost."""
+        return nearest_rung(self.macs).depth_factor
+
+    def x3d(self, clip: ClipSpec) -> Proposal:
+        """X3D at this cost and a clip."""
+        return Proposal(x3d_at(clip, self.macs, self.head, self.depth_factor), "x3d")
+
+    def x3d_at_all(self, clips: Sequence[ClipSpec]) -> list[Proposal]:
+        """X3D at each clip at which some width of it has the cost."""
+        found = []
+        for clip in clips:
+            try:
+                found.append(self.x3d(clip))
+            except VidnasError:
+                continue
+        return found
+
+    def clips(self) -> list[Proposal]:
+        """What the race of clips starts with."""
+        if self.clip is not None:
+            return [self.x3d(self.clip)]
+        found = self.x3d_at_all(
+            clip_proposals(self.macs, self.held.frames, self.held.short_side, self.held.duration_sec)
+        )
+        if not found:
+            raise VidnasError(
+                f"no X3D network costs {format_macs(self.macs)} at any clip that these videos hold; give another "
+                "target, or a clip (--clip 16x56)"
+            )
+        return found
+
+    def networks(self, clip: ClipSpec, number: int, seed: int, supernet: Sequence[Proposal] = ()) -> list[Proposal]:
+        """As many networks, one of each source after another.
+
+        Args:
+            clip: of all.
+            number: that is wanted.
+            seed: of the draws.
+            supernet: what a search proposes at that clip.
+        """
+        macs, head = self.macs, self.head
+        x3d = self.x3d(clip).spec
+        space = self._space(clip)
+        sources: list[Iterable[Proposal]] = [
+            supernet,
+            [] if space is None else by_entropy(space, macs, number),
+            mutants(x3d, macs, seed, "near x3d"),
+            [] if space is None else drawn(space, macs, seed),
+            along_axes(clip, macs, head, self.depth_factor),
+            hand_made(clip, macs, head),
+        ]
+        return list(islice(different_in_turn(sources), number))
+
+    def _space(self, clip: ClipSpec) -> Space | None:
+        """AutoX3D's scaled to this cost and clip; None where no scale of it has the cost."""
+        try:
+            space, _ = auto_space(self.macs, num_classes=len(self.train.classes), clip=clip)
+        except VidnasError as error:
+            log.info(f"note: no networks of AutoX3D's space: {error}")
+            return None
+        return space.with_classes(len(self.train.classes), multi_label=self.train.multi_label)

@@ -1,0 +1,76 @@
+"""How a race ended, in words and in figures."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vidnas.arch.cost import network_cost
+from vidnas.search.race import Paired, Standing, paired
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """How it ended.
+
+    Attributes:
+        clips: standings of X3D at each clip, the winner first; empty where the clip was given.
+        networks: standings of the networks at that clip, and of X3D at the next best one; the winner first.
+        yardstick: X3D at the clip that won, which is among the networks.
+        trials: trainings that it took.
+    """
+
+    clips: tuple[Standing, ...]
+    networks: tuple[Standing, ...]
+    yardstick: Standing
+    trials: int
+
+    @property
+    def winner(self) -> Standing:
+        """The network to be used."""
+        return self.networks[0]
+
+    @property
+    def ahead(self) -> Paired | None:
+        """Of X3D at the same clip, over the rounds that both ran; None where X3D won."""
+        if self.winner is self.yardstick:
+            return None
+        return paired(self.winner.ahead_of(self.yardstick))
+
+
+def describe(result: RaceResult) -> str:
+    """Who won, and how sure that is, in one line."""
+    winner, spec = result.winner, result.winner.proposal.spec
+    told = (
+        f"winner: {spec.name} ({winner.proposal.source}), {network_cost(spec)}, {winner.mean.headline:.1%} on the folds"
+    )
+    ahead = result.ahead
+    if ahead is None:
+        return f"{told}; nothing was ahead of X3D"
+    rounds = len(winner.ahead_of(result.yardstick))
+    error = f" (standard error {100 * ahead.error:.1f})" if rounds > 1 else ""
+    return f"{told}, {100 * ahead.mean:+.1f} points against X3D at its clip over {rounds} rounds{error}"
+
+
+def summary(result: RaceResult) -> dict[str, Any]:
+    """As builtins."""
+
+    def row(one: Standing) -> dict[str, Any]:
+        cost = network_cost(one.proposal.spec)
+        return {
+            "name": one.proposal.spec.name,
+            "network": one.proposal.spec.content_hash,
+            "source": one.proposal.source,
+            "clip": str(one.proposal.spec.clip),
+            "sampling": one.proposal.spec.clip.sampling,
+            "macs": cost.macs,
+            "params": cost.params,
+            "scores": [score.headline for score in one.scores],
+            "failed": one.failed,
+        }
+
+    return {
+        "winner": row(result.winner),
+        "x3d": row(result.yardstick),
+        "clips": [row(one) for one in result.clips],
+        "networks": [row(one) for one in result.networks],
+        "trials": result.trials,
+    }
