@@ -7,12 +7,12 @@ from vidnas.arch.spec import ArchSpec, AttentionSpec, GroupSpec, StreamSpec, att
 from vidnas.base.errors import VidnasError
 
 # How much of a cost may be left, and below what that is not told apart.
-TOLERANCE, _FINE = 0.02, 0.003
+TOLERANCE, _FINE = 0.01, 0.003
 _NARROWEST, _WIDEST, _PRECISION = 1 / 64, 64.0, 1.002
 
 
 def scaled_to_cost(spec: ArchSpec, macs: float) -> ArchSpec:
-    """The same structure with all channels times one factor, so that it costs `macs` at its clip, or up to 2% less.
+    """The same structure with all channels times one factor, so that it costs `macs` at its clip, or up to 1% less.
 
     Kernels, depths, strides, expansions and the head stay. The channels of the last groups then move by a few to come
     nearer to the cost.

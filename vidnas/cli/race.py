@@ -9,7 +9,8 @@ from vidnas.base.log import log
 from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parsing import new_folder, positive
+from vidnas.cli.parallel import add_parallel_option, make_executor
+from vidnas.cli.parsing import new_folder
 from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 # What `--help` shows.
 _FIRST = (
-    "data", "target_macs", "out", "config", "test", "group_regex", "clip", "sampling", "race.trials", "race.max_hours",
+    "data", "target_macs", "out", "config", "test", "group_regex", "clip", "sampling", "race.trials", "max_hours",
     "parallel", "resume",
 )  # fmt: skip
 
@@ -27,9 +28,7 @@ def run(argv: list[str]) -> int:
     options = _parser(whole=not asks_for_first(argv)).read(argv)
 
     from vidnas.data.datamodule import DataConfig
-    from vidnas.data.processes import cores
     from vidnas.engine.run.folder import RunFolder
-    from vidnas.engine.trials.executors import WorkerProcesses
     from vidnas.pipeline.lists import holding, load_lists
     from vidnas.pipeline.out import check_out, check_unlike
     from vidnas.pipeline.plan import SpaceChoice, chosen_clip
@@ -53,10 +52,18 @@ def run(argv: list[str]) -> int:
     held = holding(lists.train)
     choice = SpaceChoice(clip=options.clip, sampling=options.sampling, stride=options.stride, fps=options.fps)
     course = Course(lists.train, held, macs, chosen_clip(choice, held))
-    parallel = options.parallel or cores()
-    executor = WorkerProcesses(parallel, options.train.threads or max(1, cores() // parallel))
+    executor = make_executor(options.parallel, options.train.threads)
     with RunFolder(out).lock():
-        race = Race(course, data, options.train, options.race, out, executor, resume=options.resume)
+        race = Race(
+            course,
+            data,
+            options.train,
+            options.race,
+            out,
+            executor,
+            resume=options.resume,
+            max_hours=options.max_hours,
+        )
         race.choose_clip()
         race.choose_network()
     winner, trained = (shlex.quote(str(out / name)) for name in ("winner.json", "trained"))
@@ -89,13 +96,8 @@ def _parser(*, whole: bool) -> "ConfigParser":
         "--stride", type=float | None, default=None, help="distance of frames at the reference rate; needs --clip"
     )
     parser.add_argument("--fps", type=float, default=30.0, help="reference rate of --stride")
-    parser.add_argument(
-        "--parallel",
-        metavar="N",
-        type=positive,
-        default=None,
-        help="trainings side by side, each with its share of threads; default one per core",
-    )
+    add_parallel_option(parser)
+    parser.add_argument("--max_hours", type=float | None, default=None, help="fewer trainings, so that they fit")
     parser.add_argument("--resume", action="store_true", help="go on with the race in --out")
     parser.add_class_arguments(RaceConfig, "race")
     if whole:

@@ -1,70 +1,130 @@
-"""`vidnas run`: search, train, test, compare with X3D, report."""
+"""`vidnas run`: find a network, train and test it, compare with X3D, report."""
 
-from typing import TYPE_CHECKING
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from vidnas.base.log import is_first_process
+from vidnas.base.limits import Positive
+from vidnas.base.log import is_first_process, log
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parsing import UsageError
+from vidnas.cli.parallel import add_parallel_option, make_executor
+from vidnas.cli.parsing import UsageError, errors_on_rank_zero
 from vidnas.cli.search_options import FIRST, read_request, search_parser
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
+    from vidnas.engine.train.config import TrainConfig
+    from vidnas.engine.trials.executors import Executor
+    from vidnas.pipeline.prepare import SearchRequest
+    from vidnas.pipeline.run import RunOutcome, RunSettings
 
 
 def run(argv: list[str]) -> int:
     """Do the whole job; returns the exit code."""
     options, request = read_request(run_parser(whole=not asks_for_first(argv)), argv, "search")
 
-    from vidnas.data.augment import Views
+    from vidnas.engine.run.processes import launched
+    from vidnas.pipeline.method import choose_method
     from vidnas.pipeline.page import write_page
-    from vidnas.pipeline.prepare import job_settings, prepare_search, remember
-    from vidnas.pipeline.run import RunPaths, run_videos
 
     if options.train.devices > 1:
         raise UsageError(
             "vidnas run --train.devices: a whole job takes several processes from torchrun: "
             f"torchrun --nproc-per-node {options.train.devices} -m vidnas run ..."
         )
-    views, paths = Views.parse(options.views), RunPaths(request.out)
-    with prepare_search(request) as inputs:
-        settings = job_settings(request, inputs, options.train)
-        if settings is None:
-            return 0
-        assert settings.training is not None
-        remember(request, inputs, settings.training, options.views)
-        outcome = run_videos(
-            inputs.lists,
-            inputs.plan,
-            request.data,
-            inputs.data,
-            settings.search,
-            settings.training,
-            views,
-            paths,
-            resume=request.resume,
-        )
-        if is_first_process():
-            write_page(
-                paths.report,
-                outcome,
-                source=options.data,
-                command=["vidnas", "run", *argv],
-                search=settings.search,
-                training=settings.training,
-            )
-            print(f"report: {paths.report}")
+    with errors_on_rank_zero():
+        method, why = choose_method(options.method, request.targets, math.prod(launched()))
+    log.info(f"method {method}: {why}")
+    outcome = _by_supernet(options, request) if method == "supernet" else _by_race(options, request, method)
+    if outcome is not None and is_first_process():
+        report = request.out / "report.html"
+        write_page(report, outcome, source=options.data, command=["vidnas", "run", *argv])
+        print(f"report: {report}")
     return 0
+
+
+def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
+    """Search on a supernet, and the rest; None after a dry run."""
+    from vidnas.pipeline.prepare import job_settings, prepare_search, remember
+    from vidnas.pipeline.run import run_search
+
+    with prepare_search(request) as inputs:
+        settled = job_settings(request, inputs, options.train)
+        if settled is None:
+            return None
+        assert settled.training is not None
+        remember(request, inputs, settled.training, options.views)
+        settings = _settings(options, request, settled.training)
+        return run_search(inputs.lists, inputs.plan, inputs.data, settled.search, settings)
+
+
+def _by_race(options: Any, request: "SearchRequest", method: str) -> "RunOutcome | None":
+    """Race, with a search at the clip that won if the method is `both`; None after a dry run."""
+    from vidnas.pipeline.prepare import job_settings, prepare_race, prepare_search, remember
+    from vidnas.pipeline.run import run_race, run_search_and_race
+
+    executor = make_executor(options.parallel, options.train.threads)
+    hours = request.max_hours
+    if hours and method == "both":
+        hours, request = hours / 2, replace(request, max_hours=hours / 2)
+    with prepare_race(request, options.train, options.race, executor, hours, 2 * options.final_seeds) as prepared:
+        if prepared is None:
+            return None
+        settings = _settings(options, request, options.train, executor)
+        if method == "race":
+            return run_race(prepared.lists, prepared.race, settings)
+        clip = prepared.race.choose_clip()
+    request = replace(request, space=replace(request.space, clip=clip))
+    with prepare_search(request) as inputs:
+        settled = job_settings(request, inputs)
+        assert settled is not None
+        remember(request, inputs, options.train, options.views)
+        return run_search_and_race(inputs.lists, prepared.race, inputs.plan, inputs.data, settled.search, settings)
+
+
+def _settings(
+    options: Any, request: "SearchRequest", training: "TrainConfig", executor: "Executor | None" = None
+) -> "RunSettings":
+    from vidnas.data.augment import Views
+    from vidnas.engine.trials.executors import IN_THIS_PROCESS
+    from vidnas.pipeline.run import RunPaths, RunSettings
+
+    return RunSettings(
+        training,
+        request.data,
+        Views.parse(options.views),
+        RunPaths(request.out),
+        options.final_seeds,
+        executor or IN_THIS_PROCESS,
+        request.resume,
+    )
 
 
 def run_parser(*, whole: bool = True) -> "ConfigParser":
     """The options of a whole job; without the settings of recipes where `whole` is off."""
     description = "Search, train, test, compare with X3D at equal cost, and write a report."
-    parser = search_parser("run", description, whole=whole, first=(*FIRST, "views"))
+    parser = search_parser("run", description, whole=whole, first=(*FIRST, "method", "final_seeds", "views"))
+    parser.add_argument(
+        "--method",
+        type=Literal["auto", "race", "supernet", "both"],
+        default="auto",
+        help="how networks are judged: by trainings of their own, on a supernet, or both; auto says what it takes",
+    )
+    parser.add_argument(
+        "--final_seeds",
+        type=Positive,
+        default=1,
+        metavar="N",
+        help="trainings of the network found and of X3D at the end, in pairs; architectures are compared from 3 on",
+    )
+    add_parallel_option(parser)
     parser.add_argument(
         "--views", type=str, default="1x1", metavar="CLIPSxCROPS", help="of the test at the end, as 10x3"
     )
     if whole:
         from vidnas.engine.train.config import TrainConfig
+        from vidnas.pipeline.race.config import RaceConfig
 
+        parser.add_class_arguments(RaceConfig, "race")
         parser.add_class_arguments(TrainConfig, "train")
     return parser

@@ -8,14 +8,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from vidnas.arch.cost import format_amount, network_cost
 from vidnas.engine.evaluate.classification_result import ClassificationResult
 from vidnas.engine.evaluate.multi_label_result import MultiLabelResult
 from vidnas.engine.run.runtime import versions
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.tasks.registry import task_of
-from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import comparison
+from vidnas.pipeline.plan import SearchPlan
+from vidnas.pipeline.race.result import RaceResult
 from vidnas.pipeline.run import RunOutcome
 from vidnas.report.data import (
     BudgetSummary,
@@ -24,6 +26,8 @@ from vidnas.report.data import (
     Kind,
     MultiLabelNetworkResult,
     NetworkResult,
+    Racer,
+    RaceSummary,
     RunReport,
     SearchCurves,
     SearchPoint,
@@ -31,20 +35,12 @@ from vidnas.report.data import (
     VariableBelief,
 )
 from vidnas.report.page import write_report
+from vidnas.search.race import Standing
 
 _MAX_POINTS = 400
 
 
-def write_page(
-    path: Path,
-    outcome: RunOutcome,
-    *,
-    source: str,
-    command: Sequence[str],
-    search: SearchConfig,
-    training: TrainConfig,
-    notes: Sequence[str] = (),
-) -> None:
+def write_page(path: Path, outcome: RunOutcome, *, source: str, command: Sequence[str]) -> None:
     """Write report.html.
 
     Args:
@@ -52,58 +48,85 @@ def write_page(
         outcome: the run.
         source: the data set, as the user named it.
         command: words of the command line that made it.
-        search: settings of the search.
-        training: settings of the trainings.
-        notes: sentences for the end of the page.
     """
-    plan = outcome.plan
+    finals, searched, race = outcome.finals, outcome.searched, outcome.race
+    budgets = " and ".join(format_amount(metric, target) for metric, target in outcome.targets.items())
     report = RunReport(
-        title=f"Video recognition within {plan.budgets_text}",
+        title=f"Video recognition within {budgets}",
         date=date.today().isoformat(),
-        seeds=(search.seed,),
+        seeds=finals.seeds,
         commands=(shlex.join(command),),
         versions=tuple((name, str(value)) for name, value in versions().items()),
         data=_data(outcome, source),
-        searched=_network("searched", "searched", outcome.searched),
-        x3d=_network("X3D", "x3d", outcome.x3d),
-        paired=outcome.paired,
-        space=SpaceSummary(
-            name=plan.space.name,
-            size=plan.space.size,
-            variables=len(plan.space.variables),
-            explanation=plan.explanation,
-            budgets=tuple(
-                BudgetSummary(budget.costs.metric, budget.target, *limits)
-                for budget, limits in zip(plan.budgets, plan.ranges, strict=True)
-            ),
-        ),
-        curves=_curves(outcome.search.folder.curves),
-        beliefs=tuple(_beliefs(outcome.search.record["beliefs"])),
+        searched=_network("X3D" if finals.is_x3d else "searched", "searched", finals.searched),
+        x3d=None if finals.is_x3d else _network("X3D", "x3d", finals.x3d),
+        paired=finals.same_videos,
+        race=_race(race) if race else None,
+        space=_space(searched.plan) if searched else None,
+        curves=_curves(searched.result.folder.curves) if searched else None,
+        beliefs=tuple(_beliefs(searched.result.record["beliefs"])) if searched else (),
         phases=outcome.phases,
-        notes=(
-            f"search: {search.optimizer}, lr {search.peak_lr:.3g}, {search.epochs} epochs, seed {search.seed}, "
-            f"{outcome.search.record['alpha_steps']} steps on alpha",
-            f"training of both networks: {training.describe_lr()}, {training.describe_length()}, seed {training.seed}; "
-            f"kept: {outcome.searched.kept}",
-            *_measured(outcome),
-            *_baselines(outcome, search),
-            *notes,
-        ),
+        notes=tuple(_notes(outcome)),
     )
     write_report(path, report)
 
 
+def _race(race: RaceResult) -> RaceSummary:
+    def racer(one: Standing) -> Racer:
+        spec, scores = one.proposal.spec, tuple(score.headline for score in one.scores)
+        return Racer(
+            spec.name, one.proposal.source, network_cost(spec), scores, one is race.winner, one is race.yardstick
+        )
+
+    clips, networks = (tuple(map(racer, standings)) for standings in (race.clips, race.networks))
+    return RaceSummary(clips, networks, race.trials)
+
+
+def _space(plan: SearchPlan) -> SpaceSummary:
+    return SpaceSummary(
+        name=plan.space.name,
+        size=plan.space.size,
+        variables=len(plan.space.variables),
+        explanation=plan.explanation,
+        budgets=tuple(
+            BudgetSummary(budget.costs.metric, budget.target, *limits)
+            for budget, limits in zip(plan.budgets, plan.ranges, strict=True)
+        ),
+    )
+
+
+def _notes(outcome: RunOutcome) -> Iterator[str]:
+    """What else should be known, a sentence each."""
+    if outcome.searched is not None:
+        record, plan = outcome.searched.result.record, outcome.searched.plan
+        search = SearchConfig(**record["settings"])
+        length = f"{search.steps} steps" if search.steps else f"{search.epochs} epochs"
+        yield (
+            f"search: {search.optimizer}, lr {search.peak_lr:.3g}, {length}, seed {search.seed}, "
+            f"{record['alpha_steps']} steps on alpha"
+        )
+        if "baselines" in record:
+            task, holdout = task_of(plan.space.head), len(plan.parts["holdout"])
+            yield " ".join(comparison(record, search.score_batch_size, holdout, task).split())
+    training, first = outcome.training, outcome.finals.searched[0]
+    yield f"training: {training.describe_lr()}, {first.steps} steps; kept: {first.kept}"
+    if outcome.measured_ms:
+        told = ", ".join(f"{name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
+        yield f"measured for one clip on the device of the budget: {told}; both were given the same multiply-adds"
+
+
 def _data(outcome: RunOutcome, source: str) -> DataSummary:
-    lists, parts = outcome.lists, outcome.plan.parts
-    splits = [(f"search: {name}", len(part)) for name, part in parts.items()]
+    lists, searched = outcome.lists, outcome.searched
+    splits = [(f"search: {name}", len(part)) for name, part in searched.plan.parts.items()] if searched else []
     splits += [("training", len(lists.train)), ("test", len(lists.test))]
+    unreadable = _unreadable(searched.result.record) if searched else ()
     return DataSummary(
         source=source,
         classes=lists.train.classes,
         splits=tuple(splits),
         counts=tuple(zip(lists.train.counts, lists.test.counts, strict=True)),
         notices=lists.notices,
-        broken=(*_unreadable(outcome.search.record), *outcome.searched.tested().broken),
+        broken=(*unreadable, *outcome.finals.searched[0].tested().broken),
     )
 
 
@@ -112,9 +135,11 @@ def _unreadable(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield from ((one["path"], one["cause"]) for one in broken)
 
 
-def _network(label: str, kind: Kind, trial: TrialResult) -> NetworkResult:
-    result = trial.tested()
-    known = (label, kind, trial.spec, len(result.paths), result.views)
+def _network(label: str, kind: Kind, trials: Sequence[TrialResult]) -> NetworkResult:
+    """The first of some trainings of a network, with the headline figures of all."""
+    trial, result = trials[0], trials[0].tested()
+    of_seeds = tuple(one.tested().headline for one in trials)
+    known = (label, kind, trial.spec, len(result.paths), result.views, of_seeds)
     if isinstance(result, MultiLabelResult):
         precisions = tuple(None if math.isnan(value) else value for value in result.per_class.tolist())
         return MultiLabelNetworkResult(
@@ -146,20 +171,6 @@ def _curves(path: Path) -> SearchCurves:
         if i % every == 0
     )
     return SearchCurves(points, unit="epoch", warmup_until=moving[0]["epoch"] if moving else 0.0)
-
-
-def _measured(outcome: RunOutcome) -> list[str]:
-    if not outcome.measured_ms:
-        return []
-    told = ", ".join(f"{name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
-    return [f"measured for one clip on the device of the budget: {told}; both were given the same multiply-adds"]
-
-
-def _baselines(outcome: RunOutcome, search: SearchConfig) -> list[str]:
-    record, task = outcome.search.record, task_of(outcome.plan.space.head)
-    if "baselines" not in record:
-        return []
-    return [" ".join(comparison(record, search.score_batch_size, len(outcome.plan.parts["holdout"]), task).split())]
 
 
 def _beliefs(beliefs: Sequence[Mapping[str, Any]]) -> Iterator[VariableBelief]:

@@ -26,7 +26,7 @@ class SpaceChoice:
     Attributes:
         space: `auto` scales AutoX3D's space to the target; `autox3d` is the published one; `tiny` has 12 variables;
             anything else is a space file (YAML or JSON).
-        clip: frames x size, as 16x56; null lets the space choose.
+        clip: frames x size, as 16x56, or a whole spec; null lets the space choose.
         sampling: stride (frames at a fixed distance) or uniform (over the whole video); null: uniform for videos
             shorter than X3D's clips.
         stride: frames of the reference rate between neighbours; null spreads the clip over X3D's span.
@@ -34,7 +34,7 @@ class SpaceChoice:
     """
 
     space: str = "auto"
-    clip: str | None = None
+    clip: str | ClipSpec | None = None
     sampling: Literal["stride", "uniform"] | None = None
     stride: float | None = None
     fps: float = 30.0
@@ -203,6 +203,8 @@ def chosen_clip(choice: SpaceChoice, held: Holding) -> ClipSpec | None:
         if choice.sampling or choice.stride:
             raise VidnasError("--sampling and --stride need --clip, as 16x56")
         return None
+    if isinstance(choice.clip, ClipSpec):
+        return choice.clip
     sized = ClipSpec(frames=1, size=1, fps=choice.fps).resized(choice.clip)
     span = 80 / 30
     sampling = choice.sampling or ("uniform" if held.duration_sec < span else "stride")

@@ -1,6 +1,6 @@
 """From what is asked for to a search that can start: processes met, lists read, a space chosen, the folder held."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,18 @@ from vidnas.engine.run.processes import get_world_size, together
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.train.config import TrainConfig
+from vidnas.engine.trials.executors import Executor
 from vidnas.pipeline.job import Job, keep_job, list_hashes
 from vidnas.pipeline.latency import MeasuredLatency
-from vidnas.pipeline.lists import SEARCH_PARTS, Lists, load_lists
+from vidnas.pipeline.lists import SEARCH_PARTS, Lists, holding, load_lists
 from vidnas.pipeline.out import check_out
-from vidnas.pipeline.plan import SearchPlan, SpaceChoice, plan_search
+from vidnas.pipeline.plan import SearchPlan, SpaceChoice, chosen_clip, plan_search
+from vidnas.pipeline.race.config import RaceConfig
+from vidnas.pipeline.race.course import Course
+from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.search import prepare_process
 from vidnas.pipeline.settle import JobSettings, keep, kept, settle
+from vidnas.search.space.published.registry import resolve_space
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,65 @@ def prepare_search(request: SearchRequest) -> Iterator[SearchInputs]:
         yield together(_prepare, request, config, held)
 
 
+@dataclass(frozen=True)
+class RaceInputs:
+    """What a run by race starts with."""
+
+    lists: Lists
+    race: Race
+
+
+@contextmanager
+def prepare_race(
+    request: SearchRequest,
+    training: TrainConfig,
+    config: RaceConfig,
+    executor: Executor,
+    max_hours: float | None,
+    reserved: int,
+) -> Iterator[RaceInputs | None]:
+    """Read the lists and plan the race in OUT/race; None for a dry run, which says what it would take.
+
+    The run folder is kept from other commands until the end.
+
+    Args:
+        request: what is asked for.
+        training: of every network.
+        config: of the race.
+        executor: runs the trainings.
+        max_hours: for the race and the trainings that follow.
+        reserved: how many follow.
+
+    Raises:
+        VidnasError: anything about videos, folder, budget or groups that will not do.
+    """
+    lists = _read_lists(request, config.seed, ("train",))
+    held = holding(lists.train)
+    clip, space = chosen_clip(request.space, held), None
+    if request.space.space != "auto":
+        space = resolve_space(request.space.space, clip=clip)
+        space = space.with_classes(len(lists.train.classes), multi_label=lists.train.multi_label)
+        clip = space.clip
+    course = Course(lists.train, held, request.targets["macs"], clip, space)
+    with ExitStack() as kept_folder:
+        if not request.dry_run:
+            kept_folder.enter_context(RunFolder(request.out).lock())
+            _refuse_another_run(request)
+        race = Race(
+            course,
+            request.data,
+            training,
+            config,
+            request.out / "race",
+            executor,
+            resume=request.resume,
+            max_hours=max_hours,
+            reserved=reserved,
+            dry_run=request.dry_run,
+        )
+        yield None if request.dry_run else RaceInputs(lists, race)
+
+
 def job_settings(
     request: SearchRequest, inputs: SearchInputs, training: TrainConfig | None = None
 ) -> JobSettings | None:
@@ -122,12 +186,17 @@ def remember(request: SearchRequest, inputs: SearchInputs, training: TrainConfig
         keep_job(job, request.out)
 
 
-def _prepare(request: SearchRequest, config: SearchConfig, held: ExitStack) -> SearchInputs:
-    _refuse_another_run(request)
-    lists = load_lists(request.data, config.seed, parts=SEARCH_PARTS)
+def _read_lists(request: SearchRequest, seed: int, parts: Collection[str]) -> Lists:
+    lists = load_lists(request.data, seed, parts=parts)
     for notice in lists.notices:
         log.info(f"note: {notice}")
     check_out(request.out, request.data.path, (lists.train, lists.test))
+    return lists
+
+
+def _prepare(request: SearchRequest, config: SearchConfig, held: ExitStack) -> SearchInputs:
+    _refuse_another_run(request)
+    lists = _read_lists(request, config.seed, SEARCH_PARTS)
     if "ms" in request.targets and request.latency_table is None:  # which is measured into the run folder
         _hold(request, held)
     plan = plan_search(lists.train, request.targets, request.space, config.seed, _latency(request))

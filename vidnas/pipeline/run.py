@@ -1,11 +1,12 @@
-"""The whole job: search, train what was found and X3D at equal cost, test both on the same videos, report."""
+"""The whole job: find a network, train it and X3D at equal cost, test both on the same videos, report."""
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidnas.arch.cost import format_macs, network_cost
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import write_json
 from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
@@ -14,19 +15,25 @@ from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor
-from vidnas.engine.trials.job import TrialJob, TrialResult
+from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import search_with_baselines
+from vidnas.pipeline.finals import Finals, headline, train_finals
 from vidnas.pipeline.latency import time_networks
 from vidnas.pipeline.lists import Lists
+from vidnas.pipeline.method import supernet_warning
 from vidnas.pipeline.plan import SearchPlan, x3d_baseline
+from vidnas.pipeline.race.race import Race
+from vidnas.pipeline.race.result import RaceResult
+from vidnas.pipeline.race.result import summary as race_summary
 from vidnas.pipeline.search import SearchResult
-from vidnas.report.data import PairedComparison, Phase
-from vidnas.report.verdict import paired_text, trainings
+from vidnas.report.data import Phase
+from vidnas.report.verdict import paired_text
+from vidnas.search.proposals import Proposal
 
 
 @dataclass(frozen=True)
 class RunPaths:
-    """What lies where in the folder of a run."""
+    """What lies where in the folder of a run, beside the last trainings (`vidnas.pipeline.finals.final_folders`)."""
 
     root: Path
 
@@ -36,14 +43,9 @@ class RunPaths:
         return self.root / "search"
 
     @property
-    def searched(self) -> Path:
-        """Training run of the network found, and its test."""
-        return self.root / "searched"
-
-    @property
-    def x3d(self) -> Path:
-        """Training run of X3D at equal cost, and its test."""
-        return self.root / "x3d"
+    def race(self) -> Path:
+        """Trials and standings of a race."""
+        return self.root / "race"
 
     @property
     def result(self) -> Path:
@@ -57,104 +59,190 @@ class RunPaths:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """A search on a supernet: what it was, and what it found."""
+
+    plan: SearchPlan
+    result: SearchResult
+
+
+@dataclass(frozen=True)
 class RunOutcome:
     """Everything that the page is made from.
 
     Attributes:
+        lists: training and test list.
+        targets: budgets by metric.
+        finals: the last trainings.
+        searched: the search on a supernet; None where there was none.
+        race: None where there was none.
+        phases: what took how long.
+        training: settings of the last trainings.
         measured_ms: of one clip on the device of a budget in milliseconds, by the name of the network; else empty.
     """
 
     lists: Lists
-    plan: SearchPlan
-    search: SearchResult
-    searched: TrialResult
-    x3d: TrialResult
+    targets: Mapping[str, float]
+    finals: Finals
+    searched: Searched | None
+    race: RaceResult | None
     phases: tuple[Phase, ...]
+    training: TrainConfig
     measured_ms: Mapping[str, float]
 
-    @property
-    def paired(self) -> PairedComparison | None:
-        """Test videos that only one of the two got right; None where videos are not right or wrong as a whole."""
-        searched, x3d = self.searched.tested().correct, self.x3d.tested().correct
-        if searched is None or x3d is None:
-            return None
-        return PairedComparison(int((searched & ~x3d).sum()), int((x3d & ~searched).sum()))
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How the networks of a run are trained and tested at the end.
+
+    Attributes:
+        training: of all networks.
+        data: how clips are made.
+        views: of the test.
+        paths: the run folder.
+        seeds: trainings of each of the two networks at the end.
+        executor: runs them.
+        resume: go on where the folder's files end.
+    """
+
+    training: TrainConfig
+    data: DataConfig
+    views: Views
+    paths: RunPaths
+    seeds: int = 1
+    executor: Executor = IN_THIS_PROCESS
+    resume: bool = False
 
 
-def run_videos(
-    lists: Lists,
-    plan: SearchPlan,
-    data_config: DataConfig,
-    search_data: SearchData,
-    search_config: SearchConfig,
-    train_config: TrainConfig,
-    views: Views,
-    paths: RunPaths,
-    *,
-    executor: Executor = IN_THIS_PROCESS,
-    resume: bool = False,
+def run_search(
+    lists: Lists, plan: SearchPlan, search_data: SearchData, search: SearchConfig, settings: RunSettings
 ) -> RunOutcome:
-    """Search, then train and test the network found and X3D. The test list is used once for each, at the end.
+    """Search on a supernet, then train and test the network found and X3D.
 
     Several processes all call this; the first one writes and logs.
 
     Args:
         lists: training and test list.
         plan: the search, settled.
-        data_config: how clips are made.
         search_data: the parts of the search as clips.
-        search_config: settings of the search.
-        train_config: settings of both trainings.
-        views: of the test.
-        paths: the run folder.
-        executor: runs the two trainings.
-        resume: go on where the folder's files end.
+        search: settings of the search.
+        settings: of the rest.
 
     Raises:
         Interrupted: stopped by a signal; everything done so far is kept.
     """
-    phases: list[Phase] = []
+    if told := supernet_warning(search.schedule(search_data.steps_per_epoch).total):
+        log.info(f"note: {told}")
+    searched, phase = _search(plan, search_data, search, settings)
+    spec = searched.result.spec
+    x3d = x3d_baseline(spec, network_cost(spec).macs)
+    return _conclude(lists, plan.targets, spec, x3d, settings, searched, [phase])
+
+
+def run_race(lists: Lists, race: Race, settings: RunSettings) -> RunOutcome:
+    """Race, then train and test the winner and X3D at its clip and cost.
+
+    Args:
+        lists: training and test list.
+        race: on the training list.
+        settings: of the rest.
+
+    Raises:
+        Interrupted: stopped by a signal; everything done so far is kept.
+    """
     start = time.perf_counter()
-    search = search_with_baselines(plan, data_config, search_data, search_config, paths.search, resume=resume)
-    phases.append(Phase("search", time.perf_counter() - start))
-    macs = network_cost(search.spec).macs
-    baseline = x3d_baseline(search.spec, macs)
-    named = {"searched": (search.spec, paths.searched), "X3D": (baseline, paths.x3d)}
-    jobs = [
-        TrialJob(spec, folder, lists.train, lists.test, train_config, data_config, views, resume=resume)
-        for spec, folder in named.values()
-    ]
-    trials = {}
-    for name, job in zip(named, jobs, strict=True):
-        log.info(f"training {name}: {network_cost(job.spec)}")
-        start = time.perf_counter()
-        (trial,) = executor([job], lambda *_: None)
-        test_sec = trial.tested().wall_sec
-        phases.append(Phase(f"train {name}", time.perf_counter() - start - test_sec))
-        phases.append(Phase(f"test {name}", test_sec))
-        log.info(f"{name}: {trial.tested().describe()}")
-        trials[name] = trial
+    race.choose_clip()
+    return _conclude_race(lists, race, (), settings, None, start)
+
+
+def run_search_and_race(
+    lists: Lists, race: Race, plan: SearchPlan, search_data: SearchData, search: SearchConfig, settings: RunSettings
+) -> RunOutcome:
+    """Search on a supernet at the clip that the race has chosen, then race with what it proposes, and as `run_race`."""
+    searched, _ = _search(plan, search_data, search, settings)
+    start = time.perf_counter()
+    return _conclude_race(lists, race, supernet_proposals(searched), settings, searched, start)
+
+
+def supernet_proposals(searched: Searched) -> list[Proposal]:
+    """The candidates of a search, the one that it derived first."""
+    space = searched.plan.space
+    choices = [tuple(candidate["choice"]) for candidate in searched.result.record["candidates"]]
+    return [Proposal(space.decode(choice), "supernet") for choice in choices]
+
+
+def _search(plan: SearchPlan, data: SearchData, search: SearchConfig, settings: RunSettings) -> tuple[Searched, Phase]:
+    start = time.perf_counter()
+    result = search_with_baselines(plan, settings.data, data, search, settings.paths.search, resume=settings.resume)
+    return Searched(plan, result), Phase("search", time.perf_counter() - start)
+
+
+def _conclude_race(
+    lists: Lists,
+    race: Race,
+    supernet: list[Proposal] | tuple[()],
+    settings: RunSettings,
+    searched: Searched | None,
+    start: float,
+) -> RunOutcome:
+    result = race.choose_network(supernet)
+    phases = [Phase("race", time.perf_counter() - start)]
+    winner, x3d = result.winner.proposal.spec, result.yardstick.proposal.spec
+    # The winner may have come with another clip; X3D is compared with at that one.
+    if winner.clip != x3d.clip:
+        x3d = race.course.x3d(winner.clip).spec
+    return _conclude(lists, {"macs": race.course.macs}, winner, x3d, settings, searched, phases, result)
+
+
+def _conclude(
+    lists: Lists,
+    targets: Mapping[str, float],
+    spec: ArchSpec,
+    x3d: ArchSpec,
+    settings: RunSettings,
+    searched: Searched | None,
+    phases: list[Phase],
+    race: RaceResult | None = None,
+) -> RunOutcome:
+    start = time.perf_counter()
+    finals = train_finals(
+        spec,
+        x3d,
+        lists,
+        settings.training,
+        settings.data,
+        settings.views,
+        settings.paths.root,
+        seeds=settings.seeds,
+        executor=settings.executor,
+        resume=settings.resume,
+    )
+    phases.append(Phase("last trainings and tests", time.perf_counter() - start))
     measured_ms: Mapping[str, float] = {}
-    if "ms" in plan.targets and is_first_process():
+    if "ms" in targets and searched is not None and is_first_process():
         # X3D has the multiply-adds of the network found, which may take longer or shorter there.
-        measured_ms = time_networks({"searched": search.spec, "x3d": baseline}, search.folder.latency)
-    outcome = RunOutcome(lists, plan, search, trials["searched"], trials["X3D"], tuple(phases), measured_ms)
+        measured_ms = time_networks({"searched": spec, "x3d": x3d}, searched.result.folder.latency)
+    outcome = RunOutcome(lists, targets, finals, searched, race, tuple(phases), settings.training, measured_ms)
     if is_first_process():
-        write_json(paths.result, summary(outcome))
-    log.info(headline(outcome))
-    if outcome.paired is not None:
-        log.info(f"on the same videos: {paired_text(outcome.paired)}")
+        write_json(settings.paths.result, summary(outcome))
+    measured = "".join(f", {name} {ms:.3g} ms" for name, ms in measured_ms.items())
+    log.info(headline(finals) + measured)
+    if finals.same_videos is not None:
+        log.info(f"on the same videos: {paired_text(finals.same_videos)}")
     return outcome
 
 
 def summary(outcome: RunOutcome) -> dict[str, object]:
     """The comparison as builtins."""
+    finals = outcome.finals
 
-    def figures(trial: TrialResult) -> dict[str, object]:
+    def figures(trials: tuple[TrialResult, ...]) -> dict[str, object]:
+        trial = trials[0]
         cost, test = network_cost(trial.spec), trial.tested()
         return {
             **test.figures(),
             **({} if test.correct is None else {"correct": int(test.correct.sum())}),
+            "headlines": [one.tested().headline for one in trials],
             "videos": len(test.paths),
             "macs": cost.macs,
             "params": cost.params,
@@ -163,32 +251,25 @@ def summary(outcome: RunOutcome) -> dict[str, object]:
             "kept": trial.kept,
         }
 
+    same = finals.same_videos
     paired = {}
-    if outcome.paired is not None:
+    if same is not None:
         paired = {
-            "only_searched_right": outcome.paired.only_searched_right,
-            "only_x3d_right": outcome.paired.only_x3d_right,
-            "mcnemar_p": outcome.paired.p_value,
+            "only_searched_right": same.only_searched_right,
+            "only_x3d_right": same.only_x3d_right,
+            "mcnemar_p": same.p_value,
         }
+    ahead = finals.ahead
     return {
-        "targets": outcome.plan.targets,
-        "searched": figures(outcome.searched),
-        "x3d": figures(outcome.x3d),
-        "trainings_each": 1,
+        "targets": dict(outcome.targets),
+        "searched": figures(finals.searched),
+        "x3d": figures(finals.x3d),
+        "trainings_each": len(finals.seeds),
+        "seeds": list(finals.seeds),
+        "ahead": {"mean": ahead.mean, "standard_error": ahead.error if len(finals.seeds) > 1 else None},
         **paired,
         "measured_ms": dict(outcome.measured_ms),
-        "alpha_steps": outcome.search.record["alpha_steps"],
+        **({"alpha_steps": outcome.searched.result.record["alpha_steps"]} if outcome.searched else {}),
+        **({"race": race_summary(outcome.race)} if outcome.race else {}),
         "phases_sec": {phase.name: phase.wall_sec for phase in outcome.phases},
     }
-
-
-def headline(outcome: RunOutcome) -> str:
-    """One line: both headline figures, the cost, and what they rest on."""
-    searched, x3d = outcome.searched.tested(), outcome.x3d.tested()
-    macs = format_macs(network_cost(outcome.searched.spec).macs)
-    measured = "".join(f", {name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
-    return (
-        f"searched {100 * searched.headline:.1f}%, X3D {100 * x3d.headline:.1f}% {searched.headline_figure.text} on "
-        f"{len(searched.paths)} videos at {macs} @ {outcome.searched.spec.clip}{measured}: "
-        f"{trainings(1)}"
-    )

@@ -9,6 +9,7 @@ from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.supernet.estimate import SearchEstimate, fit_epochs
 from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.plan import SearchPlan
+from vidnas.pipeline.race.estimate import format_hours
 from vidnas.pipeline.search import estimate_search
 
 
@@ -94,9 +95,7 @@ def _steps_per_epoch(plan: SearchPlan, training: TrainConfig) -> int:
 
 
 def _describe(seconds: float, estimate: SearchEstimate, alpha_steps: int) -> str:
-    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
-    clock = f"{hours} h {minutes} min" if hours else f"{minutes} min"
     return (
-        f"estimated: {clock} ({alpha_steps} steps on alpha), peak memory {estimate.peak_memory_mib:.0f} MiB, "
-        f"disk {estimate.disk_mib:.0f} MiB"
+        f"estimated: {format_hours(seconds)} ({alpha_steps} steps on alpha), peak memory "
+        f"{estimate.peak_memory_mib:.0f} MiB, disk {estimate.disk_mib:.0f} MiB"
     )

@@ -94,7 +94,7 @@ def line_chart(
 
     Args:
         title: printed above.
-        series: the lines; points that are not finite are left out.
+        series: the lines; points that are not finite are left out, and lines without a name have none in the legend.
         x_label: unit of the horizontal axis.
         low: fixed lower end of the vertical axis; default from the values.
         high: fixed upper end.
@@ -123,7 +123,7 @@ def line_chart(
         elif pixels:
             items.append(Path2D(pixels, stroke=line.colour, width=2, dashed=line.dashed))
     if len(lines) > 1:
-        items += legend(16, 44, [(line.name, line.colour, "line") for line, _ in lines])
+        items += legend(16, 44, [(line.name, line.colour, "line") for line, _ in lines if line.name])
     return Picture(width, height, title, tuple(items))
 
 

@@ -112,6 +112,7 @@ class NetworkResult(ABC):
         spec: the network.
         videos: number of test videos scored.
         views: clips x crops per video.
+        of_seeds: the headline figure of each training; what else is said is of the first.
     """
 
     # The figure that networks are compared by, what it is on each class, and what its error bars are.
@@ -124,6 +125,12 @@ class NetworkResult(ABC):
     spec: ArchSpec
     videos: int
     views: str = "1x1"
+    of_seeds: tuple[float, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        """The headline figure over all trainings."""
+        return sum(self.of_seeds) / len(self.of_seeds) if self.of_seeds else self.headline
 
     @property
     @abstractmethod
@@ -266,6 +273,62 @@ class PairedComparison:
 
 
 @dataclass(frozen=True)
+class Racer:
+    """A network in a race.
+
+    Attributes:
+        name: of the spec.
+        source: where it came from.
+        cost: of one clip.
+        scores: its figure on the fold of each round that it ran.
+        won: whether it is the winner.
+        yardstick: whether it is X3D at the clip of the networks.
+    """
+
+    name: str
+    source: str
+    cost: Cost
+    scores: tuple[float, ...]
+    won: bool = False
+    yardstick: bool = False
+
+    @property
+    def mean(self) -> float | None:
+        """Over its rounds; None where its first training failed."""
+        return sum(self.scores) / len(self.scores) if self.scores else None
+
+
+@dataclass(frozen=True)
+class RaceSummary:
+    """Trainings to the end on folds of the training list, round by round.
+
+    Attributes:
+        clips: X3D at each clip, the best first; empty where the clip was given.
+        networks: at the clip that won, the best first.
+        trials: trainings in all.
+    """
+
+    clips: tuple[Racer, ...]
+    networks: tuple[Racer, ...]
+    trials: int
+
+    @property
+    def winner(self) -> Racer:
+        """The first of the networks."""
+        return self.networks[0]
+
+    @property
+    def yardstick(self) -> Racer:
+        """X3D at their clip."""
+        return next(racer for racer in self.networks if racer.yardstick)
+
+    @property
+    def random(self) -> tuple[float, ...]:
+        """What random networks reached in the first round, which all of them ran."""
+        return tuple(racer.scores[0] for racer in self.networks if racer.source == "random" and racer.scores)
+
+
+@dataclass(frozen=True)
 class AccuracyPoint:
     """A point of a headline figure in [0, 1] against cost; `low` and `high` span its error bar."""
 
@@ -279,6 +342,10 @@ class AccuracyPoint:
 
 def accuracy_point(result: NetworkResult) -> AccuracyPoint:
     """The point of one tested network, with its error bar."""
+    if len(result.of_seeds) > 1:
+        return AccuracyPoint(
+            result.label, result.kind, result.cost.macs, result.mean, min(result.of_seeds), max(result.of_seeds)
+        )
     return AccuracyPoint(result.label, result.kind, result.cost.macs, result.headline, *result.interval)
 
 
@@ -307,6 +374,7 @@ class RunReport:
         paired: both on the same videos.
         points: other points of the chart, such as random networks; `searched` and `x3d` are added unless a point of
             their kind is given.
+        race: how the network was found among others; None where it came from a supernet alone.
         space: where was searched.
         curves: the search over time.
         beliefs: the final distribution.
@@ -324,6 +392,7 @@ class RunReport:
     x3d: NetworkResult | None = None
     paired: PairedComparison | None = None
     points: tuple[AccuracyPoint, ...] = ()
+    race: RaceSummary | None = None
     space: SpaceSummary | None = None
     curves: SearchCurves | None = None
     beliefs: tuple[VariableBelief, ...] = ()

@@ -10,6 +10,7 @@ from vidnas.report.data import (
     ClassifierResult,
     DataSummary,
     NetworkResult,
+    RaceSummary,
     RunReport,
     SearchCurves,
     SpaceSummary,
@@ -17,8 +18,9 @@ from vidnas.report.data import (
 )
 from vidnas.report.draw import draw
 from vidnas.report.picture import clean, to_svg, write
+from vidnas.report.race_charts import race_chart, sources, standings
 from vidnas.report.style import POLICY, STYLE
-from vidnas.report.verdict import SPREAD, paired_text, verdict
+from vidnas.report.verdict import SPREAD, paired_text, race_text, random_spread, verdict
 
 MOST_CLASSES_IN_CHARTS = 60
 MOST_CONFUSIONS = 12
@@ -38,6 +40,7 @@ def page(report: RunReport) -> str:
     sections = (
         _headline(report),
         _accuracy(report),
+        _race(report.race),
         _search(report.curves, report.space),
         _architecture(report),
         _beliefs(report.beliefs),
@@ -69,9 +72,12 @@ def page(report: RunReport) -> str:
 
 def _headline(report: RunReport) -> str:
     searched, x3d = report.searched, report.x3d
-    cards = [(f"{100 * searched.headline:.1f}%", f"searched, {searched.metric}", COLOURS["searched"])]
+    of = f"{searched.metric}, {_plural(len(report.seeds), 'training')}"
+    cards = [(f"{100 * searched.mean:.1f}%", f"{searched.label}, {of}", COLOURS["searched"])]
     if x3d:
-        cards.append((f"{100 * x3d.headline:.1f}%", f"{_x3d_name(report)}, {x3d.metric}", COLOURS["x3d"]))
+        cards.append((f"{100 * x3d.mean:.1f}%", f"{_x3d_name(report)}, {of}", COLOURS["x3d"]))
+    if report.race and len(report.race.random) > 1:
+        cards.append((random_spread(report.race), "random networks on a fold", COLOURS["random"]))
     cards.append((format_macs(searched.cost.macs), f"multiply-adds @ {searched.cost.clip}", ""))
     cards.append((f"{searched.cost.params / 1e6:.3f} M", "parameters", ""))
     cards.append((str(searched.videos), f"test videos, {len(report.data.classes)} classes", ""))
@@ -123,6 +129,21 @@ def _accuracy(report: RunReport) -> str:
         _table(header, rows, numbers=range(1, len(header) - 1)),
         paired,
     )
+
+
+def _race(race: RaceSummary | None) -> str:
+    if race is None:
+        return ""
+    header = ["network", "source", "cost", "rounds", "mean", "against X3D, points"]
+    charts = [to_svg(race_chart("Networks", race.networks))]
+    parts = [_table(header, standings(race.networks, race.yardstick), numbers=(3, 4, 5))]
+    if race.clips:
+        charts.insert(0, to_svg(race_chart("X3D at each clip", race.clips)))
+        rows = [row[:-1] for row in standings(race.clips)]
+        parts.append(f"<h3>Clips, with X3D</h3>{_table(header[:-1], rows, numbers=(3, 4))}")
+    of_sources = _table(["source", "networks", "mean", "best", "went on"], sources(race), numbers=(1, 2, 3, 4))
+    parts.append(f"<h3>What each source came to, first round</h3>{of_sources}")
+    return _section("The race", race_text(race), '<div class="grid">' + "".join(charts) + "</div>", *parts)
 
 
 def _search(curves: SearchCurves | None, space: SpaceSummary | None) -> str:

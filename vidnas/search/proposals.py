@@ -108,7 +108,7 @@ def by_entropy(space: Space, macs: float, number: int) -> Iterator[Proposal]:
 
 
 def drawn(space: Space, macs: float, seed: int) -> Iterator[Proposal]:
-    """Endless uniform draws among the networks of a space that use the budget but for 2%: the honest baseline."""
+    """Endless uniform draws among the networks of a space that use the budget but for 1%: the honest baseline."""
     for choice in choices_within(between(CostTable.of(space), (1 - TOLERANCE) * macs, macs), seed):
         yield Proposal(named(space.decode(choice), "random"), "random")
 

@@ -165,7 +165,7 @@ def test_too_few_trials(synthetic_data, tmp_path):
 def test_time_for_fewer_trials_and_for_none(synthetic_data, tmp_path):
     """A second is no race, an hour the whole one; a race that has begun keeps its plan whatever time it is given."""
     with pytest.raises(
-        VidnasError, match=r"race\.max_hours 1e-06: 0 trainings of 2 steps fit, .* 8 or more: give [\d.e-]+ hours"
+        VidnasError, match=r"--max-hours 1e-06: 0 trainings fit, and 12 or more are needed: give [\d.e-]+ hours"
     ):
         limited(synthetic_data, tmp_path, 1e-6)
     result = limited(synthetic_data, tmp_path, 1.0)
@@ -174,10 +174,10 @@ def test_time_for_fewer_trials_and_for_none(synthetic_data, tmp_path):
 
 
 def limited(data: Path, folder: Path, hours: float, *, resume: bool = False) -> RaceResult:
-    settings = RaceConfig(12, max_hours=hours, folds=2)
+    config, settings = tiny_config(steps=2, batch_size=6), RaceConfig(12, folds=2)
+    times = {"resume": resume, "max_hours": hours, "reserved": 4}
     with notes_only():
-        config = tiny_config(steps=2, batch_size=6)
-        return run(Race(course(data), tiny_data(data), config, settings, folder, QUIETLY, resume=resume))
+        return run(Race(course(data), tiny_data(data), config, settings, folder, QUIETLY, **times))
 
 
 def test_too_few_groups_for_folds(synthetic_data, tmp_path):

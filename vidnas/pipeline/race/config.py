@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vidnas.base.limits import AboveZero, Natural, Positive, check_limits
+from vidnas.base.limits import Natural, Positive, check_limits
 
 
 @dataclass(frozen=True)
@@ -11,14 +11,12 @@ class RaceConfig:
 
     Attributes:
         trials: trainings in all.
-        max_hours: fewer trainings, so that it fits; null is all of them.
         folds: of the training list; null is as many as its groups allow, up to 5.
         folds_within_groups: let the videos of a group lie in several folds, where there are too few groups.
         seed: of the division, the draws and the trainings.
     """
 
     trials: Positive = 40
-    max_hours: AboveZero | None = None
     folds: Positive | None = None
     folds_within_groups: bool = False
     seed: Natural = 0

@@ -34,12 +34,14 @@ class Course:
         held: what its videos hold.
         macs: the budget.
         clip: where it is given.
+        space: where other networks than X3D are to come from, at its clip; None is from anywhere.
     """
 
     train: VideoList
     held: Holding
     macs: float
     clip: ClipSpec | None = None
+    space: Space | None = None
 
     @property
     def head(self) -> HeadSpec:
@@ -90,18 +92,19 @@ class Course:
         """
         macs, head = self.macs, self.head
         x3d = self.x3d(clip).spec
-        space = self._space(clip)
-        sources: list[Iterable[Proposal]] = [
-            supernet,
-            [] if space is None else by_entropy(space, macs, number),
-            mutants(x3d, macs, seed, "near x3d"),
-            [] if space is None else drawn(space, macs, seed),
-            along_axes(clip, macs, head, self.depth_factor),
-            hand_made(clip, macs, head),
-        ]
+        sources: list[Iterable[Proposal]] = [supernet]
+        space = self.space or self._scaled_space(clip)
+        if space is not None:
+            sources += [by_entropy(space, macs, number), drawn(space, macs, seed)]
+        if self.space is None:
+            sources += [
+                mutants(x3d, macs, seed, "near x3d"),
+                along_axes(clip, macs, head, self.depth_factor),
+                hand_made(clip, macs, head),
+            ]
         return list(islice(different_in_turn(sources), number))
 
-    def _space(self, clip: ClipSpec) -> Space | None:
+    def _scaled_space(self, clip: ClipSpec) -> Space | None:
         """AutoX3D's scaled to this cost and clip; None where no scale of it has the cost."""
         try:
             space, _ = auto_space(self.macs, num_classes=len(self.train.classes), clip=clip)

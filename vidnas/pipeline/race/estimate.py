@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from statistics import mean
 
 import torch
 
@@ -18,32 +19,45 @@ _STEPS = 3
 _LOST = 0.75
 
 
-def trials_within(
-    hours: float, specs: Sequence[ArchSpec], config: TrainConfig, workers: int, threads: int, trials: int
-) -> int:
-    """How many trainings fit into a time, up to `trials`.
+def trial_seconds(specs: Sequence[ArchSpec], config: TrainConfig, workers: int, threads: int) -> float:
+    """Of the clock per training, where several run side by side.
 
     Args:
-        hours: that they may take together.
         specs: X3D at the clips that start; their times are averaged.
         config: of a training.
         workers: trainings side by side.
         threads: of each.
+    """
+    return config.num_steps(1) * mean(step_seconds(spec, config, threads) for spec in specs) / _LOST / workers
+
+
+def trials_within(hours: float, trial_sec: float, trials: int, clips: int, reserved: int) -> int:
+    """How many trainings fit into a time beside those that follow the race, up to `trials`.
+
+    Args:
+        hours: that they may take together.
+        trial_sec: of each.
         trials: that are wanted.
+        clips: that start.
+        reserved: trainings that follow.
 
     Raises:
         VidnasError: not even the smallest race fits; says what would.
     """
-    steps = config.num_steps(1)
-    sec = steps * sum(step_seconds(spec, config, threads) for spec in specs) / len(specs) / _LOST / workers
-    fitting = int(hours * 3600 / sec)
-    least = least_trials(len(specs))
+    fitting = int(hours * 3600 / trial_sec)
+    least = least_trials(clips) + reserved
     if fitting < least:
         raise VidnasError(
-            f"race.max_hours {hours:g}: {fitting} trainings of {steps} steps fit, and a race has {least} or more: give "
-            f"{1.01 * least * sec / 3600:.2g} hours, fewer --train.steps, or a --clip"
+            f"--max-hours {hours:g}: {fitting} trainings fit, and {least} or more are needed: give "
+            f"{1.01 * least * trial_sec / 3600:.2g} hours, fewer --train.steps, or a --clip"
         )
-    return min(trials, fitting)
+    return min(trials, fitting - reserved)
+
+
+def format_hours(seconds: float) -> str:
+    """`2 h 5 min`, or minutes alone, one at least."""
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def step_seconds(spec: ArchSpec, config: TrainConfig, threads: int) -> float:

@@ -19,7 +19,7 @@ from vidnas.engine.trials.executors import Executor
 from vidnas.pipeline.race.archive import TrialArchive
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.course import Course
-from vidnas.pipeline.race.estimate import trials_within
+from vidnas.pipeline.race.estimate import format_hours, trial_seconds, trials_within
 from vidnas.pipeline.race.judge import TrialJudge
 from vidnas.pipeline.race.plan import CLIPS_KEPT, RacePlan, plan_race
 from vidnas.pipeline.race.result import RaceResult, describe, summary
@@ -44,9 +44,13 @@ class Race:
         folder: takes everything.
         executor: runs the trainings.
         resume: go on with the race in the folder.
+        max_hours: fewer trainings, so that they and `reserved` others fit; None is all of them. A race that has begun
+            keeps its plan.
+        reserved: trainings that follow the race.
+        dry_run: nothing is written, and nothing can be run.
 
     Raises:
-        VidnasError: too few groups for folds, too few trials, a race of something else in the folder.
+        VidnasError: too few groups for folds, too few trials or hours, a race of something else in the folder.
     """
 
     def __init__(
@@ -59,6 +63,9 @@ class Race:
         executor: Executor,
         *,
         resume: bool = False,
+        max_hours: float | None = None,
+        reserved: int = 0,
+        dry_run: bool = False,
     ) -> None:
         self.course, self.config, self.folder = course, config, folder
         videos = len(course.train)
@@ -72,30 +79,32 @@ class Race:
             "folds": [fold.held_out.content_hash[:12] for fold in folds],
             "macs": course.macs,
             "clip": course.clip and course.clip.model_dump(mode="json"),
-            # A race that is short of time may get more of it, its plan is kept.
-            **{f"race.{name}": value for name, value in asdict(config).items() if name != "max_hours"},
+            **{f"race.{name}": value for name, value in asdict(config).items()},
             **{f"train.{name}": value for name, value in training.fixed_settings().items()},
             **{f"clips.{name}": value for name, value in data.fixed_settings().items()},
         }
         plan = _plan_begun(folder, identity, resume=resume)
+        estimate = ""
         if plan is None:
+            sec = trial_seconds([one.spec for one in self._starting], training, executor.workers, executor.threads)
             trials = config.trials
-            if config.max_hours:
-                specs = [proposal.spec for proposal in self._starting]
-                trials = trials_within(config.max_hours, specs, training, executor.workers, executor.threads, trials)
+            if max_hours:
+                trials = trials_within(max_hours, sec, trials, len(self._starting), reserved)
             plan = plan_race(trials, len(self._starting), len(folds))
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / _BEGUN, {"identity": identity, "plan": asdict(plan)})
+            estimate = f"; estimated {format_hours(sec * (plan.trials + reserved))} with the trainings that follow"
+            if not dry_run:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_json(folder / _BEGUN, {"identity": identity, "plan": asdict(plan)})
         self.plan = plan
         self._rounds = [Round(i % len(folds), config.seed + i) for i in range(max(plan.rounds, plan.clip_rounds))]
-        self._judge = TrialJudge(
-            folds, data, training, folder, TrialArchive(folder / "trials.jsonl"), executor, plan.trials
-        )
         self._clips: list[Standing] = []
         log.info(
             f"race: {plan.trials} trainings of {training.steps} steps at most, {len(self._starting)} clips and "
-            f"{plan.networks} networks, judged on {len(folds)} folds of {videos} training videos"
+            f"{plan.networks} networks, judged on {len(folds)} folds of {videos} training videos{estimate}"
         )
+        if not dry_run:
+            archive = TrialArchive(folder / "trials.jsonl")
+            self._judge = TrialJudge(folds, data, training, folder, archive, executor, plan.trials)
 
     def choose_clip(self) -> ClipSpec:
         """Race X3D at each clip, and near the best of the first round; the one that is given needs no race.
