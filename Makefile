@@ -5,14 +5,15 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo family test lint unit utd utd-seeds recipe planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
+.PHONY: demo family test lint unit utd utd-seeds utd-race jhmdb-race generated-race recipe planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
     bench-factors bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
 	test -f $(RUN_DIR)/demo/data/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/demo/data \
 	    --classes $(DEMO_CLASSES) --train 100 --test 25 --size 48 --frames 16
-	$(BIN)/vidnas run --config demo --data $(RUN_DIR)/demo/data --target-macs 4M --out $(RUN_DIR)/demo/run --resume
+	$(BIN)/vidnas run --config demo --data $(RUN_DIR)/demo/data --target-macs 4M --out $(RUN_DIR)/demo/run --resume \
+	    --method supernet
 
 # The demo's job with both baselines, and what its search holds beside the network found: a family, the front, and how
 # far its order of networks can be trusted. About 15 minutes on two cores.
@@ -20,7 +21,7 @@ family: .venv/package
 	test -f $(RUN_DIR)/demo/data/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/demo/data \
 	    --classes $(DEMO_CLASSES) --train 100 --test 25 --size 48 --frames 16
 	$(BIN)/vidnas run --config demo --data $(RUN_DIR)/demo/data --target-macs 4M --out $(RUN_DIR)/demo/run --resume \
-	    --baselines random,evolution
+	    --method supernet --baselines random,evolution
 	$(BIN)/vidnas derive $(RUN_DIR)/demo/run --targets 2.5M,4M,7M --inherit --scratch
 	$(BIN)/vidnas pareto $(RUN_DIR)/demo/run
 	$(BIN)/vidnas rank $(RUN_DIR)/demo/run -n 20
@@ -45,6 +46,21 @@ utd: .venv/package
 utd-seeds: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/utd.py --data $(UTD) --out $(RUN_DIR)/utd --seeds 0 1 2 --random 3 \
 	    --result benchmarks/results/utd_seeds.json
+
+# make utd-race UTD=DIR, make jhmdb-race JHMDB=DIR: what races find, against X3D and random networks; a night, resumable
+utd-race: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name utd --data $(UTD) $(OPTIONS) \
+	    --work $(RUN_DIR)/race --out benchmarks/results/utd_race.json
+
+jhmdb-race: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name jhmdb --data $(JHMDB) $(OPTIONS) \
+	    --work $(RUN_DIR)/race --out benchmarks/results/jhmdb_race.json
+
+generated-race: .venv/package
+	test -f $(RUN_DIR)/demo/data/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/demo/data \
+	    --classes $(DEMO_CLASSES) --train 100 --test 25 --size 48 --frames 16
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name generated --data $(RUN_DIR)/demo/data $(OPTIONS) \
+	    --work $(RUN_DIR)/race --out benchmarks/results/generated_race.json
 
 # make recipe DATA=DIR: what each choice of the training recipe gives on folds of a training list; hours, resumable
 recipe: .venv/package

@@ -42,7 +42,7 @@ def random_networks(space: Space, macs: float, number: int, seed: int) -> Iterat
 
 def one_seed(data: str, out: Path, seed: int, randoms: int) -> dict[str, Any]:
     """Run, then train and test random networks in the same way."""
-    words = ["run", "--config", str(RECIPE), "--data", data, "--out", str(out), "--resume"]
+    words = ["run", "--method", "supernet", "--config", str(RECIPE), "--data", data, "--out", str(out), "--resume"]
     words += ["--search.seed", str(seed), "--train.seed", str(seed)]
     subprocess.run([sys.executable, "-m", "vidnas", *words], check=True)
     result: dict[str, Any] = json.loads((out / "result.json").read_text())

@@ -67,10 +67,14 @@ def _instead_of(file: Path) -> str:
 
 def _why_none(folder: Path) -> str:
     """Why a folder holds no trained network."""
-    if (folder / "search").is_dir():
+    if (folder / "search").is_dir() or (folder / "race").is_dir():
         return "this run has not come to its trainings yet; the same `vidnas run` with --resume goes on"
     if (folder / "searched.json").exists():
         return f"a search, whose network is not trained yet: `vidnas train --arch {folder / 'searched.json'}`"
+    if (folder / "winner.json").exists():
+        return f"a race, whose winner is not trained yet: `vidnas train --arch {folder / 'winner.json'}`"
+    if (folder / "race.json").exists():
+        return "a race that is not finished; the same `vidnas race` with --resume goes on"
     if (folder / "space.json").exists():
         return "a search that is not finished; the same `vidnas search` with --resume goes on"
     if (folder / "last.ckpt").exists():

@@ -40,14 +40,17 @@ def check_unlike(out: Path, verb: str) -> None:
 
     Args:
         out: where results are to go.
-        verb: `train`, `test`, `search` or `run`.
+        verb: `train`, `test`, `search`, `race` or `run`.
 
     Raises:
-        VidnasError: a search or a whole run is there, or a training where it is not one that goes on.
+        VidnasError: the folder holds another kind.
     """
-    searched, trained = (out / "settled.json").exists(), (out / "run.json").exists()
-    if searched and verb in ("train", "test"):
+    searched = any((out / name).exists() for name in ("settled.json", "race/race.json"))
+    raced, trained = (out / "race.json").exists(), (out / "run.json").exists()
+    if searched and verb in ("train", "test", "race"):
         what = "a search or a whole run"
+    elif raced and verb != "race":
+        what = "a race"
     elif trained and not searched and verb != "train":
         what = "a training"
     else:

@@ -16,7 +16,7 @@ from vidnas.data.folds import make_folds
 from vidnas.engine.run.state import check_identity
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import Executor
-from vidnas.pipeline.race.archive import TrialArchive
+from vidnas.pipeline.race.archive import TrialArchive, TrialEntry
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.course import Course
 from vidnas.pipeline.race.estimate import format_hours, trial_seconds, trials_within
@@ -124,6 +124,11 @@ class Race:
             self._clips = run_race(self._starting, self._judge, rounds, newcomers=nearer, kept=CLIPS_KEPT)
         log.info(f"clip {self.clip}: {describe_coverage(self.clip, course.held.duration_sec)}")
         return self.clip
+
+    @property
+    def entries(self) -> tuple[TrialEntry, ...]:
+        """The trials that have ended, in their order."""
+        return tuple(self._judge.archive.entries.values())
 
     @property
     def clip(self) -> ClipSpec:

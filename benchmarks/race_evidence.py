@@ -1,0 +1,257 @@
+"""What a race finds, against X3D at three clips, random networks, a supernet alone and the entropy alone.
+
+    make utd-race UTD=DIR            UTD-MHAD, subjects are groups
+    make jhmdb-race JHMDB=DIR        J-HMDB, source videos are groups
+    make generated-race              a generated set
+
+DIR holds train.csv, test.csv and classes.txt. Several races with seeds of their own, each on the training list alone;
+then every network is trained on the whole training list with the same recipe, from a pair of seeds per race, and tested
+once. Hours; given again it goes on where it was, also from the result file alone.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ArchSpec, ClipSpec
+from vidnas.base.files import write_json
+from vidnas.data.datamodule import DataConfig
+from vidnas.data.processes import cores
+from vidnas.engine.run.runtime import versions
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.data import SearchData
+from vidnas.engine.train.config import TrainConfig
+from vidnas.engine.trials.executors import WorkerProcesses
+from vidnas.engine.trials.job import TrialJob, TrialResult
+from vidnas.pipeline.lists import Lists, holding, load_lists
+from vidnas.pipeline.plan import SpaceChoice, plan_search
+from vidnas.pipeline.race.config import RaceConfig
+from vidnas.pipeline.race.course import Course
+from vidnas.pipeline.race.race import Race
+from vidnas.pipeline.race.result import summary
+from vidnas.pipeline.search import prepare_process, search_videos
+from vidnas.search.proposals import by_entropy, drawn
+from vidnas.search.race import paired
+from vidnas.search.space.published.auto import auto_clip, auto_space, nearest_rung
+
+
+class Setting(NamedTuple):
+    """A data set and what is done with it."""
+
+    group_regex: str | None
+    macs: float
+    # X3D's clip in earlier results.
+    clip: ClipSpec
+    jitter: tuple[float, float]
+
+
+SETTINGS = {
+    "utd": Setting(r"_s(\d+)_", 20e6, ClipSpec(frames=16, size=56, sampling="uniform"), (1.0, 1.25)),
+    "jhmdb": Setting(
+        r"/([^/]+?)_[a-z_]+_[fhlu]_(?:cm|nm)_np", 20e6, ClipSpec(frames=16, size=56, sampling="uniform"), (1.0, 1.25)
+    ),
+    "generated": Setting(None, 8e6, ClipSpec(frames=8, size=40, sampling="uniform"), (1.0, 1.15)),
+}
+PAIR = 2
+RANDOM = 3
+
+
+class Entry(NamedTuple):
+    """A network that is trained at the end: in which role, from which seed, and where it came from."""
+
+    role: str
+    seed: int
+    spec: ArchSpec
+    source: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.spec.content_hash}_{self.seed}"
+
+
+def run_race(
+    course: Course, data: DataConfig, options: argparse.Namespace, seed: int, known: list[dict[str, Any]]
+) -> Race:
+    """The race of a seed at its end; trials that the result file knows are not run again."""
+    folder = options.work / options.name / f"race_{seed}"
+    archive = folder / "trials.jsonl"
+    if known and not archive.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        archive.write_text("".join(json.dumps({**entry, "curve": []}) + "\n" for entry in known))
+    executor = WorkerProcesses(options.workers, 1)
+    config = RaceConfig(trials=options.trials, seed=100 * seed)
+    race = Race(course, data, TrainConfig(steps=options.steps), config, folder, executor, resume=True)
+    race.choose_clip()
+    return race
+
+
+def entries(
+    course: Course, setting: Setting, winner: ArchSpec, source: str, supernet: ArchSpec | None, seed: int
+) -> Iterator[Entry]:
+    """All that is trained for a race, pair by pair."""
+    held = course.held
+    auto = auto_clip(nearest_rung(setting.macs), held.frames, held.short_side, held.duration_sec)
+    space, _ = auto_space(setting.macs, num_classes=len(course.train.classes), clip=winner.clip)
+    draws = drawn(space, setting.macs, seed)
+    for pair in range(PAIR):
+        final = PAIR * seed + pair
+        yield Entry("winner", final, winner, source)
+        yield Entry("x3d", final, course.x3d(setting.clip).spec, "x3d")
+        yield Entry("x3d_same_clip", final, course.x3d(winner.clip).spec, "x3d")
+        yield Entry("x3d_auto_clip", final, course.x3d(auto).spec, "x3d")
+        yield from (Entry("random", final, one.spec, "random") for one in islice(draws, RANDOM))
+        if pair == 0:
+            yield Entry("entropy", final, next(by_entropy(space, setting.macs, 1)).spec, "entropy")
+            if supernet is not None:
+                yield Entry("supernet", final, supernet, "supernet")
+
+
+def table(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean of each role, and the winner's paired differences in points with their standard error."""
+    rows = record["seeds"]
+
+    def values(row: Mapping[str, Any], role: str) -> list[float]:
+        found = row.get(role) or []
+        return [one["top1"] for one in (found if isinstance(found, list) else [found])]
+
+    told = {}
+    for role in ("winner", "x3d", "x3d_same_clip", "x3d_auto_clip", "random", "entropy", "supernet"):
+        reached = [value for row in rows for value in values(row, role)]
+        if not reached:
+            continue
+        both = [row for row in rows if values(row, role) and values(row, "winner")]
+        pairs = [100 * (values(row, "winner")[0] - mean(values(row, role))) for row in both]
+        ahead = paired(pairs) if len(pairs) > 1 else None
+        told[role] = {
+            "top1": mean(reached),
+            "deviation": stdev(reached) if len(reached) > 1 else None,
+            "trainings": len(reached),
+            "winner_ahead": ahead and {"mean": ahead.mean, "standard_error": ahead.error, "pairs": len(pairs)},
+        }
+    return told
+
+
+def seed_rows(found: list[Entry], trained: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per seed: its networks by role, several random ones."""
+    rows: dict[int, dict[str, Any]] = {}
+    for entry in found:
+        if entry.key not in trained:
+            continue
+        cost = network_cost(entry.spec)
+        one = {
+            "top1": trained[entry.key]["top1"],
+            "macs": cost.macs,
+            "clip": f"{cost.clip} {entry.spec.clip.sampling}",
+            "source": entry.source,
+            "network": entry.spec.content_hash,
+        }
+        row = rows.setdefault(entry.seed, {"seed": entry.seed, "random": []})
+        if entry.role == "random":
+            row["random"].append(one)
+        else:
+            row[entry.role] = one
+    return [rows[seed] for seed in sorted(rows)]
+
+
+def search_supernet(
+    lists: Lists, data: DataConfig, setting: Setting, winner: ArchSpec, options: argparse.Namespace, seed: int
+) -> ArchSpec | None:
+    """What a search on a supernet alone finds, at the clip that the race found."""
+    if not options.supernet_steps:
+        return None
+    config = prepare_process(SearchConfig(steps=options.supernet_steps, lr=0.003, alpha_batch_size=8, seed=seed))
+    plan = plan_search(lists.train, {"macs": setting.macs}, SpaceChoice(clip=winner.clip), seed)
+    parts = SearchData(plan.train, plan.parts, plan.space.clip, data, config)
+    folder = options.work / options.name / f"supernet_{seed}"
+    return search_videos(plan, data, parts, config, folder, resume=True).spec
+
+
+def train_all(
+    found: list[Entry],
+    lists: Lists,
+    data: DataConfig,
+    training: TrainConfig,
+    options: argparse.Namespace,
+    trained: dict[str, Any],
+    save: Callable[[], None],
+) -> None:
+    """Train and test what has not been, `trained` grows by each."""
+    missing = list({entry.key: entry for entry in found if entry.key not in trained}.values())
+    jobs = [
+        TrialJob(
+            entry.spec,
+            options.work / options.name / "finals" / entry.key,
+            lists.train,
+            lists.test,
+            replace(training, seed=entry.seed),
+            data,
+        )
+        for entry in missing
+    ]
+
+    def note(place: int, trial: TrialResult) -> None:
+        test = trial.tested()
+        trained[missing[place].key] = {"top1": test.headline, "log_likelihood": test.log_likelihood}
+        save()
+        print(f"{missing[place].role}, seed {missing[place].seed}: {test.headline:.1%}", flush=True)
+
+    WorkerProcesses(options.workers, 1)(jobs, note)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", choices=SETTINGS, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--races", type=int, default=4)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--steps", type=int, help="of every training; default by rule")
+    parser.add_argument("--supernet-steps", type=int, default=9000, help="0 leaves the supernet out")
+    parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    setting = SETTINGS[options.name]
+    data = DataConfig(options.data, group_regex=setting.group_regex, jitter=setting.jitter, workers=0)
+    lists = load_lists(data)
+    course = Course(lists.train, holding(lists.train), setting.macs)
+    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    record = {"races": [], "trained": {}, **record}
+    training = TrainConfig(steps=options.steps).with_length(len(lists.train), len(lists.train.classes))
+    found: list[Entry] = []
+
+    def save() -> None:
+        record["seeds"] = seed_rows(found, record["trained"])
+        record["table"] = table(record)
+        record.update(command=f"make {options.name}-race", date=date.today().isoformat(), versions=versions())
+        record["steps"] = training.steps
+        write_json(options.out, record)
+
+    for seed in range(options.races):
+        known = record["races"][seed]["trials"] if seed < len(record["races"]) else []
+        race = run_race(course, data, options, seed, known)
+        result = race.choose_network()
+        trials = [{**asdict(entry), "curve": []} for entry in race.entries]
+        own = record["races"][seed] if known else {}
+        own |= {"result": summary(result), "trials": trials}
+        record["races"][seed : seed + 1] = [own]
+        winner, source = result.winner.proposal
+        if "supernet" not in own:
+            supernet = search_supernet(lists, data, setting, winner, options, seed)
+            own["supernet"] = supernet and supernet.model_dump(mode="json")
+        supernet = ArchSpec.from_data(own["supernet"]) if own["supernet"] else None
+        save()
+        found += entries(course, setting, winner, source, supernet, seed)
+        train_all(found, lists, data, training, options, record["trained"], save)
+    for role, row in record["table"].items():
+        print(f"{role:<16} {row['top1']:6.1%}  {row['trainings']} trainings  {row['winner_ahead'] or ''}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""`vidnas race`, and `vidnas run` by race, as a user calls them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from search_commands import QUICK, fails
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ArchSpec
+from vidnas.cli.main import main
+
+QUICK_RACE = ["--target-macs", "2M", "--clip", "4x24", "--sampling", "uniform", "--trials", "8", "--folds", "2"]
+QUICK_RACE += ["--train.steps", "1", "--train.batch_size", "6", "--clips.workers", "0", "--parallel", "2"]
+
+
+def race(verb: str, videos: Path, out: Path, *more: str) -> list[str]:
+    return [verb, "--data", str(videos), "--out", str(out), *QUICK_RACE, *more]
+
+
+@pytest.fixture(scope="module")
+def raced(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run by race, with two seeds at the end."""
+    out = tmp_path_factory.mktemp("raced") / "run"
+    assert main(race("run", videos, out, "--final-seeds", "2", "--train.seed", "5")) == 0
+    return out
+
+
+def test_run_by_race_leaves_everything(raced: Path) -> None:
+    result = json.loads((raced / "result.json").read_text())
+    winner = ArchSpec.load(raced / "race" / "winner.json")
+    assert result["searched"]["macs"] == network_cost(winner).macs
+    assert result["seeds"] == [5, 6]
+    assert result["trainings_each"] == 2
+    assert len(result["searched"]["headlines"]) == len(result["x3d"]["headlines"]) == 2
+    differences = [a - b for a, b in zip(result["searched"]["headlines"], result["x3d"]["headlines"], strict=True)]
+    assert result["ahead"]["mean"] == pytest.approx(sum(differences) / 2)
+    assert 0.99 <= result["x3d"]["macs"] / result["searched"]["macs"] <= 1.01
+    entries = [json.loads(line) for line in (raced / "race" / "trials.jsonl").read_text().splitlines()]
+    assert len(entries) == result["race"]["trials"] <= 8
+    page = (raced / "report.html").read_text()
+    assert "The race" in page
+    assert "the test list had no part in it" in page
+    for entry in entries:
+        assert entry["name"] in page
+    for name in ("searched", "searched_2"):
+        assert (raced / name / "model.safetensors").exists()
+
+
+def test_finished_run_trains_nothing_again(raced: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in raced.rglob("*.safetensors")}
+    result = json.loads((raced / "result.json").read_text())
+    capsys.readouterr()
+    assert main(race("run", videos, raced, "--final-seeds", "2", "--train.seed", "5", "--resume")) == 0
+    assert "trial " not in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in raced.rglob("*.safetensors")} == before
+    again = json.loads((raced / "result.json").read_text())
+    assert {**again, "phases_sec": 0} == {**result, "phases_sec": 0}
+    video = next((videos / "videos" / "test").iterdir())
+    assert main(["predict", str(raced), str(video)]) == 0
+
+
+def test_folders_of_something_else(raced: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "holds a race already; add --resume" in fails(capsys, race("run", videos, raced))
+    assert "leaves no supernet" in fails(capsys, ["derive", str(raced), "--targets", "1M"])
+    assert "holds a search or a whole run" in fails(capsys, race("race", videos, raced))
+
+
+def test_race_alone_and_its_winner(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "raced"
+    assert main(race("race", videos, out)) == 0
+    printed = capsys.readouterr().out
+    assert "winner: " in printed
+    assert f"next: vidnas train --arch {out / 'winner.json'}" in printed
+    assert main(["info", str(out / "winner.json")]) == 0
+    assert "a race, whose winner is not trained yet" in fails(capsys, ["test", str(out), "--data", str(videos)])
+    assert "holds a race" in fails(capsys, race("run", videos, out))
+
+
+def test_supernet_and_race_together(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "both"
+    more = ["--method", "both", "--space", "tiny", *QUICK, "--target-macs", "1M"]
+    assert main(race("run", videos, out, *more)) == 0
+    entries = [json.loads(line) for line in (out / "race" / "trials.jsonl").read_text().splitlines()]
+    sources = {entry["source"] for entry in entries}
+    assert "supernet" in sources
+    assert sources <= {"supernet", "x3d", "entropy", "random", "mutant"}  # no other networks than the space's and X3D
+    assert "Probabilities" in (out / "report.html").read_text()
+
+
+def test_dry_run_writes_nothing(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(race("run", videos, tmp_path / "run", "--dry-run")) == 0
+    printed = capsys.readouterr().out
+    assert "race: 8 trainings of 1 steps at most" in printed
+    assert "estimated 1 min with the trainings that follow" in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_race_cannot_do(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    words = ["run", "--data", str(videos), "--out", str(out), "--method", "race"]
+    line = fails(capsys, [*words, "--target-params", "1M"])
+    assert "--method race: networks of a race are brought to a budget of multiply-adds" in line
+    assert "give 8 or more" in fails(capsys, race("run", videos, out, "--trials", "3"))
+    assert "trainings fit" in fails(capsys, race("run", videos, out, "--max-hours", "1e-7"))
+    assert "each class needs 9 videos" in fails(capsys, race("run", videos, out, "--folds", "9"))
+    assert not (out / "race" / "trials.jsonl").exists()
