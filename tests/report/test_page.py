@@ -157,7 +157,7 @@ FIGURES = "Searched 90.0%, X3D 76.7% top-1 on 30 test videos at 1.971 GMACs and 
         ({}, f"{FIGURES}: one training each, which does not say which architecture is better."),
         ({"paired": PairedComparison(40, 2)}, f"{FIGURES}: one training each, which does not say which"),
         ({"paired": None}, f"{FIGURES}: one training each"),
-        ({"seeds": (0, 1, 2)}, f"{FIGURES}: means of 3 trainings each."),
+        ({"seeds": (0, 1, 2)}, f"{FIGURES}: means of 3 trainings each, in pairs from the same seeds."),
         ({"searched": replace(SEARCHED, correct=9)}, "Searched 30.0%, X3D 76.7% top-1"),
         ({"searched": replace(SEARCHED, spec=get_spec("autox3d_s"))}, "@ 13x160x160, not at equal cost: one training"),
     ],

@@ -1,6 +1,7 @@
 """A network made wider or narrower until it meets a cost."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.arch.spec import ArchSpec, AttentionSpec, GroupSpec, StreamSpec, attention_sizes
@@ -9,13 +10,14 @@ from vidnas.base.errors import VidnasError
 # How much of a cost may be left, and below what that is not told apart.
 TOLERANCE, _FINE = 0.01, 0.003
 _NARROWEST, _WIDEST, _PRECISION = 1 / 64, 64.0, 1.002
+_MOST_WIDENED = 1.25
 
 
 def scaled_to_cost(spec: ArchSpec, macs: float) -> ArchSpec:
     """The same structure with all channels times one factor, so that it costs `macs` at its clip, or up to 1% less.
 
-    Kernels, depths, strides, expansions and the head stay. The channels of the last groups then move by a few to come
-    nearer to the cost.
+    Kernels, depths, strides, expansions and the head stay. Where rounding leaves some of the cost, single groups become
+    a little wider, the last ones first.
 
     Raises:
         VidnasError: no factor does.
@@ -24,14 +26,14 @@ def scaled_to_cost(spec: ArchSpec, macs: float) -> ArchSpec:
     while high / low > _PRECISION:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if _macs(_scaled(spec, middle)) <= macs else (low, middle)
-    best, least = None, TOLERANCE
-    for near in _near(spec, low):
-        left = 1 - _macs(near) / macs
-        if 0 <= left <= least:
-            best, least = near, left
-        if best is not None and least <= _FINE:
-            return best
-    if best is None:
+    best = _scaled(spec, low)
+    for wider in _widenings(best):
+        while (1 - _FINE) * macs > _macs(best):
+            widened = wider(best)
+            if widened is None or _macs(widened) > macs:
+                break
+            best = widened
+    if not (1 - TOLERANCE) * macs <= _macs(best) <= macs:
         raise VidnasError(
             f"{spec.name}: no width of it costs {format_macs(macs)} @ {spec.clip}, the nearest "
             f"{format_macs(_macs(_scaled(spec, low)))}"
@@ -43,15 +45,36 @@ def _macs(spec: ArchSpec) -> int:
     return network_cost(spec).macs
 
 
-def _near(spec: ArchSpec, factor: float) -> Iterator[ArchSpec]:
-    """Factors about one, and the last groups a little narrower or wider, the least changed first."""
-    for percent in sorted(range(-4, 5), key=abs):
-        scaled = _scaled(spec, factor * (1 + percent / 100))
-        yield scaled
-        for last in (1, 2, 3):
-            for channels in (-1, 1, -2, 2, -3, 3):
-                if widened := _widened(scaled, last, channels):
-                    yield widened
+def _widenings(spec: ArchSpec) -> Iterator[Callable[[ArchSpec], ArchSpec | None]]:
+    """Ways to make the last stream a channel wider: a group, the last ones first, then the last convolution.
+
+    Each gives None where it has made its part wider by a quarter.
+    """
+    stream = spec.streams[-1]
+    for g, group in reversed(list(enumerate(stream.groups))):
+        yield partial(_wider_group, g=g, most=max(group.channels + 1, round(group.channels * _MOST_WIDENED)))
+    yield partial(_wider_conv5, most=round(stream.conv5 * _MOST_WIDENED))
+
+
+def _wider_group(spec: ArchSpec, g: int, most: int) -> ArchSpec | None:
+    stream = spec.streams[-1]
+    channels = stream.groups[g].channels + 1
+    if channels > most:
+        return None
+    group = stream.groups[g].model_copy(update={"channels": channels})
+    return _with_stream(
+        spec, stream.model_copy(update={"groups": (*stream.groups[:g], group, *stream.groups[g + 1 :])})
+    )
+
+
+def _wider_conv5(spec: ArchSpec, most: int) -> ArchSpec | None:
+    stream = spec.streams[-1]
+    channels = stream.conv5 + 1
+    return None if channels > most else _with_stream(spec, stream.model_copy(update={"conv5": channels}))
+
+
+def _with_stream(spec: ArchSpec, stream: StreamSpec) -> ArchSpec:
+    return spec.model_copy(update={"streams": (*spec.streams[:-1], stream)})
 
 
 def _scaled(spec: ArchSpec, factor: float) -> ArchSpec:
@@ -73,17 +96,6 @@ def _scaled_attention(attention: AttentionSpec, factor: float) -> AttentionSpec:
     return attention.model_copy(
         update={name: _times(size, factor) for name, size in attention_sizes(attention).items()}
     )
-
-
-def _widened(spec: ArchSpec, last: int, channels: int) -> ArchSpec | None:
-    """Some channels more or less in the last groups of the last stream; None where that leaves none."""
-    stream = spec.streams[-1]
-    kept, changed = stream.groups[:-last], stream.groups[-last:]
-    if min(group.channels for group in changed) + channels < 1:
-        return None
-    wider = tuple(group.model_copy(update={"channels": group.channels + channels}) for group in changed)
-    stream = stream.model_copy(update={"groups": (*kept, *wider)})
-    return spec.model_copy(update={"streams": (*spec.streams[:-1], stream)})
 
 
 def _times(size: int, factor: float) -> int:

@@ -103,7 +103,7 @@ def _settings(
 def run_parser(*, whole: bool = True) -> "ConfigParser":
     """The options of a whole job; without the settings of recipes where `whole` is off."""
     description = "Search, train, test, compare with X3D at equal cost, and write a report."
-    parser = search_parser("run", description, whole=whole, first=(*FIRST, "method", "final_seeds", "views"))
+    parser = search_parser("run", description, whole=whole, first=(*FIRST, "method", "final_seeds"))
     parser.add_argument(
         "--method",
         type=Literal["auto", "race", "supernet", "both"],
