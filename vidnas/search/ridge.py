@@ -71,8 +71,8 @@ def _scores(kernel: Floats, targets: Floats, taught: Places, judged: Places) -> 
     own = kernel[np.ix_(taught, taught)]
     means, mean = own.mean(1), own.mean()
     own = own - means[:, None] - means + mean
-    other = kernel[np.ix_(judged, taught)]
-    other = other - other.mean(1, keepdims=True) - means + mean
+    # The rest of the centring adds the same to a row, and the weights of what is taught sum to 0.
+    other = kernel[np.ix_(judged, taught)] - means
     values, vectors = np.linalg.eigh(own)
     values = np.maximum(values, 0)
     unit = values.mean() or 1.0
