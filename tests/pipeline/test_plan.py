@@ -106,6 +106,7 @@ def test_a_cost_that_the_preferred_clip_does_not_come_down_to(videos: Path) -> N
     plan = plan_search(train, {"macs": 1.3e6}, SpaceChoice(), seed=0, probe=few)
     assert plan.space.clip.frames == 4
     assert "from the rung of X3D's ladder" in plan.explanation
+    assert "4 frames are the nearest that can be had here" in plan.explanation
 
 
 def test_impossible_target_names_both_ends(videos: Path) -> None:

@@ -84,11 +84,11 @@ def clips_by_prior(prior: Prior, macs: float, held: Holding) -> list[ClipSpec]:
 
 
 def explain(prior: Prior, clip: ClipSpec) -> str:
-    """Why a clip, and what nobody knows of it."""
+    """What speaks for a clip, and what nobody knows of it."""
     nearest = "" if clip.frames == prior.frames else f"; {clip.frames} frames are the nearest that can be had here"
     return (
-        f"by a look at the videos: {prior.reason}{nearest}; not known without trials: whether networks of this cost "
-        "see what the probe does, and which clip serves them best (`vidnas race` tries it out)"
+        f"{prior.reason}{nearest}; not known without trials: whether networks of this cost see what the probe does, "
+        "and which clip serves them best (`vidnas race` tries it out)"
     )
 
 

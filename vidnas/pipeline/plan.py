@@ -28,8 +28,7 @@ class SpaceChoice:
     Attributes:
         space: `auto` scales AutoX3D's space to the target; `autox3d` is the published one; `tiny` has 12 variables;
             anything else is a space file (YAML or JSON).
-        clip: frames x size, as 16x56, or a whole spec; null is the space's own, or for `auto` chosen after a look at the
-            videos.
+        clip: frames x size, as 16x56, or a whole spec; null is the space's own; `auto` chooses by a look at the videos.
         sampling: stride (frames at a fixed distance) or uniform (over the whole video); null: uniform for videos
             shorter than X3D's clips.
         stride: frames of the reference rate between neighbours; null spreads the clip over X3D's span.
@@ -178,16 +177,19 @@ def _at_prior_clip(macs: float, num_classes: int, prior: Prior, held: Holding) -
     """At the first clip of those that a prior prefers at which a scaled space reaches the cost, else at the rung's."""
     for clip in clips_by_prior(prior, macs, held):
         try:
-            return auto_space(macs, num_classes=num_classes, clip=clip, origin=explain(prior, clip))
+            space, told = auto_space(macs, num_classes=num_classes, clip=clip, origin="by a look at the videos")
+            break
         except VidnasError:
             continue
-    return auto_space(
-        macs,
-        num_classes=num_classes,
-        max_frames=held.frames,
-        max_size=held.short_side,
-        video_sec=held.duration_sec,
-    )
+    else:
+        space, told = auto_space(
+            macs,
+            num_classes=num_classes,
+            max_frames=held.frames,
+            max_size=held.short_side,
+            video_sec=held.duration_sec,
+        )
+    return space, f"{told}; {explain(prior, space.clip)}"
 
 
 def analytic(metric: str) -> Metric:
