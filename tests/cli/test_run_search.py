@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ranks import Ranks
 from ranks import command as in_process
-from search_commands import command, fails
+from search_commands import QUICK, command, fails
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
@@ -71,6 +71,31 @@ def test_a_run_is_never_written_over(videos: Path, tmp_path: Path, capsys: pytes
     }
     for what, other in others.items():
         assert what in fails(capsys, [*other, "--resume"])
+
+
+def test_the_clip_is_chosen_once(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that goes on believes what was found at its start, and looks no more."""
+    out = tmp_path / "run"
+    argv = ["search", "--data", str(videos), "--out", str(out), "--target-macs", "1.6M", *QUICK, "--search.steps", "3"]
+    assert main([*argv, "--dry-run"]) == 0
+    foreseen = capsys.readouterr().out
+    assert not out.exists()
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    for told in (foreseen, printed):
+        assert "looking at 16 frames of 24 training videos to choose a clip" in told
+        assert "not known without trials" in told
+    probe = json.loads((out / "probe.json").read_text())
+    assert probe["probe"]["videos"] == 24
+    probe["probe"]["sec"] = 4321.0
+    (out / "probe.json").write_text(json.dumps(probe))
+    assert main([*argv, "--resume"]) == 0
+    printed = capsys.readouterr().out
+    assert "searched already" in printed
+    assert "4321 s" in printed
+    assert "looking at" not in printed
+    (out / "probe.json").write_text("{}")
+    assert "probe.json: not as vidnas writes it" in fails(capsys, [*argv, "--resume"])
 
 
 def test_batches_that_repeat_videos_are_told(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from vidnas.arch.registry import get_spec
 from vidnas.base.errors import VidnasError
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.synthetic import write_dataset
+from vidnas.pipeline.clip_probe import Probe
 from vidnas.pipeline.lists import SEARCH_PARTS, holding, load_lists, search_parts
 from vidnas.pipeline.plan import SpaceChoice, plan_search, x3d_baseline
 from vidnas.search.costs import CostTable
@@ -75,8 +76,37 @@ def test_auto_space_stays_within_the_videos_and_spans_the_target(videos: Path) -
     least, most = plan.ranges[0]
     assert 0.4 <= (20e6 - least) / (most - least) <= 0.7
     assert "20.00 MMACs" in plan.explanation
+    assert "of 24 training videos of 2 classes" in plan.explanation
+    assert "not known without trials" in plan.explanation
     every = f"{0.5 / clip.frames:.2g} s of a median video (0.5 s)"
     assert plan.explanation.endswith(f"; a clip is {clip.frames} frames spread over the whole video, one every {every}")
+
+
+def test_the_clip_of_the_auto_space_follows_from_a_look_at_the_videos(videos: Path) -> None:
+    train = load_lists(DataConfig(videos)).train
+    looked = plan_search(train, {"macs": 8e6}, SpaceChoice(), seed=0)
+    # One that was kept is believed: nobody looks again.
+    kept = Probe(videos=7, classes=2, chance=0.5, single=0.5, ordered=1.0, share=0.0, sec=4321.0)
+    plan = plan_search(train, {"macs": 8e6}, SpaceChoice(), seed=0, probe=kept)
+    assert plan.probe == kept
+    assert "4321 s" in plan.explanation
+    assert looked.probe is not None
+    assert looked.probe.videos == 24
+    for choice in (SpaceChoice(clip="8x40"), SpaceChoice(space="tiny")):
+        given = plan_search(train, {"macs": 8e6}, choice, seed=0, probe=kept)
+        assert given.probe is None
+        assert "probe" not in given.explanation
+
+
+def test_a_cost_that_the_preferred_clip_does_not_come_down_to(videos: Path) -> None:
+    """Few and large frames are out of reach of 1.3 MMACs; X3D's own clip is not."""
+    train = load_lists(DataConfig(videos)).train
+    few = Probe(videos=99, classes=2, chance=0.5, single=1.0, ordered=1.0, share=1.0)
+    assert plan_search(train, {"macs": 5e6}, SpaceChoice(), seed=0, probe=few).space.clip.frames == 8
+    plan = plan_search(train, {"macs": 1.3e6}, SpaceChoice(), seed=0, probe=few)
+    assert plan.space.clip.frames == 4
+    assert "from the rung of X3D's ladder" in plan.explanation
+    assert "4 frames are the nearest that can be had here" in plan.explanation
 
 
 def test_impossible_target_names_both_ends(videos: Path) -> None:

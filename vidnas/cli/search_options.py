@@ -60,7 +60,11 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
         "--space", type=str, default="auto", metavar="NAME|FILE", help="auto, autox3d, tiny, or a file (`vidnas space`)"
     )
     parser.add_argument(
-        "--clip", type=str | None, default=None, metavar="FRAMESxSIZE", help="as 16x56; default by the space"
+        "--clip",
+        type=str | None,
+        default=None,
+        metavar="FRAMESxSIZE",
+        help="as 16x56; default by a race or a look at the videos",
     )
     parser.add_argument(
         "--sampling",

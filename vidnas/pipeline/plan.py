@@ -11,6 +11,8 @@ from vidnas.arch.zoo.x3d import x3d_at_cost
 from vidnas.base.errors import VidnasError
 from vidnas.data.clips import describe_coverage
 from vidnas.data.formats import VideoList
+from vidnas.pipeline.clip_prior import Prior, clips_by_prior, explain, prior_of
+from vidnas.pipeline.clip_probe import Probe, probe_videos
 from vidnas.pipeline.lists import Holding, holding, search_parts
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable, Metric
@@ -26,7 +28,7 @@ class SpaceChoice:
     Attributes:
         space: `auto` scales AutoX3D's space to the target; `autox3d` is the published one; `tiny` has 12 variables;
             anything else is a space file (YAML or JSON).
-        clip: frames x size, as 16x56, or a whole spec; null lets the space choose.
+        clip: frames x size, as 16x56, or a whole spec; null is the space's own; `auto` chooses by a look at the videos.
         sampling: stride (frames at a fixed distance) or uniform (over the whole video); null: uniform for videos
             shorter than X3D's clips.
         stride: frames of the reference rate between neighbours; null spreads the clip over X3D's span.
@@ -52,6 +54,7 @@ class SearchPlan:
         explanation: why this space and clip.
         parts: the list divided.
         latency_file: where the milliseconds of a budget come from.
+        probe: what a look at the videos found, where the clip follows from it.
     """
 
     train: VideoList
@@ -61,6 +64,7 @@ class SearchPlan:
     explanation: str
     parts: Mapping[str, VideoList]
     latency_file: Path | None = None
+    probe: Probe | None = None
 
     @property
     def targets(self) -> dict[str, float]:
@@ -96,6 +100,7 @@ def plan_search(
     choice: SpaceChoice,
     seed: int,
     latency: LatencySource | None = None,
+    probe: Probe | None = None,
 ) -> SearchPlan:
     """Choose the space for a training list and its budgets, and divide the list.
 
@@ -105,12 +110,24 @@ def plan_search(
         choice: where to search.
         seed: of the division.
         latency: knows milliseconds; needed for a target in ms.
+        probe: what an earlier look at the videos found; without one they are looked at where no clip is given.
 
     Raises:
         VidnasError: a target outside the space's range (both ends are given), a bad clip or space, too few groups.
     """
     held = holding(train)
-    space, explanation = _space(train, targets, choice, held, latency)
+    clip = chosen_clip(choice, held)
+    if choice.space != "auto":
+        probe = None
+        space, explanation = _named_space(train, choice.space, clip)
+    else:
+        if "macs" not in targets and ("ms" not in targets or latency is None):
+            raise VidnasError(
+                "a budget of parameters or activations does not say how large a clip may be; add --target-macs or "
+                "--target-ms, or name a --space"
+            )
+        probe = None if clip else probe or probe_videos(train, held, seed)
+        space, explanation = _auto_space(train, targets, clip, probe, held, latency)
     budgets, ranges = [], []
     for metric, target in targets.items():
         table = latency.costs(space) if metric == "ms" and latency else CostTable.of(space, analytic(metric))
@@ -119,47 +136,60 @@ def plan_search(
     explanation += f"; a clip is {describe_coverage(space.clip, held.duration_sec)}"
     latency_file = latency.path if latency and "ms" in targets else None
     parts = search_parts(train, seed)
-    return SearchPlan(train, space, tuple(budgets), tuple(ranges), explanation, parts, latency_file)
+    return SearchPlan(train, space, tuple(budgets), tuple(ranges), explanation, parts, latency_file, probe)
 
 
-def _space(
+def _named_space(train: VideoList, name: str, clip: ClipSpec | None) -> tuple[Space, str]:
+    """A published space or one of a file, and a line that explains it."""
+    space = resolve_space(name, clip=clip).with_classes(len(train.classes), multi_label=train.multi_label)
+    if space.size == 1:
+        raise VidnasError(
+            f"space {space.name} has one architecture, so there is nothing to search: put lists in place of values "
+            f"(`vidnas space template` says which), or train it with `vidnas train --arch {name}`"
+        )
+    return space, f"space {space.name}, clip {space.clip}, {space.size:.1e} architectures"
+
+
+def _auto_space(
     train: VideoList,
     targets: Mapping[str, float],
-    choice: SpaceChoice,
+    clip: ClipSpec | None,
+    probe: Probe | None,
     held: Holding,
     latency: LatencySource | None,
 ) -> tuple[Space, str]:
-    """The space, and a line that explains it."""
-    classes = len(train.classes)
-    clip = chosen_clip(choice, held)
-    if choice.space != "auto":
-        space = resolve_space(choice.space, clip=clip).with_classes(classes, multi_label=train.multi_label)
-        if space.size == 1:
-            raise VidnasError(
-                f"space {space.name} has one architecture, so there is nothing to search: put lists in place of values "
-                f"(`vidnas space template` says which), or train it with `vidnas train --arch {choice.space}`"
-            )
-        return space, f"space {space.name}, clip {space.clip}, {space.size:.1e} architectures"
+    """The space scaled to a target in multiply-adds or ms at a clip, given or by what a probe found, and a line."""
 
     def scaled(macs: float) -> tuple[Space, str]:
+        if clip is None and probe is not None:
+            space, told = _at_prior_clip(macs, len(train.classes), prior_of(probe), held)
+        else:
+            space, told = auto_space(macs, num_classes=len(train.classes), clip=clip)
+        return space.with_classes(len(train.classes), multi_label=train.multi_label), told
+
+    if "macs" in targets:
+        return scaled(targets["macs"])
+    assert latency is not None
+    return scaled(latency.macs_within(targets["ms"], lambda macs: scaled(macs)[0]))
+
+
+def _at_prior_clip(macs: float, num_classes: int, prior: Prior, held: Holding) -> tuple[Space, str]:
+    """At the first clip of those that a prior prefers at which a scaled space reaches the cost, else at the rung's."""
+    for clip in clips_by_prior(prior, macs, held):
+        try:
+            space, told = auto_space(macs, num_classes=num_classes, clip=clip, origin="by a look at the videos")
+            break
+        except VidnasError:
+            continue
+    else:
         space, told = auto_space(
             macs,
-            num_classes=classes,
-            clip=clip,
+            num_classes=num_classes,
             max_frames=held.frames,
             max_size=held.short_side,
             video_sec=held.duration_sec,
         )
-        return space.with_classes(classes, multi_label=train.multi_label), told
-
-    if "macs" in targets:
-        return scaled(targets["macs"])
-    if "ms" in targets and latency is not None:
-        return scaled(latency.macs_within(targets["ms"], lambda macs: scaled(macs)[0]))
-    raise VidnasError(
-        "a budget of parameters or activations does not say how large a clip may be; add --target-macs or --target-ms, "
-        "or name a --space"
-    )
+    return space, f"{told}; {explain(prior, space.clip)}"
 
 
 def analytic(metric: str) -> Metric:

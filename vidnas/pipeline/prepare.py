@@ -17,6 +17,7 @@ from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import Executor
+from vidnas.pipeline.clip_probe import keep_probe, kept_probe
 from vidnas.pipeline.job import Job, keep_job, list_hashes
 from vidnas.pipeline.latency import MeasuredLatency
 from vidnas.pipeline.lists import SEARCH_PARTS, Lists, holding, load_lists
@@ -64,6 +65,11 @@ class SearchRequest:
     def settings_file(self) -> Path:
         """The first file of a run: its settings after any time limit."""
         return self.out / "settled.json"
+
+    @property
+    def probe_file(self) -> Path:
+        """What a look at the videos found, from which the clip follows."""
+        return self.out / "probe.json"
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,8 @@ def _prepare(request: SearchRequest, config: SearchConfig, held: ExitStack) -> S
     lists = _read_lists(request, config.seed, SEARCH_PARTS)
     if "ms" in request.targets and request.latency_table is None:  # which is measured into the run folder
         _hold(request, held)
-    plan = plan_search(lists.train, request.targets, request.space, config.seed, _latency(request))
+    probe = kept_probe(lists.train, request.probe_file) if request.resume else None
+    plan = plan_search(lists.train, request.targets, request.space, config.seed, _latency(request), probe)
     log.info(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
     log.info(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")
@@ -213,6 +220,8 @@ def _prepare(request: SearchRequest, config: SearchConfig, held: ExitStack) -> S
             log.info(repeats)
     if not request.dry_run:
         _hold(request, held)
+        if plan.probe is not None and is_first_process():
+            keep_probe(plan.probe, plan.train, request.probe_file)
     data = SearchData(plan.train, plan.parts, plan.space.clip, request.data, config)
     return SearchInputs(lists, plan, data, config)
 

@@ -83,6 +83,7 @@ def auto_space(
     *,
     num_classes: int,
     clip: ClipSpec | None = None,
+    origin: str = "as given",
     max_frames: int | None = None,
     max_size: int | None = None,
     video_sec: float | None = None,
@@ -96,6 +97,7 @@ def auto_space(
         target_macs: multiply-adds of one clip at the training crop.
         num_classes: number of classes of the head.
         clip: taken as it is; default that of the rung (`auto_clip`).
+        origin: where that clip comes from, for the line.
         max_frames: number of frames that the videos hold; limits the clip.
         max_size: short side of the videos in pixels; limits the clip.
         video_sec: how long the videos are; where that is less than X3D's clips, frames come from the whole video.
@@ -129,7 +131,7 @@ def auto_space(
     space = _fit(space_of, target_macs)
     table = CostTable.of(space)
     costs = Range(table.cheapest()[1], table.dearest()[1])
-    origin = "as given" if clip else f"from the rung of X3D's ladder at {format_macs(rung.macs)}"
+    origin = origin if clip else f"from the rung of X3D's ladder at {format_macs(rung.macs)}"
     return space, (
         f"space {space.name}: clip {chosen} {origin}, {space.size:.1e} architectures of {format_macs(costs.least)} "
         f"to {format_macs(costs.greatest)}; the target {format_macs(target_macs)} lies at "
