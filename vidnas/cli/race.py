@@ -8,8 +8,9 @@ from vidnas.arch.cost import parse_amount
 from vidnas.base.log import log
 from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
+from vidnas.cli.executor_options import add_executor_options, chosen_executor
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parsing import new_folder, positive
+from vidnas.cli.parsing import new_folder
 from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 # What `--help` shows.
 _FIRST = (
     "data", "target_macs", "out", "config", "test", "group_regex", "clip", "sampling", "race.trials", "race.max_hours",
-    "parallel", "resume",
+    "parallel", "executor", "resume",
 )  # fmt: skip
 
 
@@ -29,7 +30,6 @@ def run(argv: list[str]) -> int:
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.processes import cores
     from vidnas.engine.run.folder import RunFolder
-    from vidnas.engine.trials.executors import WorkerProcesses
     from vidnas.pipeline.lists import holding, load_lists
     from vidnas.pipeline.out import check_out, check_unlike
     from vidnas.pipeline.plan import SpaceChoice, chosen_clip
@@ -52,10 +52,10 @@ def run(argv: list[str]) -> int:
     held = holding(lists.train)
     choice = SpaceChoice(clip=options.clip, sampling=options.sampling, stride=options.stride, fps=options.fps)
     course = Course(lists.train, held, macs, chosen_clip(choice, held))
-    parallel = options.parallel or cores()
-    executor = WorkerProcesses(parallel, options.train.threads or max(1, cores() // parallel))
-    with RunFolder(out).lock():
-        race_videos(course, data, options.train, options.race, out, executor, resume=options.resume)
+    training = options.train
+    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device)
+    with RunFolder(out).lock(), chosen as executor:
+        race_videos(course, data, training, options.race, out, executor, resume=options.resume)
     winner, trained = (shlex.quote(str(out / name)) for name in ("winner.json", "trained"))
     log.info(f"next: vidnas train --arch {winner} --data {shlex.quote(options.data)} --out {trained}")
     return 0
@@ -86,13 +86,7 @@ def _parser(*, whole: bool) -> "ConfigParser":
         "--stride", type=float | None, default=None, help="distance of frames at the reference rate; needs --clip"
     )
     parser.add_argument("--fps", type=float, default=30.0, help="reference rate of --stride")
-    parser.add_argument(
-        "--parallel",
-        metavar="N",
-        type=positive,
-        default=None,
-        help="trainings side by side, each with its share of threads; default one per core",
-    )
+    add_executor_options(parser, by_default="one per core")
     parser.add_argument("--resume", action="store_true", help="go on with the race in --out")
     parser.add_class_arguments(RaceConfig, "race")
     if whole:
