@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import load_state
 from vidnas.engine.trials.executors import WorkerProcesses
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
-from vidnas.engine.trials.ray_executor import RayWorkers, ray_workers, try_trial
+from vidnas.engine.trials.ray_executor import RayWorkers, check_machine, ray_workers
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +184,10 @@ def test_other_errors_end_all(workers, synthetic_data, tmp_path):
 
 def test_a_machine_that_differs_is_refused(synthetic_data, tmp_path):
     trial = job(synthetic_data, tmp_path / "elsewhere")
-    _, error = try_trial(trial, {"vidnas": "0", "torch": "0"})
-    assert "and the command vidnas 0, torch 0; install the same" in str(error)
+    with pytest.raises(VidnasError, match="and the command vidnas 0, torch 0; install the same"):
+        check_machine(trial, {"vidnas": "0", "torch": "0"})
+    with pytest.raises(VidnasError, match=r"does not see .*elsewhere; run folder and videos must lie"):
+        check_machine(trial, {"vidnas": version("vidnas"), "torch": torch.__version__})
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):

@@ -91,7 +91,7 @@ class RayWorkers:
         # Of the GPUs of its machine a task sees its own one only.
         here = replace(job, config=replace(job.config, device="cuda")) if gpus else job
         # Ray would try again at once, and as often as it likes.
-        task = ray.remote(try_trial).options(num_cpus=self.threads, num_gpus=gpus, max_retries=0)
+        task = ray.remote(run_in_worker).options(num_cpus=self.threads, num_gpus=gpus, max_retries=0)
         return task.remote(here, _own_versions())
 
 
@@ -132,7 +132,7 @@ def ray_workers(
             ray.shutdown()
 
 
-def try_trial(job: TrialJob, made_by: Mapping[str, str]) -> tuple[TrialResult | None, Exception | None]:
+def run_in_worker(job: TrialJob, made_by: Mapping[str, str]) -> tuple[TrialResult | None, Exception | None]:
     """What a Ray worker does: a trial; gives what came out, or the error that ends all trials.
 
     Neither, where the worker has been asked to end: a training that had begun has saved its state.
@@ -141,11 +141,16 @@ def try_trial(job: TrialJob, made_by: Mapping[str, str]) -> tuple[TrialResult | 
         job: the trial, with absolute paths.
         made_by: versions of the packages that made the job.
     """
+    import ray
+
     # Ray cancels a task as if by Ctrl-C, but has its processes block that.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
     try:
         with CommandSignals():
-            _check_machine(job, made_by)
+            # What came while the worker loaded its libraries, Python or Ray may have swallowed.
+            if ray.get_runtime_context().is_canceled():
+                return None, None
+            check_machine(job, made_by)
             return run_quietly(job), None
     except (Interrupted, Stopped):
         return None, None
@@ -154,8 +159,12 @@ def try_trial(job: TrialJob, made_by: Mapping[str, str]) -> tuple[TrialResult | 
         return None, error
 
 
-def _check_machine(job: TrialJob, made_by: Mapping[str, str]) -> None:
+def check_machine(job: TrialJob, made_by: Mapping[str, str]) -> None:
     """Refuse a machine that would write elsewhere, read other videos, or compute otherwise.
+
+    Args:
+        job: the trial, with absolute paths.
+        made_by: versions of the packages that made the job.
 
     Raises:
         VidnasError: says which machine, and what it lacks.
@@ -225,8 +234,8 @@ def _unreachable(address: str, reason: str) -> VidnasError:
     if address == "local":
         return VidnasError(f"Ray does not start here ({reason}); use --executor processes")
     return VidnasError(
-        f"no Ray cluster at {address} ({reason}); start one there (ray start --head), or leave out the address and "
-        "RAY_ADDRESS for one on this machine"
+        f"no Ray cluster at {address} ({reason}); start one there (ray start --head), set RAY_AUTH_TOKEN where it asks "
+        "for a token, or leave out the address and RAY_ADDRESS for one on this machine"
     )
 
 
