@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -39,7 +40,9 @@ class Program:
         return self.process.exitcode
 
     def stop_after(self, seconds: float, signum: int) -> int | None:
-        """Its exit code after a signal, or before where it has ended by then."""
+        """Its exit code after a signal, or before where it has ended by then; the time counts from its first line."""
+        while self.process.is_alive() and not self.output.exists():  # a busy machine is slow to fork
+            time.sleep(0.001)
         self.process.join(seconds)
         if self.process.is_alive():
             assert self.process.pid is not None

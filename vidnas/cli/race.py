@@ -8,8 +8,8 @@ from vidnas.arch.cost import parse_amount
 from vidnas.base.log import log
 from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
+from vidnas.cli.executor_options import add_executor_options, chosen_executor
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parallel import add_parallel_option, make_executor
 from vidnas.cli.parsing import new_folder
 from vidnas.pipeline.race.config import RaceConfig
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What `--help` shows.
 _FIRST = (
     "data", "target_macs", "out", "config", "test", "group_regex", "clip", "sampling", "race.trials", "max_hours",
-    "parallel", "resume",
+    "parallel", "executor", "resume",
 )  # fmt: skip
 
 
@@ -28,6 +28,7 @@ def run(argv: list[str]) -> int:
     options = _parser(whole=not asks_for_first(argv)).read(argv)
 
     from vidnas.data.datamodule import DataConfig
+    from vidnas.data.processes import cores
     from vidnas.engine.run.folder import RunFolder
     from vidnas.pipeline.lists import holding, load_lists
     from vidnas.pipeline.out import check_out, check_unlike
@@ -52,12 +53,13 @@ def run(argv: list[str]) -> int:
     held = holding(lists.train)
     choice = SpaceChoice(clip=options.clip, sampling=options.sampling, stride=options.stride, fps=options.fps)
     course = Course(lists.train, held, macs, chosen_clip(choice, held))
-    executor = make_executor(options.parallel, options.train.threads)
-    with RunFolder(out).lock():
+    training = options.train
+    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device)
+    with RunFolder(out).lock(), chosen as executor:
         race = Race(
             course,
             data,
-            options.train,
+            training,
             options.race,
             out,
             executor,
@@ -96,7 +98,7 @@ def _parser(*, whole: bool) -> "ConfigParser":
         "--stride", type=float | None, default=None, help="distance of frames at the reference rate; needs --clip"
     )
     parser.add_argument("--fps", type=float, default=30.0, help="reference rate of --stride")
-    add_parallel_option(parser)
+    add_executor_options(parser, by_default="one per core")
     parser.add_argument("--max_hours", type=float | None, default=None, help="fewer trainings, so that they fit")
     parser.add_argument("--resume", action="store_true", help="go on with the race in --out")
     parser.add_class_arguments(RaceConfig, "race")

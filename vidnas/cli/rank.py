@@ -2,6 +2,7 @@
 
 from vidnas.arch.cost import parse_amount
 from vidnas.base.errors import VidnasError
+from vidnas.cli.executor_options import add_executor_options, chosen_executor
 from vidnas.cli.finished import finished_parser, finished_search
 from vidnas.cli.parsing import natural, positive
 
@@ -15,18 +16,11 @@ def run(argv: list[str]) -> int:
         "--range", metavar="LOW,HIGH", help="what they may cost, as 0.5G,2G; default anything up to the search's target"
     )
     parser.add_argument("--seed", type=natural, default=0, help="of the draw")
-    parser.add_argument(
-        "--parallel",
-        metavar="N",
-        type=positive,
-        default=1,
-        help="trainings side by side, each with its share of threads",
-    )
+    add_executor_options(parser, by_default="one")
     options = parser.parse_args(argv)
 
-    from vidnas.data.processes import cores
     from vidnas.engine.tasks.registry import task_of
-    from vidnas.engine.trials.executors import QUIETLY, WorkerProcesses
+    from vidnas.engine.trials.executors import QUIETLY
     from vidnas.pipeline.rank import RankSettings, rank_networks
     from vidnas.pipeline.rank_report import agreement, describe, write_ranking
 
@@ -36,9 +30,8 @@ def run(argv: list[str]) -> int:
     if ends is not None and (len(ends) != 2 or ends[0] >= ends[1]):
         raise VidnasError(f"--range {options.range}: give the least and the largest cost, as 0.5G,2G")
     settings = RankSettings(options.n, options.epochs, (ends[0], ends[1]) if ends else None, options.seed)
-    threads = options.threads or max(1, cores() // options.parallel)
-    executor = QUIETLY if options.parallel == 1 else WorkerProcesses(options.parallel, threads)
-    with finished_search(options) as finished:
+    chosen = chosen_executor(options, parallel=1, threads=options.threads, device=options.device, alone=QUIETLY)
+    with finished_search(options) as finished, chosen as executor:
         results = rank_networks(finished, settings, executor)
         write_ranking(finished, results, settings)
     print(describe(agreement(results), task_of(finished.space.head).headline))

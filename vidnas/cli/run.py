@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.base.limits import Positive
 from vidnas.base.log import is_first_process, log
+from vidnas.cli.executor_options import add_executor_options, chosen_executor
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parallel import add_parallel_option, make_executor
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero
 from vidnas.cli.search_options import FIRST, read_request, search_parser
 
@@ -60,26 +60,28 @@ def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
 
 def _by_race(options: Any, request: "SearchRequest", method: str) -> "RunOutcome | None":
     """Race, with a search at the clip that won if the method is `both`; None after a dry run."""
+    from vidnas.data.processes import cores
     from vidnas.pipeline.prepare import job_settings, prepare_race, prepare_search, remember
     from vidnas.pipeline.run import run_race, run_search_and_race
 
-    executor = make_executor(options.parallel, options.train.threads)
-    hours = request.max_hours
+    training, hours = options.train, request.max_hours
     if hours and method == "both":
         hours, request = hours / 2, replace(request, max_hours=hours / 2)
-    with prepare_race(request, options.train, options.race, executor, hours, 2 * options.final_seeds) as prepared:
-        if prepared is None:
-            return None
-        settings = _settings(options, request, options.train, executor)
-        if method == "race":
-            return run_race(prepared.lists, prepared.race, settings)
-        clip = prepared.race.choose_clip()
-    request = replace(request, space=replace(request.space, clip=clip))
-    with prepare_search(request) as inputs:
-        settled = job_settings(request, inputs)
-        assert settled is not None
-        remember(request, inputs, options.train, options.views)
-        return run_search_and_race(inputs.lists, prepared.race, inputs.plan, inputs.data, settled.search, settings)
+    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device)
+    with chosen as executor:
+        settings = _settings(options, request, training, executor)
+        with prepare_race(request, training, options.race, executor, hours, 2 * options.final_seeds) as prepared:
+            if prepared is None:
+                return None
+            if method == "race":
+                return run_race(prepared.lists, prepared.race, settings)
+            clip = prepared.race.choose_clip()
+        request = replace(request, space=replace(request.space, clip=clip))
+        with prepare_search(request) as inputs:
+            settled = job_settings(request, inputs)
+            assert settled is not None
+            remember(request, inputs, training, options.views)
+            return run_search_and_race(inputs.lists, prepared.race, inputs.plan, inputs.data, settled.search, settings)
 
 
 def _settings(
@@ -117,7 +119,7 @@ def run_parser(*, whole: bool = True) -> "ConfigParser":
         metavar="N",
         help="trainings of the network found and of X3D at the end, in pairs; architectures are compared from 3 on",
     )
-    add_parallel_option(parser)
+    add_executor_options(parser, by_default="one per core")
     parser.add_argument(
         "--views", type=str, default="1x1", metavar="CLIPSxCROPS", help="of the test at the end, as 10x3"
     )

@@ -6,16 +6,17 @@ from typing import Protocol
 
 import torch
 
+from vidnas.base.errors import VidnasError
 from vidnas.base.log import notes_only
 from vidnas.data.processes import run_apart
 from vidnas.engine.train.training import Diverged
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 
 # For a step and the state of a training to be done with, when the command is stopped.
-_GRACE_SEC = 20.0
+GRACE_SEC = 20.0
 # How PyTorch says so of a CPU's, with no class of its own.
 _NO_MEMORY = "can't allocate memory"
-_KILLED = "its process was ended twice; memory may have run out"
+KILLED = "its process was ended twice; memory may have run out"
 
 Done = Callable[[int, TrialResult], object]
 
@@ -66,7 +67,7 @@ class ThisProcess:
         """As `Executor`."""
         results = []
         for place, job in enumerate(jobs):
-            results.append(_run_quietly(job) if self.quiet else _run(job))
+            results.append(run_quietly(job) if self.quiet else _run(job))
             done(place, results[-1])
         return results
 
@@ -90,20 +91,34 @@ class WorkerProcesses:
 
     def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
         """As `Executor`."""
-        given = [replace(job, config=replace(job.config, threads=self.threads)) for job in jobs]
+        given = side_by_side(jobs, self.threads)
 
         def known(place: int, result: TrialResult | None) -> TrialResult:
-            return result or TrialResult(jobs[place].spec, jobs[place].folder, failure=_KILLED)
+            return result or TrialResult(jobs[place].spec, jobs[place].folder, failure=KILLED)
 
         results: list[TrialResult | None] = run_apart(
-            _run_quietly,
+            run_quietly,
             given,
             self.workers,
             dead=None,
             done=lambda place, result: done(place, known(place, result)),
-            grace_sec=_GRACE_SEC,
+            grace_sec=GRACE_SEC,
         )
         return [known(place, result) for place, result in enumerate(results)]
+
+
+def side_by_side(jobs: Sequence[TrialJob], threads: int) -> list[TrialJob]:
+    """The jobs with so many CPU threads each.
+
+    Raises:
+        VidnasError: one wants several devices, for which processes of its own would have to be started.
+    """
+    for job in jobs:
+        if job.config.devices > 1:
+            raise VidnasError(
+                f"train.devices {job.config.devices}: trainings side by side have one device each; leave it out"
+            )
+    return [replace(job, config=replace(job.config, threads=threads)) for job in jobs]
 
 
 def _run(job: TrialJob) -> TrialResult:
@@ -118,6 +133,7 @@ def _run(job: TrialJob) -> TrialResult:
     return TrialResult(job.spec, job.folder, failure=failure)
 
 
-def _run_quietly(job: TrialJob) -> TrialResult:
+def run_quietly(job: TrialJob) -> TrialResult:
+    """As `vidnas.engine.trials.job.run_trial`, without its lines of information; one that fails alone is a result."""
     with notes_only():
         return _run(job)
