@@ -103,5 +103,5 @@ def test_what_a_race_cannot_do(videos: Path, tmp_path: Path, capsys: pytest.Capt
     assert "--method race: networks of a race are brought to a budget of multiply-adds" in line
     assert "give 8 or more" in fails(capsys, race("run", videos, out, "--trials", "3"))
     assert "trainings fit" in fails(capsys, race("run", videos, out, "--max-hours", "1e-7"))
-    assert "each class needs 9 videos" in fails(capsys, race("run", videos, out, "--folds", "9"))
+    assert "each class needs 13 groups" in fails(capsys, race("run", videos, out, "--folds", "13"))
     assert not (out / "race" / "trials.jsonl").exists()
