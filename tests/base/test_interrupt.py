@@ -1,6 +1,7 @@
 """When a signal ends what is running, when it waits, and that it is never lost."""
 
 import gc
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from vidnas.base.interrupt import CommandSignals, Stopped, StopSignals
+from vidnas.base.interrupt import CommandSignals, Interrupted, Stopped, StopSignals
 
 
 def handlers() -> tuple[object, object]:
@@ -144,3 +145,8 @@ with CommandSignals():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (130, "")
     assert ended.stderr == "vidnas: error: interrupted twice; stopped at once\n"
+
+
+def test_a_stop_comes_whole_out_of_a_worker_process() -> None:
+    error = pickle.loads(pickle.dumps(Interrupted("stopped after step 3", signal.SIGTERM)))
+    assert (str(error), error.signum, error.exit_code) == ("stopped after step 3", signal.SIGTERM, 143)

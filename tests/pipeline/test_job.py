@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from vidnas.base.errors import VidnasError
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.job import Job, keep_job, load_job
@@ -21,3 +24,14 @@ def test_a_job_is_read_as_it_was_written(tmp_path: Path) -> None:
     job = Job("search", data, TrainConfig(epochs=3), "2x1", {"training list": "0123", "test list": "4567"})
     keep_job(job, tmp_path)
     assert load_job(tmp_path) == job
+
+
+def test_another_job_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    lists = {"training list": "0123", "test list": "4567"}
+    keep_job(Job("search", DataConfig(tmp_path), TrainConfig(epochs=3), "1x1", lists), tmp_path)
+    before = (tmp_path / "job.json").read_bytes()
+    with pytest.raises(VidnasError, match=r"job\.json: cannot go on from this: clips\.augment off then, rand now"):
+        keep_job(Job("search", DataConfig(tmp_path, augment="rand"), TrainConfig(epochs=3), "1x1", lists), tmp_path)
+    assert (tmp_path / "job.json").read_bytes() == before
+    keep_job(Job("search", DataConfig(tmp_path, workers=7), TrainConfig(epochs=3), "1x1", lists), tmp_path)
+    assert load_job(tmp_path).data.workers == 7

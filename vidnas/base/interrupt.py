@@ -35,6 +35,10 @@ class Interrupted(VidnasError):
         self.signum = signum
         self.exit_code = 128 + signum
 
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[str, int]]:
+        """From a worker process to its main process, which an exception of two arguments does not survive by itself."""
+        return type(self), (str(self), self.signum)
+
 
 class Stopped(KeyboardInterrupt):
     """A signal ends the command here and now.

@@ -8,6 +8,7 @@ from typing import Any
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json, write_json
 from vidnas.data.datamodule import DataConfig
+from vidnas.engine.run.state import check_identity
 from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.lists import Lists
 
@@ -47,7 +48,13 @@ def keep_job(job: Job, root: Path) -> None:
     """
     path = _path(root)
     if path.exists():
-        check_lists(load_job(root), job.lists, job.data.path, root)
+        before = load_job(root)
+        check_lists(before, job.lists, job.data.path, root)
+        # What is refused later must not leave its settings here.
+        then, now = (
+            {f"clips.{name}": value for name, value in one.data.fixed_settings().items()} for one in (before, job)
+        )
+        check_identity(then, now, path)
     data = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in vars(job.data).items()}
     write_json(path, {**vars(job), "data": data, "training": asdict(job.training), "lists": dict(job.lists)})
 
