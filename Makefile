@@ -5,7 +5,7 @@ RUN_DIR ?= runs
 
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo family test lint unit utd utd-seeds utd-race jhmdb-race generated-race recipe planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
+.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
     bench-factors bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
@@ -38,6 +38,11 @@ lint: .venv/dev
 # Two workers of one thread each: tests are many small networks, which do not use two threads well.
 unit: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# Trials on a Ray cluster of this machine, whose workers are killed and stopped: a minute, and 79 MB to download.
+test-ray: .venv/dev
+	$(BIN)/pip install --quiet -e '.[ray]'
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/engine/trials/test_ray_executor.py
 
 # make utd UTD=DIR, with UTD-MHAD as benchmarks/utd.py describes
 utd: .venv/package

@@ -40,7 +40,8 @@ def add_executor_options(parser: argparse.ArgumentParser, *, by_default: str) ->
         "--ray-address" if plain else "--ray_address",
         metavar="ADDRESS",
         default=None,
-        help="of a running Ray cluster, as 10.0.0.1:6379; default as in RAY_ADDRESS, else one is started here",
+        help="of a running Ray cluster, as 10.0.0.1:6379; default that of Ray's environment variable, else one is "
+        "started here",
     )
 
 

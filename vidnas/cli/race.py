@@ -30,6 +30,7 @@ def run(argv: list[str]) -> int:
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.processes import cores
     from vidnas.engine.run.folder import RunFolder
+    from vidnas.engine.trials.executors import QUIETLY
     from vidnas.pipeline.lists import holding, load_lists
     from vidnas.pipeline.out import check_out, check_unlike
     from vidnas.pipeline.plan import SpaceChoice, chosen_clip
@@ -54,7 +55,7 @@ def run(argv: list[str]) -> int:
     choice = SpaceChoice(clip=options.clip, sampling=options.sampling, stride=options.stride, fps=options.fps)
     course = Course(lists.train, held, macs, chosen_clip(choice, held))
     training = options.train
-    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device)
+    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
     with RunFolder(out).lock(), chosen as executor:
         race = Race(
             course,

@@ -61,13 +61,14 @@ def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
 def _by_race(options: Any, request: "SearchRequest", method: str) -> "RunOutcome | None":
     """Race, with a search at the clip that won if the method is `both`; None after a dry run."""
     from vidnas.data.processes import cores
+    from vidnas.engine.trials.executors import QUIETLY
     from vidnas.pipeline.prepare import job_settings, prepare_race, prepare_search, remember
     from vidnas.pipeline.run import run_race, run_search_and_race
 
     training, hours = options.train, request.max_hours
     if hours and method == "both":
         hours, request = hours / 2, replace(request, max_hours=hours / 2)
-    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device)
+    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
     with chosen as executor:
         settings = _settings(options, request, training, executor)
         with prepare_race(request, training, options.race, executor, hours, 2 * options.final_seeds) as prepared:
