@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from vidnas.arch.cost import parse_amount
 from vidnas.base.log import log
@@ -11,6 +11,7 @@ from vidnas.cli.data_options import add_data_options
 from vidnas.cli.executor_options import add_executor_options, chosen_executor
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import new_folder
+from vidnas.cli.search_options import add_clip_options, add_macs_option
 from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
@@ -78,27 +79,9 @@ def _parser(*, whole: bool) -> "ConfigParser":
     description = "Race clips and networks of a cost on folds of the training list; every one is trained to the end."
     parser = make_config_parser("race", description, first=_FIRST, needs=("data", "target_macs", "out"))
     add_data_options(parser, test="test list, where it is not beside the training list", test_values="FOLDER|CSV")
-    parser.add_argument(
-        "--target_macs",
-        type=str | None,
-        default=None,
-        metavar="AMOUNT",
-        help="budget: multiply-adds of one clip, as 50M, 0.5G",
-    )
+    add_macs_option(parser)
     parser.add_argument("--out", type=new_folder, metavar="FOLDER", help="run folder")
-    parser.add_argument(
-        "--clip", type=str | None, default=None, metavar="FRAMESxSIZE", help="as 16x56; default is raced for"
-    )
-    parser.add_argument(
-        "--sampling",
-        type=Literal["stride", "uniform"] | None,
-        default=None,
-        help="how frames are taken: uniform over the whole video, or stride frames apart; needs --clip",
-    )
-    parser.add_argument(
-        "--stride", type=float | None, default=None, help="distance of frames at the reference rate; needs --clip"
-    )
-    parser.add_argument("--fps", type=float, default=30.0, help="reference rate of --stride")
+    add_clip_options(parser, by_default="by a race of clips")
     add_executor_options(parser, by_default="one per core")
     parser.add_argument("--max_hours", type=float | None, default=None, help="fewer trainings, so that they fit")
     parser.add_argument("--resume", action="store_true", help="go on with the race in --out")

@@ -25,13 +25,7 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
     """The options of a search; those that `--help` shows first are there even where `whole` is off."""
     parser = make_config_parser(verb, description, first=first, needs=("data", "out"))
     add_data_options(parser, test="test list, where it is not beside the training list", test_values="FOLDER|CSV")
-    parser.add_argument(
-        "--target_macs",
-        type=str | None,
-        default=None,
-        metavar="AMOUNT",
-        help="budget: multiply-adds of one clip, as 50M, 0.5G",
-    )
+    add_macs_option(parser)
     parser.add_argument(
         "--target_params", type=str | None, default=None, metavar="AMOUNT", help="budget: parameters, as 1.5M"
     )
@@ -59,23 +53,7 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
     parser.add_argument(
         "--space", type=str, default="auto", metavar="NAME|FILE", help="auto, autox3d, tiny, or a file (`vidnas space`)"
     )
-    parser.add_argument(
-        "--clip",
-        type=str | None,
-        default=None,
-        metavar="FRAMESxSIZE",
-        help="as 16x56; default by a race or a look at the videos",
-    )
-    parser.add_argument(
-        "--sampling",
-        type=Literal["stride", "uniform"] | None,
-        default=None,
-        help="how frames are taken: uniform over the whole video, or stride frames apart; default by the space",
-    )
-    parser.add_argument(
-        "--stride", type=float | None, default=None, help="distance of frames at the reference rate; needs --clip"
-    )
-    parser.add_argument("--fps", type=float, default=30.0, help="reference rate of --stride")
+    add_clip_options(parser, by_default="by a race or a look at the videos")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--dry_run", action="store_true", help="print space, time, memory and disk, and stop")
     parser.add_argument("--max_hours", type=float | None, default=None, help="fewer epochs, so that it fits")
@@ -86,6 +64,39 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
         parser.add_class_arguments(SearchConfig, "search")
         parser.add_class_arguments(DataConfig, "clips", skip=NAMED_ALONE, instantiate=False)
     return parser
+
+
+def add_macs_option(parser: "ConfigParser") -> None:
+    """Add `--target-macs`."""
+    parser.add_argument(
+        "--target_macs",
+        type=str | None,
+        default=None,
+        metavar="AMOUNT",
+        help="budget: multiply-adds of one clip, as 50M, 0.5G",
+    )
+
+
+def add_clip_options(parser: "ConfigParser", *, by_default: str) -> None:
+    """Add `--clip` and how its frames are taken.
+
+    Args:
+        parser: of the verb.
+        by_default: who chooses the clip otherwise, in words.
+    """
+    parser.add_argument(
+        "--clip", type=str | None, default=None, metavar="FRAMESxSIZE", help=f"as 16x56; default {by_default}"
+    )
+    parser.add_argument(
+        "--sampling",
+        type=Literal["stride", "uniform"] | None,
+        default=None,
+        help="how frames are taken: uniform over the whole video, or stride frames apart; needs --clip",
+    )
+    parser.add_argument(
+        "--stride", type=float | None, default=None, help="distance of frames at the reference rate; needs --clip"
+    )
+    parser.add_argument("--fps", type=float, default=30.0, help="reference rate of --stride")
 
 
 def read_request(parser: "ConfigParser", argv: Sequence[str], search_folder: str) -> "tuple[Any, SearchRequest]":
