@@ -104,4 +104,6 @@ def test_what_a_race_cannot_do(videos: Path, tmp_path: Path, capsys: pytest.Capt
     assert "give 8 or more" in fails(capsys, race("run", videos, out, "--trials", "3"))
     assert "trainings fit" in fails(capsys, race("run", videos, out, "--max-hours", "1e-7"))
     assert "each class needs 13 groups" in fails(capsys, race("run", videos, out, "--folds", "13"))
+    assert "folds 1: give a whole number at least 2" in fails(capsys, race("run", videos, out, "--folds", "1"), 2)
+    assert "--max-hours -1: 0 trainings fit" in fails(capsys, race("run", videos, out, "--max-hours", "-1"))
     assert not (out / "race" / "trials.jsonl").exists()

@@ -1,6 +1,9 @@
 """Settings of a race."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from vidnas.base.limits import Natural, Positive, check_limits
 
@@ -17,7 +20,7 @@ class RaceConfig:
     """
 
     trials: Positive = 40
-    folds: Positive | None = None
+    folds: Annotated[int, Field(ge=2)] | None = None
     folds_within_groups: bool = False
     seed: Natural = 0
 

@@ -44,7 +44,7 @@ def trials_within(hours: float, trial_sec: float, trials: int, clips: int, reser
     Raises:
         VidnasError: not even the smallest race fits; says what would.
     """
-    fitting = int(hours * 3600 / trial_sec)
+    fitting = max(0, int(hours * 3600 / trial_sec))
     least = least_trials(clips) + reserved
     if fitting < least:
         raise VidnasError(
