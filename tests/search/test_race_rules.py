@@ -49,9 +49,10 @@ def test_better_half_goes_on_and_the_best_wins():
 
 def test_folds_that_are_harder_do_not_count_against_those_who_run_more_of_them():
     """Who left early has the mean of an easy fold, which says nothing beside those who ran hard ones too."""
-    truth = {"n0": 0.5, "n1": 0.55, "n2": 0.6, "n3": 0.4}
-    standings = run_race(proposals(4), KnownJudge(truth), [Round(0, 0), Round(5, 1)])
-    assert standings[0].proposal.spec.name == "n2"
+    truth = {"n0": 0.55, "n1": 0.56, "n2": 0.57, "n3": 0.4}
+    standings = run_race(proposals(4), KnownJudge(truth), [Round(0, 0), Round(7, 1)])  # the second 10 points harder
+    assert standings[2].proposal.spec.name == "n0"
+    assert standings[2].mean > standings[0].mean
     assert [one.proposal.spec.name for one in standings[:2]] == ["n2", "n1"]
 
 

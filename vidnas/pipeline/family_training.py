@@ -51,7 +51,7 @@ class FamilyTraining:
     def fine_tune_config(self, run: TrainConfig) -> TrainConfig:
         """Settings of a training that starts from the supernet's weights."""
         whole = self.scratch_config(run)
-        short = whole.shortened(FINE_TUNING)
+        short = whole.shorten(FINE_TUNING)
         if self.fine_tune_epochs is not None:
             short = replace(short, epochs=self.fine_tune_epochs, steps=None)
         return replace(short, lr=self.fine_tune_lr or whole.peak_lr * FINE_TUNING)

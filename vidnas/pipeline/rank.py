@@ -46,10 +46,10 @@ class RankSettings:
     def training(self, run: TrainConfig, videos: int) -> TrainConfig:
         """The short schedule on a list of so many videos; the warm-up shrinks with it."""
         if self.epochs is None:
-            return run.shortened(_SHORT)
+            return run.shorten(_SHORT)
         steps_per_epoch = max(1, videos // run.batch_size)
         part = self.epochs * steps_per_epoch / run.num_steps(steps_per_epoch)
-        return replace(run.shortened(part), epochs=self.epochs, steps=None)
+        return replace(run.shorten(part), epochs=self.epochs, steps=None)
 
 
 @dataclass(frozen=True)

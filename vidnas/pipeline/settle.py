@@ -44,7 +44,7 @@ def settle(
         part = 3600 * max_hours / whole
         if training is not None:
             num_steps = training.num_steps(_steps_per_epoch(plan, training))
-            training = replace(training.shortened(part), epochs=None, steps=max(1, int(num_steps * part)))
+            training = replace(training.shorten(part), epochs=None, steps=max(1, int(num_steps * part)))
         search = fit_epochs(search, estimate, steps, part * estimate.total_sec(search.schedule(steps)))
         whole = _seconds(estimate, plan, steps, search, training)
     alpha_steps = search.schedule(steps).alpha_steps

@@ -1,10 +1,8 @@
-"""What the search asks of the world: scores of choices, and the result of a stand-alone training."""
+"""What the search asks of the world: scores of choices."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from vidnas.arch.spec import ArchSpec
 from vidnas.search.space.space import Choice
 
 
@@ -13,21 +11,4 @@ class Scorer(Protocol):
 
     def __call__(self, choices: Sequence[Choice]) -> Sequence[float]:
         """Log-likelihood of each choice summed over the same batch; higher is better."""
-        ...
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What a stand-alone training gave. `score` is higher for better networks, usually top-1 accuracy in [0, 1]."""
-
-    spec: ArchSpec
-    score: float
-    macs: int
-
-
-class Trial(Protocol):
-    """Trains one network on its own and judges it."""
-
-    def __call__(self, spec: ArchSpec) -> TrialResult:
-        """Train and test."""
         ...

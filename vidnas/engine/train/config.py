@@ -77,7 +77,7 @@ class TrainConfig(OptimConfig, MachineConfig):
         assert self.epochs or self.steps, "see with_length"
         return self.steps or (self.epochs or 0) * steps_per_epoch
 
-    def shortened(self, part: float) -> Self:
+    def shorten(self, part: float) -> Self:
         """A part of the length, rounded up, and of the warm-up."""
         epochs, steps = self.epochs and math.ceil(self.epochs * part), self.steps and math.ceil(self.steps * part)
         return replace(self, epochs=epochs, steps=steps, warmup_epochs=self.warmup_epochs * part)
