@@ -28,7 +28,7 @@ from vidnas.engine.run.runtime import versions
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.trials.executors import WorkerProcesses
+from vidnas.engine.trials.executors import WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.lists import Lists, holding, load_lists
 from vidnas.pipeline.plan import SpaceChoice, plan_search
@@ -202,7 +202,7 @@ def train_all(
         save()
         print(f"{missing[place].role}, seed {missing[place].seed}: {test.headline:.1%}", flush=True)
 
-    WorkerProcesses(options.workers, 1)(jobs, note)
+    run_jobs(WorkerProcesses(options.workers, 1), jobs, note)
 
 
 def main() -> None:

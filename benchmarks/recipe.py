@@ -25,7 +25,7 @@ from vidnas.data.formats import load_dataset
 from vidnas.data.processes import cores
 from vidnas.engine.run.runtime import versions
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.trials.executors import WorkerProcesses
+from vidnas.engine.trials.executors import WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.search.proposals import x3d_at
 from vidnas.search.space.published.auto import nearest_rung
@@ -130,7 +130,7 @@ def main() -> None:
         write_json(options.out, record)
         print(f"{choice}, fold {fold + 1}: {test.headline if test else trial.failure}", flush=True)
 
-    WorkerProcesses(options.workers, 1)(jobs, note)
+    run_jobs(WorkerProcesses(options.workers, 1), jobs, note)
     for choice, row in own["table"].items():
         error = "" if row["standard_error"] is None else f" (s.e. {row['standard_error']:.1f})"
         print(f"{choice:<32} {row['top1']:6.1%}  {row['gain']:+5.1f}{error}  {row['folds']} folds")

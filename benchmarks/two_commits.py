@@ -4,7 +4,8 @@
 
 OLD and NEW are folders with a checkout each, their kernels built. Every command runs in a process of its own, imports
 included: `vidnas list`, a training of X3D-XS and a search of the small space, on generated videos from the frame cache.
-CPU seconds are of the process with its children; the ratio is that of the medians.
+CPU seconds are of the process with its children; the ratio is that of the medians. The steps that `make bench-train`
+and `make bench-search` time are compared in the same way on one thread, imports not counted.
 """
 
 import argparse
@@ -23,6 +24,35 @@ from typing import Any
 from vidnas.engine.run.runtime import versions
 
 TURNS = 5
+# What a tree's own benchmarks time, on one thread; each script prints seconds.
+_TRAINING = """
+import statistics, time
+import torch
+from training_step import CPU_TABLES, make_step, tune_allocator
+tune_allocator()
+torch.set_num_threads(1)
+step = make_step("ours", CPU_TABLES[{table}], torch.device("cpu"))
+step()
+found = []
+for _ in range(5):
+    start = time.process_time()
+    step()
+    found.append(time.process_time() - start)
+print(statistics.median(found))
+"""
+_SEARCH = """
+import statistics
+import torch
+from supernet_cost import times, tune_allocator
+tune_allocator()
+torch.set_num_threads(1)
+print(statistics.median(row["sampled_sec"] for row in times(torch.device("cpu"), 3, 2)))
+"""
+STEPS = {
+    "bench-train, x3d_s 13x160x160": _TRAINING.format(table=2),
+    "bench-train, x3d_s 8x64x64": _TRAINING.format(table=1),
+    "bench-search, autox3d": _SEARCH,
+}
 
 
 def commands(data: Path, out: Path) -> dict[str, list[str]]:
@@ -80,6 +110,33 @@ def measure(trees: dict[str, Path], data: Path, out: Path, turns: int) -> dict[s
     return results
 
 
+def step_seconds(tree: Path, script: str) -> float:
+    """What a script prints in a process on a tree."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": f"{tree}{os.pathsep}{tree / 'benchmarks'}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
+def measure_steps(trees: dict[str, Path], turns: int) -> dict[str, Any]:
+    """By benchmark: median seconds of a step of both trees, and new over old."""
+    results = {}
+    for name, script in STEPS.items():
+        found: dict[str, list[float]] = {tree: [] for tree in trees}
+        for turn in range(turns):
+            for tree in list(trees)[:: 1 if turn % 2 else -1]:
+                found[tree].append(step_seconds(trees[tree], script))
+        old, new = (statistics.median(found[tree]) for tree in ("old", "new"))
+        results[name] = {"old_sec": old, "new_sec": new, "ratio": new / old}
+        print(f"{name}: {new / old:.3f} of before")
+    return results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
@@ -93,6 +150,7 @@ def main() -> None:
         words = ["data", "generate", str(data), "--classes", "move_left,move_right", "--train", "40", "--test", "2"]
         timed(trees["new"], words, data)
         results = measure(trees, data, Path(folder, "out"), options.turns)
+    steps = measure_steps(trees, options.turns)
     commits = {
         name: subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=tree, capture_output=True, text=True, check=True
@@ -106,6 +164,7 @@ def main() -> None:
         "commits": commits,
         "turns": options.turns,
         "results": results,
+        "steps": steps,
     }
     options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"results: {options.out}")

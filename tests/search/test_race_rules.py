@@ -8,7 +8,7 @@ import pytest
 from vidnas.arch.spec import ClipSpec
 from vidnas.arch.zoo.x3d import x3d
 from vidnas.search.proposals import Proposal
-from vidnas.search.race import FINALISTS, Round, Score, paired, run_race, trials_of
+from vidnas.search.race import FINALISTS, Round, Score, Trial, paired, run_race, trials_of
 
 CLIP = ClipSpec(frames=4, size=32)
 
@@ -18,16 +18,52 @@ def proposals(number: int) -> list[Proposal]:
 
 
 class KnownJudge:
-    """A network's truth, plus what its fold adds for all, plus noise of its own in every round."""
+    """A network's truth, plus what its fold adds for all, plus noise of its own in every round.
 
-    def __init__(self, truth: dict[str, float], noise: float = 0.0, broken: tuple[str, ...] = ()) -> None:
-        self.truth, self.noise, self.broken = truth, noise, broken
-        self.rounds: list[tuple[Round, list[str]]] = []
+    So many workers run trials side by side, which take times drawn by a seed.
+    """
 
-    def __call__(self, proposals, round):
-        names = [proposal.spec.name for proposal in proposals]
-        self.rounds.append((round, names))
-        return [None if name in self.broken else self._score(name, round) for name in names]
+    def __init__(
+        self,
+        truth: dict[str, float],
+        noise: float = 0.0,
+        broken: tuple[tuple[str, int], ...] = (),
+        workers: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.truth, self.noise, self.broken, self.workers = truth, noise, broken, workers
+        self.trials: list[Trial] = []
+        self.busy_sec = self.wall_sec = 0.0
+        self._times = np.random.default_rng(seed)
+
+    def __call__(self, wanted, scored):
+        ends: list[tuple[float, int, Trial]] = []
+        now = 0.0
+        while True:
+            for trial in wanted():
+                if len(ends) == self.workers:
+                    break
+                if trial in self.trials:
+                    continue
+                sec = self._times.uniform(0.8, 1.2)
+                self.busy_sec += sec
+                ends.append((now + sec, len(self.trials), trial))
+                self.trials.append(trial)
+            if not ends:
+                break
+            ends.sort()
+            now, _, trial = ends.pop(0)
+            name = trial.proposal.spec.name
+            scored(trial, None if (name, trial.number) in self.broken else self._score(name, trial.round))
+        self.wall_sec += now
+
+    @property
+    def rounds(self) -> list[tuple[Round, list[str]]]:
+        """Who ran each round, in the order in which they began."""
+        found: dict[Round, list[str]] = {}
+        for trial in self.trials:
+            found.setdefault(trial.round, []).append(trial.proposal.spec.name)
+        return list(found.items())
 
     def _score(self, name: str, round: Round) -> Score:
         own = np.random.default_rng([int(name[1:]), round.fold, round.seed]).normal(0, self.noise)
@@ -81,14 +117,14 @@ def test_newcomers_join_after_the_first_round_and_run_it():
         seen.append([one.proposal.spec.name for one in standings])
         return proposals(10)[3:]  # n3 is there already
 
-    standings = run_race(proposals(4), judge, ROUNDS[:2], newcomers=better)
+    standings = run_race(proposals(4), judge, ROUNDS[:2], newcomers=better, joining=6)
     assert seen == [["n3", "n2", "n1", "n0"]]
-    assert judge.rounds[1] == (ROUNDS[0], [f"n{i}" for i in range(4, 10)])
+    assert judge.rounds[0] == (ROUNDS[0], [f"n{i}" for i in range(10)])
     assert standings[0].proposal.spec.name == "n9"
 
 
 def test_failed_ones_leave_and_the_race_goes_on():
-    judge = KnownJudge({f"n{i}": i / 20 for i in range(4)}, broken=("n3",))
+    judge = KnownJudge({f"n{i}": i / 20 for i in range(4)}, broken=(("n3", 0),))
     standings = run_race(proposals(4), judge, ROUNDS)
     assert standings[0].proposal.spec.name == "n2"
     assert standings[-1].proposal.spec.name == "n3"
@@ -97,8 +133,9 @@ def test_failed_ones_leave_and_the_race_goes_on():
 
 
 def test_ties_of_small_folds_are_decided_by_log_likelihood():
-    def judge(proposals, round):
-        return [Score(0.5, -2.0 if proposal.spec.name == "n1" else -3.0) for proposal in proposals]
+    def judge(wanted, scored):
+        for trial in wanted():
+            scored(trial, Score(0.5, -2.0 if trial.proposal.spec.name == "n1" else -3.0))
 
     assert run_race(proposals(3), judge, ROUNDS[:1])[0].proposal.spec.name == "n1"
 
@@ -116,11 +153,47 @@ def test_noise_is_paid_for_with_rounds():
     assert np.mean(np.array(gained) > 0) > 0.9
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_ends_when_changes_neither_the_trials_nor_the_standings(seed):
+    """Trials that begin before their round are those that the race would have come to."""
+    draw = np.random.default_rng(seed)
+    number, joining, workers = draw.integers(3, 14), draw.integers(0, 5), draw.integers(2, 6)
+    everyone = proposals(number + joining)
+    truth = {one.spec.name: value for one, value in zip(everyone, draw.uniform(size=len(everyone)), strict=True)}
+    broken = tuple((f"n{i}", int(draw.integers(4))) for i in range(1, number) if draw.random() < 0.15)
+    found = []
+    for side_by_side in (1, workers):
+        judge = KnownJudge(truth, 0.1, broken, side_by_side, seed)
+        standings = run_race(
+            everyone[:number],
+            judge,
+            ROUNDS,
+            yardstick=everyone[0],
+            newcomers=lambda first: everyone[number:] if first[0].results else [],
+            joining=joining,
+        )
+        trials = {(trial.number, trial.proposal.spec.name) for trial in judge.trials}
+        assert len(trials) == len(judge.trials)
+        found.append((trials, [(one.proposal.spec.name, one.scores, one.failed) for one in standings]))
+    assert found[0] == found[1]
+
+
+def test_cores_are_busy_to_the_end():
+    """Two workers, 22 trials of four rounds: only the last decision leaves one of them without work."""
+    shares = []
+    for seed in range(20):
+        judge = KnownJudge({f"n{i}": i / 20 for i in range(11)}, workers=2, seed=seed)
+        run_race(proposals(8), judge, ROUNDS, yardstick=proposals(1)[0], newcomers=lambda _: proposals(11), joining=3)
+        shares.append(judge.busy_sec / judge.wall_sec / 2)
+    assert np.mean(shares) > 0.93
+
+
 @pytest.mark.parametrize(("entrants", "newcomers", "rounds", "kept"), [(12, 3, 4, 0.5), (7, 3, 2, 0.3), (3, 0, 3, 0.5)])
 def test_number_of_trials_is_known_before(entrants, newcomers, rounds, kept):
     judge = KnownJudge({f"n{i}": i / 100 for i in range(entrants + newcomers)})
     everyone = proposals(entrants + newcomers)
-    run_race(everyone[:entrants], judge, ROUNDS[:rounds], newcomers=lambda _: everyone[entrants:], kept=kept)
+    rest = everyone[entrants:]
+    run_race(everyone[:entrants], judge, ROUNDS[:rounds], newcomers=lambda _: rest, joining=newcomers, kept=kept)
     assert sum(len(names) for _, names in judge.rounds) == trials_of(entrants, newcomers, rounds, kept)
     assert len(judge.rounds[-1][1]) >= FINALISTS
 

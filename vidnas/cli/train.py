@@ -30,7 +30,7 @@ def run(argv: list[str]) -> int:
     from vidnas.data.datamodule import DataConfig
     from vidnas.data.formats import load_dataset
     from vidnas.engine.run.folder import RunFolder
-    from vidnas.engine.trials.executors import IN_THIS_PROCESS
+    from vidnas.engine.trials.executors import IN_THIS_PROCESS, run_jobs
     from vidnas.engine.trials.job import TrialJob
     from vidnas.pipeline.lists import load_lists
     from vidnas.pipeline.out import check_out, check_unlike
@@ -70,7 +70,7 @@ def run(argv: list[str]) -> int:
         weights=None if options.weights is None else trained_in(Path(options.weights)),
         resume=options.resume,
     )
-    (result,) = IN_THIS_PROCESS([job], lambda *_: None)
+    (result,) = run_jobs(IN_THIS_PROCESS, [job], lambda *_: None)
     result.check()
     if result.test is not None and is_first_process():
         print(result.test.describe())

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, parent_process, resource_tracker
@@ -13,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CAUGHT, StopSignals
 
+Key = TypeVar("Key")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -30,94 +32,110 @@ def run_apart(
     done: Callable[[int, Result], object],
     grace_sec: float = 0.0,
 ) -> list[Result]:
-    """Results of `work` in the order of the jobs, from processes whose death is a result too.
+    """Results of `work` in the order of the jobs, as `run_wanted`; `done` gets the place of each.
+
+    Raises:
+        VidnasError: processes do not start here.
+    """
+    found: dict[int, Result] = {}
+    given = enumerate(jobs)
+
+    def keep(place: int, result: Result) -> None:
+        found[place] = result
+        done(place, result)
+
+    run_wanted(work, lambda: next(given, None), workers, dead=dead, done=keep, grace_sec=grace_sec)
+    return [found[place] for place in range(len(jobs))]
+
+
+def run_wanted(
+    work: Callable[[Job], Result],
+    wanted: Callable[[], tuple[Key, Job] | None],
+    workers: int,
+    *,
+    dead: Result,
+    done: Callable[[Key, Result], object],
+    grace_sec: float = 0.0,
+) -> None:
+    """Have processes do jobs until no more is wanted; the death of a process is a result too.
 
     A process may also be ended from outside, as where memory runs out. So a job that a process died of is tried once
-    more at the end, with nothing beside it. What `work` raises ends everything. Jobs and results go through pipes, so
-    no shared memory is needed, and it is known which job a process died of.
+    more when nothing else is left, with nothing beside it. What `work` raises ends everything. Jobs and results go
+    through pipes, so no shared memory is needed, and it is known which job a process died of.
 
     Args:
         work: a function at the top level of its module.
-        jobs: its arguments.
-        workers: processes.
+        wanted: a job and what it is called by here; asked whenever a process is free. None is for nothing at present:
+            results that are still to come may make more wanted.
+        workers: processes; they start when there is work for them, and stay.
         dead: the result of a job that takes its process down twice.
-        done: called here with the place and the result of each job as it ends.
+        done: called here with the name and the result of each job as it ends.
         grace_sec: what a process gets, after a SIGTERM, to save its work when it has to end before its job does; with
             one it may have processes of its own.
 
     Raises:
         VidnasError: processes do not start here.
     """
-    found: dict[int, Result] = {}
+    crew: list[_Worker[Key, Job, Result]] = []
+    died: deque[tuple[Key, Job]] = deque()
 
-    def keep(place: int, result: Result) -> None:
-        found[place] = result
-        done(place, result)
+    def give(ticket: tuple[Key, Job], *, again: bool) -> None:
+        worker = next((one for one in crew if one.ticket is None), None)
+        if worker is None:
+            worker = _Worker(work, grace_sec)
+            crew.append(worker)
+        worker.take(ticket, again=again)
 
-    died = _try_all(work, jobs, range(len(jobs)), workers, keep, grace_sec)
-    for place in _try_all(work, jobs, died, 1, keep, grace_sec):
-        keep(place, dead)
-    return [found[i] for i in range(len(jobs))]
-
-
-def _try_all(
-    work: Callable[[Job], Result],
-    jobs: Sequence[Job],
-    places: Sequence[int],
-    workers: int,
-    keep: Callable[[int, Result], object],
-    grace_sec: float,
-) -> list[int]:
-    """Do the jobs at these places; returns the places of those that a process died of."""
-    died: list[int] = []
-    waiting = list(places)[::-1]
-    left = len(waiting)
-    crew: dict[Connection, _Worker[Job, Result]] = {}
     try:
-        while left:
-            # As many as there is work for, also in place of dead ones.
-            while len(crew) < min(workers, left):
-                worker = _Worker(work, grace_sec)
-                crew[worker.connection] = worker
-            for connection in wait(list(crew)):
-                worker = crew[connection]  # type: ignore[index]
-                place = worker.place
+        while True:
+            busy = [worker for worker in crew if worker.ticket is not None]
+            alone = any(worker.again for worker in busy)
+            while not alone and len(busy) < workers and (ticket := wanted()) is not None:
+                give(ticket, again=False)
+                busy = [worker for worker in crew if worker.ticket is not None]
+            if not busy and not died:
+                return
+            if not busy:
+                give(died.popleft(), again=True)
+                continue
+            for connection in wait([worker.connection for worker in busy]):
+                worker = next(one for one in busy if one.connection is connection)
+                assert worker.ticket is not None
+                key, job = worker.ticket
                 try:
-                    result = worker.result()
+                    ended, result = worker.answer()
                 except EOFError:
-                    del crew[worker.connection]
+                    crew.remove(worker)
                     worker.end()
                     if not worker.ready:
                         raise VidnasError("worker processes do not start here, or were ended") from None
-                    if place is not None:
-                        died.append(place)
+                    if worker.again:
+                        done(key, dead)
+                    else:
+                        died.append((key, job))
                 else:
-                    if place is not None:
-                        keep(place, result)
-                left -= place is not None
-                worker.place = waiting.pop() if waiting and worker.connection in crew else None
-                if worker.place is not None:
-                    worker.give(jobs[worker.place])
+                    if ended:
+                        done(key, result)  # type: ignore[arg-type]
     finally:
-        for worker in crew.values():
+        for worker in crew:
             worker.ask_to_end()
-        for worker in crew.values():
+        for worker in crew:
             worker.end()
-    return sorted(died)
 
 
-class _Worker(Generic[Job, Result]):
+class _Worker(Generic[Key, Job, Result]):
     """A process that does one job after another.
 
     Attributes:
         connection: takes jobs; gives None when the process is ready, then their outcomes.
-        place: of the job that it does.
+        ticket: the job that it does, and what that is called by.
+        again: whether the job is tried for the second time.
         ready: whether it has started.
     """
 
     def __init__(self, work: Callable[[Job], Result], grace_sec: float) -> None:
-        self.place: int | None = None
-        self.ready = False
+        self.ticket: tuple[Key, Job] | None = None
+        self.again = self.ready = False
         self.grace_sec = grace_sec
         self.connection, other = get_context("spawn").Pipe()
         self._process = get_context("spawn").Process(target=_serve, args=(other, work), daemon=not grace_sec)
@@ -125,13 +143,20 @@ class _Worker(Generic[Job, Result]):
             self._process.start()
         other.close()
 
-    def give(self, job: Job) -> None:
-        """Have it do a job; that it has died meanwhile shows when the result is asked for."""
-        with suppress(ConnectionError):
-            self.connection.send(job)
+    def take(self, ticket: tuple[Key, Job], *, again: bool) -> None:
+        """Have it do a job, as soon as it is ready."""
+        self.ticket, self.again = ticket, again
+        if self.ready:
+            self._send()
 
-    def result(self) -> Result:
-        """Of the job at `place`; of no meaning before the first one.
+    def _send(self) -> None:
+        """That it has died meanwhile shows when it is asked for an answer."""
+        assert self.ticket is not None
+        with suppress(ConnectionError):
+            self.connection.send(self.ticket[1])
+
+    def answer(self) -> tuple[bool, Result | None]:
+        """Whether its job has ended, and with which result; the first answer only says that it is ready.
 
         Raises:
             EOFError: the process has died.
@@ -141,11 +166,14 @@ class _Worker(Generic[Job, Result]):
             outcome, failure = self.connection.recv()
         except OSError as error:  # in the middle of a message
             raise EOFError from error
-        self.ready = True
         if failure is not None:
             raise failure
-        result: Result = outcome
-        return result
+        if not self.ready:
+            self.ready = True
+            self._send()
+            return False, None
+        self.ticket = None
+        return True, outcome
 
     def ask_to_end(self) -> None:
         """Let it save its work, if it has a time for that."""

@@ -12,7 +12,7 @@ from vidnas.engine.evaluate.saved import load_result
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.train.recalibrate import recalibrate_norms
-from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor
+from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult, test_once
 from vidnas.nn.build import build
 from vidnas.nn.weights import load_model, save_model
@@ -89,7 +89,7 @@ def train_member(
     for one in jobs:
         told, config = one.folder.name.replace("_", "-"), one.config
         log.info(f"{spec.name}, {told}: {config.describe_length()}, peak lr {config.peak_lr:.3g}")
-        (result,) = executor([one], lambda *_: None)
+        (result,) = run_jobs(executor, [one], lambda *_: None)
         result.check()
 
 

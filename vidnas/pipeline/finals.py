@@ -10,7 +10,7 @@ from vidnas.base.log import log
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.trials.executors import Executor
+from vidnas.engine.trials.executors import Executor, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.lists import Lists
 from vidnas.report.data import PairedComparison
@@ -109,7 +109,7 @@ def train_finals(
         if trial.failure is None:
             log.info(f"{trial.folder.name}: {trial.tested().describe()}")
 
-    trials = executor(jobs, note)
+    trials = run_jobs(executor, jobs, note)
     for trial in trials:
         trial.check()
     ours = tuple(trials[:seeds])

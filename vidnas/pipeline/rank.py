@@ -12,7 +12,7 @@ from vidnas.data.formats import VideoList
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.supernet.candidates import Judgement, candidates_from
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.trials.executors import QUIETLY, Executor
+from vidnas.engine.trials.executors import QUIETLY, Executor, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.search import judge_on_holdout
@@ -113,7 +113,7 @@ def rank_networks(
         log.info(f"{place + 1}/{len(jobs)}  {describe_network(results[place], finished)}")
 
     with RunFolder(finished.root).lock():
-        executor(jobs, note)
+        run_jobs(executor, jobs, note)
     if len(results) < 2:
         raise VidnasError("fewer than two trainings came to their end, which rank nothing; see the failures above")
     return [results[place] for place in sorted(results)]

@@ -3,11 +3,15 @@
 A round is a fold of the training list and a seed. All that are in the race run the same round, so what tells them apart
 is paired: the fold's difficulty and the luck of its seed are the same for all. After each round the better half by mean
 over all rounds so far goes on. The yardstick runs every round and leaves never.
+
+Whoever trains need not wait for the end of a round: a trial is wanted as soon as no result that is missing can make it
+superfluous. So all cores have work, and the race is the same as if round came after round.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import mean, stdev
 from typing import NamedTuple, Protocol
 
@@ -36,11 +40,31 @@ class Score(NamedTuple):
     log_likelihood: float
 
 
-class Judge(Protocol):
-    """Trains networks and judges them on the fold of a round."""
+class Trial(NamedTuple):
+    """A training of the race.
 
-    def __call__(self, proposals: Sequence[Proposal], round: Round) -> Sequence[Score | None]:
-        """The score of each; None where a training failed."""
+    Attributes:
+        number: of its round, from 0.
+        round: fold and seed.
+        proposal: the network.
+    """
+
+    number: int
+    round: Round
+    proposal: Proposal
+
+
+class Judge(Protocol):
+    """Trains networks and judges them on the folds of their rounds."""
+
+    def __call__(self, wanted: Callable[[], Sequence[Trial]], scored: Callable[[Trial, Score | None], None]) -> None:
+        """Run trials for as long as some are wanted.
+
+        Args:
+            wanted: all that have no score and will be needed whatever the others give, those under way included; more
+                after each score.
+            scored: takes the score of each; None where a training failed.
+        """
         ...
 
 
@@ -50,20 +74,33 @@ class Standing:
 
     Attributes:
         proposal: the network and its source.
-        scores: its result in each round that it ran, from the first on.
+        results: by the number of the round.
         failed: a training of it failed, so it left.
     """
 
     proposal: Proposal
-    scores: list[Score] = field(default_factory=list)
+    results: dict[int, Score] = field(default_factory=dict)
     failed: bool = False
+
+    @property
+    def scores(self) -> list[Score]:
+        """Its result in each round that it ran, from the first on."""
+        found: list[Score] = []
+        while len(found) in self.results:
+            found.append(self.results[len(found)])
+        return found
 
     @property
     def mean(self) -> Score:
         """Over its rounds; minus infinity without any."""
-        if not self.scores:
+        return self.mean_of(len(self.results))
+
+    def mean_of(self, rounds: int) -> Score:
+        """Over the first rounds."""
+        scores = self.scores[:rounds]
+        if not scores:
             return Score(-math.inf, -math.inf)
-        return Score(*(mean(values) for values in zip(*self.scores, strict=True)))
+        return Score(*(mean(values) for values in zip(*scores, strict=True)))
 
     def ahead_of(self, other: "Standing") -> list[float]:
         """Differences of the headline figure in the rounds that both ran."""
@@ -93,42 +130,95 @@ def run_race(
     *,
     yardstick: Proposal | None = None,
     newcomers: Newcomers | None = None,
+    joining: int = 0,
     kept: float = 0.5,
 ) -> list[Standing]:
     """Run the rounds; of `n` in a round the better `kept` of them go on, rounded up, at least `FINALISTS`.
 
     Args:
         entrants: who starts.
-        judge: trains and judges; called once per round and once more for the newcomers.
+        judge: trains and judges.
         rounds: at least one.
         yardstick: runs every round whatever its results, beside the half that goes on.
-        newcomers: who joins after the first round, from the standings so far, the best first; they run it as well.
+        newcomers: who joins after the first round, from the standings in it, the best first; they run it as well.
+        joining: how many of them at most.
         kept: the part that goes on.
 
     Returns:
         All standings: those with more rounds first, among equals the higher mean first. The first is the winner.
     """
-    standings = [Standing(proposal) for proposal in entrants]
-    pace = next((one for one in standings if yardstick and _same(one.proposal, yardstick)), None)
-    if yardstick and pace is None:
-        pace = Standing(yardstick)
-        standings.append(pace)
-    running = list(standings)
-    for number, round_ in enumerate(rounds):
-        _run(running, judge, round_)
-        if number == 0 and newcomers:
-            known = {one.proposal.spec.content_hash for one in standings}
-            joining = [Standing(one) for one in newcomers(ranked(running)) if one.spec.content_hash not in known]
-            _run(joining, judge, round_)
-            standings += joining
-            running += joining
-        in_race = [one for one in ranked(running) if not one.failed]
-        if number + 1 == len(rounds):
-            break
-        rest = [one for one in in_race if one is not pace]
-        going_on = rest[: going_on_of(len(rest), kept)]
-        running = going_on + [pace for pace in in_race if pace not in rest]
-    return ranked(standings)
+    race = _Race(entrants, rounds, yardstick, newcomers, joining, kept)
+    judge(race.wanted, race.scored)
+    return ranked(race.standings)
+
+
+class _Race:
+    """The standings, and what follows from them."""
+
+    def __init__(
+        self,
+        entrants: Sequence[Proposal],
+        rounds: Sequence[Round],
+        yardstick: Proposal | None,
+        newcomers: Newcomers | None,
+        joining: int,
+        kept: float,
+    ) -> None:
+        self.standings = [Standing(proposal) for proposal in entrants]
+        self._pace = next((one for one in self.standings if yardstick and _same(one.proposal, yardstick)), None)
+        if yardstick and self._pace is None:
+            self._pace = Standing(yardstick)
+            self.standings.append(self._pace)
+        self._rounds, self._kept = rounds, kept
+        self._newcomers, self._joining = newcomers, joining if newcomers else 0
+
+    def scored(self, trial: Trial, score: Score | None) -> None:
+        """Take the score of a trial."""
+        standing = next(one for one in self.standings if _same(one.proposal, trial.proposal))
+        if score is None:
+            standing.failed = True
+        else:
+            standing.results[trial.number] = score
+
+    def wanted(self) -> list[Trial]:
+        """As `Judge` is given it, round after round."""
+        if self._joining and all(one.failed or 0 in one.results for one in self.standings):
+            self._join()
+        found = []
+        # Who will certainly run a round, and how many more may.
+        running, unknown = self.standings, self._joining
+        for number, round_ in enumerate(self._rounds):
+            missing = [one for one in running if not one.failed and number not in one.results]
+            found += [Trial(number, round_, one.proposal) for one in missing]
+            running, unknown = self._going_on(number, running, unknown)
+        return found
+
+    def _join(self) -> None:
+        assert self._newcomers is not None
+        known = {one.proposal.spec.content_hash for one in self.standings}
+        first = sorted(self.standings, key=lambda one: (not one.failed, one.mean_of(1)), reverse=True)
+        new = (one for one in self._newcomers(first) if one.spec.content_hash not in known)
+        self.standings += map(Standing, islice(new, self._joining))
+        self._joining = 0
+
+    def _going_on(self, number: int, running: Sequence[Standing], unknown: int) -> tuple[list[Standing], int]:
+        """Who of those in a round is in the next one whatever is missing, and how many more will be at most."""
+        rest = [one for one in running if one is not self._pace and not one.failed]
+        ended = [one for one in rest if len(one.scores) > number]
+        ended.sort(key=lambda one: one.mean_of(number + 1), reverse=True)
+        missing = len(rest) - len(ended) + unknown
+
+        def places(better: int) -> int:
+            """Where so many of those missing come to their end, all of them ahead; the others fail."""
+            return going_on_of(len(ended) + better, self._kept)
+
+        certain = [
+            one
+            for place, one in enumerate(ended)
+            if all(place + better < places(better) for better in range(missing + 1))
+        ]
+        pace = [self._pace] if self._pace is not None and not self._pace.failed else []
+        return certain + pace, places(missing) - len(certain)
 
 
 def going_on_of(running: int, kept: float) -> int:
@@ -148,16 +238,6 @@ def trials_of(entrants: int, newcomers: int, rounds: int, kept: float = 0.5) -> 
 def ranked(standings: Iterable[Standing]) -> list[Standing]:
     """Failed ones last; those with more rounds first, then the higher mean."""
     return sorted(standings, key=lambda one: (not one.failed, len(one.scores), one.mean), reverse=True)
-
-
-def _run(running: Sequence[Standing], judge: Judge, round_: Round) -> None:
-    if not running:
-        return
-    for one, score in zip(running, judge([one.proposal for one in running], round_), strict=True):
-        if score is None:
-            one.failed = True
-        else:
-            one.scores.append(score)
 
 
 def _same(one: Proposal, other: Proposal) -> bool:

@@ -22,7 +22,7 @@ from vidnas.base.interrupt import CommandSignals, Stopped
 from vidnas.data.formats import load_dataset
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import load_state
-from vidnas.engine.trials.executors import WorkerProcesses
+from vidnas.engine.trials.executors import WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 from vidnas.engine.trials.ray_executor import RayWorkers, check_machine, ray_workers
 
@@ -109,9 +109,9 @@ def test_as_in_processes_and_a_diverged_trial_fails_alone(workers, synthetic_dat
     # A worker is not where the command is.
     monkeypatch.chdir(tmp_path)
     told: dict[int, TrialResult] = {}
-    on_ray = workers(jobs(Path("ray")), told.__setitem__)
+    on_ray = run_jobs(workers, jobs(Path("ray")), told.__setitem__)
     assert [told[place] for place in range(3)] == on_ray
-    apart = WorkerProcesses(1, threads=1)(jobs(tmp_path / "apart"), ignore)
+    apart = run_jobs(WorkerProcesses(1, threads=1), jobs(tmp_path / "apart"), ignore)
     assert [result.folder for result in on_ray] == [Path("ray", name) for name in ("a", "diverges", "b")]
     assert_same(on_ray[0], apart[0])
     assert_same(on_ray[2], apart[2])
@@ -135,7 +135,7 @@ def test_nothing_is_lost_with_a_worker(workers, whole, synthetic_data, tmp_path)
     jobs = [job(synthetic_data, others[0]), job(synthetic_data, killed, **LONG), job(synthetic_data, others[1])]
     killing = in_the_middle(killed, kill)
     told: list[int] = []
-    results = workers(jobs, lambda place, result: told.append(place))
+    results = run_jobs(workers, jobs, lambda place, result: told.append(place))
     killing.join()
     assert sorted(told) == [0, 1, 2]
     assert told[-1] == 1
@@ -154,7 +154,7 @@ def test_stopped_workers_save_their_states(workers, whole, synthetic_data, tmp_p
     def run() -> None:
         with CommandSignals():
             in_the_middle(cut.folder, lambda: os.kill(os.getpid(), signal.SIGTERM))
-            workers([cut], ignore)
+            run_jobs(workers, [cut], ignore)
 
     with pytest.raises(Stopped):
         run()
@@ -162,7 +162,7 @@ def test_stopped_workers_save_their_states(workers, whole, synthetic_data, tmp_p
     assert state is not None
     # A state after the last line: not the one that was saved on the way.
     assert (cut.folder / "metrics.jsonl").read_text(encoding="utf-8").count("\n") == state["step"] < 40
-    (resumed,) = workers([cut], ignore)
+    (resumed,) = run_jobs(workers, [cut], ignore)
     assert_same(resumed, whole)
 
 
@@ -172,14 +172,14 @@ def test_other_errors_end_all(workers, synthetic_data, tmp_path):
     for name in "abcdef":
         long = job(synthetic_data, tmp_path / name, steps=100_000, checkpoint_every_steps=100_000)
         with pytest.raises(VidnasError, match="the list has 12 classes, the network 5"):
-            workers([long, broken], ignore)
+            run_jobs(workers, [long, broken], ignore)
         with RunFolder(long.folder).lock():
             metrics = long.folder / "metrics.jsonl"
             assert (long.folder / "last.ckpt").exists() or not (metrics.exists() and metrics.read_bytes())
     with pytest.raises(VidnasError, match=r"train\.devices 2: .* one device each"):
-        workers([job(synthetic_data, tmp_path / "two", devices=2)], ignore)
+        run_jobs(workers, [job(synthetic_data, tmp_path / "two", devices=2)], ignore)
     with pytest.raises(VidnasError, match="no machine of the Ray cluster has 3 CPUs for a trial"):
-        RayWorkers(1, threads=3)([job(synthetic_data, tmp_path / "wide")], ignore)
+        run_jobs(RayWorkers(1, threads=3), [job(synthetic_data, tmp_path / "wide")], ignore)
 
 
 def test_a_machine_that_differs_is_refused(synthetic_data, tmp_path):

@@ -18,7 +18,7 @@ from vidnas.base.interrupt import CommandSignals, Stopped
 from vidnas.data.formats import load_dataset
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import load_state
-from vidnas.engine.trials.executors import QUIETLY, WorkerProcesses
+from vidnas.engine.trials.executors import QUIETLY, WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 
 
@@ -63,9 +63,9 @@ def test_executors_agree_and_a_diverged_trial_fails_alone(synthetic_data, tmp_pa
         ]
 
     told: list[int] = []
-    here = QUIETLY(jobs(tmp_path / "here"), lambda place, result: told.append(place))
+    here = run_jobs(QUIETLY, jobs(tmp_path / "here"), lambda place, result: told.append(place))
     assert told == [0, 1, 2]
-    apart = WorkerProcesses(2, threads=1)(jobs(tmp_path / "apart"), lambda place, result: told.append(place))
+    apart = run_jobs(WorkerProcesses(2, threads=1), jobs(tmp_path / "apart"), lambda place, result: told.append(place))
     assert sorted(told[3:]) == [0, 1, 2]
     for a, b in zip(here, apart, strict=True):
         assert (a.failure is None) == (b.failure is None) == (a.folder.name != "diverges")
@@ -94,7 +94,7 @@ def test_stopped_workers_save_their_states(synthetic_data, tmp_path, threads):
     def run_apart() -> None:
         with CommandSignals():
             stopping.start()
-            WorkerProcesses(1, threads=1)([cut], ignore)
+            run_jobs(WorkerProcesses(1, threads=1), [cut], ignore)
 
     with pytest.raises(Stopped):
         run_apart()

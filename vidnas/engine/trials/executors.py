@@ -8,7 +8,7 @@ import torch
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import notes_only
-from vidnas.data.processes import run_apart
+from vidnas.data.processes import run_wanted
 from vidnas.engine.train.training import Diverged
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 
@@ -18,11 +18,12 @@ GRACE_SEC = 20.0
 _NO_MEMORY = "can't allocate memory"
 KILLED = "its process was ended twice; memory may have run out"
 
-Done = Callable[[int, TrialResult], object]
+Wanted = Callable[[], TrialJob | None]
+Done = Callable[[TrialJob, TrialResult], object]
 
 
 class Executor(Protocol):
-    """Runs jobs; gives their results in the order of the jobs."""
+    """Runs jobs for as long as some are wanted."""
 
     @property
     def workers(self) -> int:
@@ -34,16 +35,38 @@ class Executor(Protocol):
         """CPU threads of each."""
         ...
 
-    def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
-        """Run them, and call `done` with place and result of each as it ends.
+    def __call__(self, wanted: Wanted, done: Done) -> None:
+        """Run jobs, and call `done` with each and its result as it ends.
 
         A training that diverges or has too little memory is a failed trial, and the others go on; every other error
         ends all of them.
+
+        Args:
+            wanted: asked for a job whenever there is room for one. None is for nothing at present: results that are
+                still to come may make more wanted. All is done when nothing runs and nothing is wanted.
+            done: takes the results.
 
         Raises:
             Interrupted: stopped by a signal; the same jobs go on where they were.
             VidnasError: as `vidnas.engine.trials.job.run_trial`.
         """
+
+
+def run_jobs(
+    executor: Executor, jobs: Sequence[TrialJob], done: Callable[[int, TrialResult], object]
+) -> list[TrialResult]:
+    """Run a list of jobs; gives their results in its order, `done` gets the place of each."""
+    given = iter(jobs)
+    places = {job.folder: place for place, job in enumerate(jobs)}
+    results: dict[int, TrialResult] = {}
+
+    def keep(job: TrialJob, result: TrialResult) -> None:
+        place = places[job.folder]
+        results[place] = result
+        done(place, result)
+
+    executor(lambda: next(given, None), keep)
+    return [results[place] for place in range(len(jobs))]
 
 
 @dataclass(frozen=True)
@@ -63,13 +86,10 @@ class ThisProcess:
         """Those of this process."""
         return torch.get_num_threads()
 
-    def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
+    def __call__(self, wanted: Wanted, done: Done) -> None:
         """As `Executor`."""
-        results = []
-        for place, job in enumerate(jobs):
-            results.append(run_quietly(job) if self.quiet else _run(job))
-            done(place, results[-1])
-        return results
+        while (job := wanted()) is not None:
+            done(job, run_quietly(job) if self.quiet else _run(job))
 
 
 IN_THIS_PROCESS, QUIETLY = ThisProcess(), ThisProcess(quiet=True)
@@ -89,36 +109,30 @@ class WorkerProcesses:
     workers: int
     threads: int
 
-    def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
+    def __call__(self, wanted: Wanted, done: Done) -> None:
         """As `Executor`."""
-        given = side_by_side(jobs, self.threads)
 
-        def known(place: int, result: TrialResult | None) -> TrialResult:
-            return result or TrialResult(jobs[place].spec, jobs[place].folder, failure=KILLED)
+        def given() -> tuple[TrialJob, TrialJob] | None:
+            job = wanted()
+            return None if job is None else (job, side_by_side(job, self.threads))
 
-        results: list[TrialResult | None] = run_apart(
-            run_quietly,
-            given,
-            self.workers,
-            dead=None,
-            done=lambda place, result: done(place, known(place, result)),
-            grace_sec=GRACE_SEC,
-        )
-        return [known(place, result) for place, result in enumerate(results)]
+        def keep(job: TrialJob, result: TrialResult | None) -> None:
+            done(job, result or TrialResult(job.spec, job.folder, failure=KILLED))
+
+        run_wanted(run_quietly, given, self.workers, dead=None, done=keep, grace_sec=GRACE_SEC)
 
 
-def side_by_side(jobs: Sequence[TrialJob], threads: int) -> list[TrialJob]:
-    """The jobs with so many CPU threads each.
+def side_by_side(job: TrialJob, threads: int) -> TrialJob:
+    """The job with so many CPU threads.
 
     Raises:
-        VidnasError: one wants several devices, for which processes of its own would have to be started.
+        VidnasError: it wants several devices, for which processes of its own would have to be started.
     """
-    for job in jobs:
-        if job.config.devices > 1:
-            raise VidnasError(
-                f"train.devices {job.config.devices}: trainings side by side have one device each; leave it out"
-            )
-    return [replace(job, config=replace(job.config, threads=threads)) for job in jobs]
+    if job.config.devices > 1:
+        raise VidnasError(
+            f"train.devices {job.config.devices}: trainings side by side have one device each; leave it out"
+        )
+    return replace(job, config=replace(job.config, threads=threads))
 
 
 def _run(job: TrialJob) -> TrialResult:

@@ -6,7 +6,8 @@ import platform
 import signal
 import socket
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -18,7 +19,7 @@ import torch
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CAUGHT, CommandSignals, Interrupted, Stopped, StopSignals
 from vidnas.data.processes import cores, starting_processes
-from vidnas.engine.trials.executors import GRACE_SEC, KILLED, Done, run_quietly, side_by_side
+from vidnas.engine.trials.executors import GRACE_SEC, KILLED, Done, Wanted, run_quietly, side_by_side
 from vidnas.engine.trials.job import TrialJob, TrialResult
 
 # How long a signal waits at most; Ray's own calls would swallow which one it was.
@@ -43,43 +44,43 @@ class RayWorkers:
     workers: int
     threads: int
 
-    def __call__(self, jobs: Sequence[TrialJob], done: Done) -> list[TrialResult]:
+    def __call__(self, wanted: Wanted, done: Done) -> None:
         """As `Executor`."""
-        given = [_anywhere(job) for job in side_by_side(jobs, self.threads)]
-        found: dict[int, TrialResult] = {}
-
-        def keep(place: int, result: TrialResult) -> None:
-            found[place] = replace(result, folder=jobs[place].folder)
-            done(place, found[place])
-
-        lost = self._run(given, range(len(jobs)), self.workers, keep)
-        for place in self._run(given, lost, self.workers if len(_machines()) > 1 else 1, keep):
-            keep(place, TrialResult(jobs[place].spec, jobs[place].folder, failure=KILLED))
-        return [found[place] for place in range(len(jobs))]
-
-    def _run(self, jobs: Sequence[TrialJob], places: Sequence[int], workers: int, keep: Done) -> list[int]:
-        """Run the jobs at these places; returns the places of those whose workers were lost."""
         import ray
 
-        lost: list[int] = []
-        waiting = list(places)[::-1]
-        running: dict[Any, int] = {}
+        lost: deque[TrialJob] = deque()
+        running: dict[Any, TrialJob] = {}
+        # Of those that are tried for the second time.
+        last: set[Path] = set()
         try:
-            while waiting or running:
+            while True:
                 with StopSignals():
-                    while waiting and len(running) < workers:
-                        place = waiting.pop()
-                        running[self._start(jobs[place])] = place
+                    self._fill(running, wanted, lost, last)
+                    if not running:
+                        return
                     ended, _ = ray.wait(list(running), timeout=_LOOK_SEC)
                     outcomes = [(running.pop(task), _outcome(task)) for task in ended]
-                for place, result in outcomes:
-                    if result is None:
-                        lost.append(place)
+                for job, result in outcomes:
+                    if result is not None:
+                        done(job, replace(result, folder=job.folder))
+                    elif job.folder in last:
+                        done(job, TrialResult(job.spec, job.folder, failure=KILLED))
                     else:
-                        keep(place, result)
+                        lost.append(job)
         finally:
             _end(list(running))
-        return sorted(lost)
+
+    def _fill(self, running: dict[Any, TrialJob], wanted: Wanted, lost: deque[TrialJob], last: set[Path]) -> None:
+        """Start what is wanted, as far as there is room; when nothing is left, what was lost."""
+        again = any(job.folder in last for job in running.values())
+        while not again and len(running) < self.workers and (job := wanted()) is not None:
+            running[self._start(_anywhere(side_by_side(job, self.threads)))] = job
+        if not running or again:
+            together = self.workers if len(_machines()) > 1 else 1
+            while lost and len(running) < together:
+                job = lost.popleft()
+                last.add(job.folder)
+                running[self._start(_anywhere(side_by_side(job, self.threads)))] = job
 
     def _start(self, job: TrialJob) -> Any:
         """The task of a job, which waits until a machine has room for it."""

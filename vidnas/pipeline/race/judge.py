@@ -1,7 +1,7 @@
 """Who judges in a race: trainings on all folds but one, tested on that one, each done once."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +16,7 @@ from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import Executor
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.race.archive import TrialArchive, TrialEntry, training_curve
-from vidnas.search.proposals import Proposal
-from vidnas.search.race import Round, Score
+from vidnas.search.race import Score, Trial
 
 
 @dataclass
@@ -42,53 +41,60 @@ class TrialJudge:
     executor: Executor
     expected: int
 
-    def __call__(self, proposals: Sequence[Proposal], round: Round) -> list[Score | None]:
-        """Train and test those that have no result in this round.
+    def __call__(self, wanted: Callable[[], Sequence[Trial]], scored: Callable[[Trial, Score | None], None]) -> None:
+        """As `vidnas.search.race.Judge`.
 
         Raises:
             VidnasError: all of several trainings failed; the message has the reason of the first.
         """
-        keys = [(proposal.spec.content_hash, *round) for proposal in proposals]
-        new = [proposal for proposal, key in zip(proposals, keys, strict=True) if key not in self.archive.entries]
-        # The dearest first: they end together.
-        new.sort(key=lambda proposal: -proposal.spec.clip.frames * proposal.spec.clip.size**2)
-        fold = self.folds[round.fold]
-        jobs = [
-            TrialJob(
-                proposal.spec,
-                self.folder / "trials" / f"{proposal.spec.content_hash}_fold{round.fold}_seed{round.seed}",
-                fold.train,
-                fold.held_out,
-                replace(self.config, seed=round.seed),
-                self.data,
-            )
-            for proposal in new
-        ]
-        for proposal in new:
-            path = self.folder / "networks" / f"{proposal.spec.content_hash}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, proposal.spec.to_json())
+        begun: dict[Path, Trial] = {}
 
-        def note(place: int, trial: TrialResult) -> None:
-            entry = self._entry(new[place], round, trial)
+        def next_job() -> TrialJob | None:
+            while waiting := [trial for trial in wanted() if self._folder(trial) not in begun]:
+                # Of a round the dearest first: they end together.
+                trial = min(waiting, key=lambda one: (one.number, -_pixels(one)))
+                job = self._job(trial)
+                begun[job.folder] = trial
+                known = self.archive.entries.get(_key(trial))
+                if known is None:
+                    return job
+                scored(trial, known.score)
+            return None
+
+        def take(job: TrialJob, result: TrialResult) -> None:
+            trial = begun[job.folder]
+            entry = self._entry(trial, result)
             self.archive.add(entry)
-            shutil.rmtree(trial.folder, ignore_errors=True)
+            shutil.rmtree(job.folder, ignore_errors=True)
             told = f"left out: {entry.failure}" if entry.headline is None else f"{entry.headline:6.1%}"
             log.info(
-                f"trial {len(self.archive.entries)}/{self.expected}  fold {round.fold + 1}  {told}  {entry.name}  "
-                f"{network_cost(trial.spec)}"
+                f"trial {len(self.archive.entries)}/{self.expected}  fold {entry.fold + 1}  {told}  {entry.name}  "
+                f"{network_cost(result.spec)}"
             )
+            scored(trial, entry.score)
 
-        if jobs:
-            self.executor(jobs, note)
-        entries = [self.archive.entries[key] for key in keys]
+        self.executor(next_job, take)
+        entries = [self.archive.entries[_key(trial)] for trial in begun.values()]
         if entries and all(entry.headline is None for entry in entries):
-            raise VidnasError(f"all {len(entries)} trainings of this round failed: {entries[0].failure}")
-        return [entry.score for entry in entries]
+            raise VidnasError(f"all {len(entries)} trainings failed: {entries[0].failure}")
 
-    def _entry(self, proposal: Proposal, round: Round, trial: TrialResult) -> TrialEntry:
+    def _folder(self, trial: Trial) -> Path:
+        name, fold, seed = _key(trial)
+        return self.folder / "trials" / f"{name}_fold{fold}_seed{seed}"
+
+    def _job(self, trial: Trial) -> TrialJob:
+        """The training of a trial; its spec is written, so that the archive's names can be looked up."""
+        spec, fold = trial.proposal.spec, self.folds[trial.round.fold]
+        path = self.folder / "networks" / f"{spec.content_hash}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, spec.to_json())
+        config = replace(self.config, seed=trial.round.seed)
+        return TrialJob(spec, self._folder(trial), fold.train, fold.held_out, config, self.data)
+
+    def _entry(self, trial: Trial, result: TrialResult) -> TrialEntry:
+        proposal, round_ = trial.proposal, trial.round
         cost = network_cost(proposal.spec)
-        test = trial.test if trial.failure is None else None
+        test = result.test if result.failure is None else None
         return TrialEntry(
             network=proposal.spec.content_hash,
             name=proposal.spec.name,
@@ -96,12 +102,22 @@ class TrialJudge:
             clip=f"{proposal.spec.clip} {proposal.spec.clip.sampling}",
             macs=cost.macs,
             params=cost.params,
-            fold=round.fold,
-            seed=round.seed,
-            steps=trial.steps,
+            fold=round_.fold,
+            seed=round_.seed,
+            steps=result.steps,
             headline=test.headline if test else None,
             log_likelihood=test.log_likelihood if test else None,
-            curve=training_curve(RunFolder(trial.folder).metrics),
-            sec=trial.figures.get("train_sec", 0.0),
-            failure=trial.failure,
+            curve=training_curve(RunFolder(result.folder).metrics),
+            sec=result.figures.get("train_sec", 0.0),
+            failure=result.failure,
         )
+
+
+def _key(trial: Trial) -> tuple[str, int, int]:
+    """As `TrialEntry.key`."""
+    return trial.proposal.spec.content_hash, trial.round.fold, trial.round.seed
+
+
+def _pixels(trial: Trial) -> int:
+    clip = trial.proposal.spec.clip
+    return clip.frames * clip.size**2

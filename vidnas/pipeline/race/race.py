@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +116,13 @@ class Race:
 
         def nearer(standings: Sequence[Standing]) -> list[Proposal]:
             best = standings[0].proposal.spec.clip
-            return course.x3d_at_all(near_clips(best, course.held.frames, course.held.short_side))[: plan.near]
+            return course.x3d_at_all(near_clips(best, course.held.frames, course.held.short_side))
 
         if plan.clip_rounds:
             rounds = self._rounds[: plan.clip_rounds]
-            self._clips = run_race(self._starting, self._judge, rounds, newcomers=nearer, kept=CLIPS_KEPT)
+            self._clips = run_race(
+                self._starting, self._judge, rounds, newcomers=nearer, joining=plan.near, kept=CLIPS_KEPT
+            )
         log.info(f"clip {self.clip}: {describe_coverage(self.clip, course.held.duration_sec)}")
         return self.clip
 
@@ -151,13 +152,15 @@ class Race:
             """Mutants of each of the best few, in turn."""
             parents = [one.proposal.spec for one in standings[: max(1, plan.newcomers // 2)]]
             sources = [mutants(spec, course.macs, seed + i, "mutant") for i, spec in enumerate(parents)]
-            return islice(different_in_turn(sources), plan.newcomers)
+            return different_in_turn(sources)
 
         yardstick = course.x3d(self.clip)
         others = [one.proposal for one in self._clips[1:2]]
         entrants = course.networks(self.clip, plan.networks - len(others), seed, supernet) + others
         rounds = self._rounds[: plan.rounds]
-        standings = run_race(entrants, self._judge, rounds, yardstick=yardstick, newcomers=changed)
+        standings = run_race(
+            entrants, self._judge, rounds, yardstick=yardstick, newcomers=changed, joining=plan.newcomers
+        )
         pace = next(one for one in standings if one.proposal.spec.content_hash == yardstick.spec.content_hash)
         result = RaceResult(tuple(self._clips), tuple(standings), pace, len(self._judge.archive.entries))
         replace_file(self.folder / "winner.json", result.winner.proposal.spec.to_json())
