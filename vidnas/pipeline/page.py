@@ -17,6 +17,7 @@ from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.baselines import comparison
 from vidnas.pipeline.plan import SearchPlan
+from vidnas.pipeline.race.early import describe_early
 from vidnas.pipeline.race.result import RaceResult
 from vidnas.pipeline.run import RunOutcome
 from vidnas.report.data import (
@@ -79,7 +80,7 @@ def _race(race: RaceResult) -> RaceSummary:
         )
 
     clips, networks = (tuple(map(racer, standings)) for standings in (race.clips, race.networks))
-    return RaceSummary(clips, networks, race.trials)
+    return RaceSummary(clips, networks, race.trials, describe_early(race.early))
 
 
 def _space(plan: SearchPlan) -> SpaceSummary:

@@ -306,11 +306,13 @@ class RaceSummary:
         clips: X3D at each clip, the best first; empty where the clip was given.
         networks: at the clip that won, the best first.
         trials: trainings in all.
+        early: how far their losses on the way foretold their results, in words; empty where it is not known.
     """
 
     clips: tuple[Racer, ...]
     networks: tuple[Racer, ...]
     trials: int
+    early: str = ""
 
     @property
     def winner(self) -> Racer:

@@ -54,6 +54,8 @@ def race_text(race: RaceSummary) -> str:
         )
     if len(race.random) > 1:
         told += f" Random networks of the space: {random_spread(race)} in the first round."
+    if race.early:
+        told += f" {race.early[0].upper()}{race.early[1:]}; none was stopped before its end."
     return told
 
 

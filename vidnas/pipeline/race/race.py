@@ -18,6 +18,7 @@ from vidnas.engine.trials.executors import Executor
 from vidnas.pipeline.race.archive import TrialArchive, TrialEntry
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.course import Course
+from vidnas.pipeline.race.early import early_ranks
 from vidnas.pipeline.race.estimate import format_hours, trial_seconds, trials_within
 from vidnas.pipeline.race.judge import TrialJudge
 from vidnas.pipeline.race.plan import CLIPS_KEPT, RacePlan, plan_race
@@ -162,7 +163,8 @@ class Race:
             entrants, self._judge, rounds, yardstick=yardstick, newcomers=changed, joining=plan.newcomers
         )
         pace = next(one for one in standings if one.proposal.spec.content_hash == yardstick.spec.content_hash)
-        result = RaceResult(tuple(self._clips), tuple(standings), pace, len(self._judge.archive.entries))
+        early = tuple(early_ranks(self.entries))
+        result = RaceResult(tuple(self._clips), tuple(standings), pace, len(self.entries), early)
         replace_file(self.folder / "winner.json", result.winner.proposal.spec.to_json())
         write_json(self.folder / "result.json", summary(result))
         log.info(describe(result))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidnas.arch.cost import network_cost
+from vidnas.pipeline.race.early import EarlyRanks, describe_early
 from vidnas.search.race import Paired, Standing, paired
 
 
@@ -16,12 +17,14 @@ class RaceResult:
         networks: standings of the networks at that clip, and of X3D at the next best one; the winner first.
         yardstick: X3D at the clip that won, which is among the networks.
         trials: trainings that it took.
+        early: how far their losses on the way foretold their results.
     """
 
     clips: tuple[Standing, ...]
     networks: tuple[Standing, ...]
     yardstick: Standing
     trials: int
+    early: tuple[EarlyRanks, ...] = ()
 
     @property
     def winner(self) -> Standing:
@@ -37,17 +40,20 @@ class RaceResult:
 
 
 def describe(result: RaceResult) -> str:
-    """Who won, and how sure that is, in one line."""
+    """Who won, and how sure that is; in a second line what the losses on the way foretold."""
     winner, spec = result.winner, result.winner.proposal.spec
     told = (
         f"winner: {spec.name} ({winner.proposal.source}), {network_cost(spec)}, {winner.mean.headline:.1%} on the folds"
     )
     ahead = result.ahead
     if ahead is None:
-        return f"{told}; nothing was ahead of X3D"
-    rounds = len(winner.ahead_of(result.yardstick))
-    error = f" (standard error {100 * ahead.error:.1f})" if rounds > 1 else ""
-    return f"{told}, {100 * ahead.mean:+.1f} points against X3D at its clip over {rounds} rounds{error}"
+        told += "; nothing was ahead of X3D"
+    else:
+        rounds = len(winner.ahead_of(result.yardstick))
+        error = f" (standard error {100 * ahead.error:.1f})" if rounds > 1 else ""
+        told += f", {100 * ahead.mean:+.1f} points against X3D at its clip over {rounds} rounds{error}"
+    early = describe_early(result.early)
+    return f"{told}\n{early}" if early else told
 
 
 def summary(result: RaceResult) -> dict[str, Any]:
@@ -73,4 +79,5 @@ def summary(result: RaceResult) -> dict[str, Any]:
         "clips": [row(one) for one in result.clips],
         "networks": [row(one) for one in result.networks],
         "trials": result.trials,
+        "early_ranks": [one._asdict() for one in result.early],
     }
