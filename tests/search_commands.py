@@ -14,7 +14,8 @@ TRAIN = ["--method", "supernet", "--train.epochs", "1", "--train.batch_size", "8
 
 def command(verb: str, videos: Path, out: Path, *more: str) -> list[str]:
     """`vidnas run` or `vidnas search` on a data set."""
-    return [verb, "--data", str(videos), "--out", str(out), *SMALL, *QUICK, *(TRAIN if verb == "run" else []), *more]
+    own = TRAIN if verb == "run" else ["--no-trials"]
+    return [verb, "--data", str(videos), "--out", str(out), *SMALL, *QUICK, *own, *more]
 
 
 def fails(capsys: pytest.CaptureFixture[str], argv: list[str], code: int = 1) -> str:

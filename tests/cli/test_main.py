@@ -52,7 +52,7 @@ def vidnas(*argv: str, **options) -> subprocess.CompletedProcess:
         (["run", "--epoch", "3"], 2, "no option --epoch; did you mean --search.epochs or --train.epochs?"),
         (["run", "--target", "5M"], 2, "no option --target; did you mean --target-macs or --target-params or --target"),
         (["test", "x", "--data", "y", "--top", "5"], 2, "no option --top; `vidnas test --help-all` lists the options"),
-        (["search", "--views", "1x1"], 2, "no option --views; `vidnas search --help-all` lists the options"),
+        (["search", "--xyz", "1"], 2, "no option --xyz; `vidnas search --help-all` lists the options"),
         (["help", "runn"], 2, "vidnas has no command 'runn'; did you mean run?"),
         (["run", "--sampling", "unifrom"], 2, "--sampling unifrom: give one of stride, uniform; did you mean uniform?"),
         (["data", "check", "x", "--workers", "y"], 2, "a whole number above 0"),

@@ -1,45 +1,101 @@
-"""`vidnas search`: find a network for a data set and a budget."""
+"""`vidnas search`: find a network for a data set and a budget on a supernet, and race what it proposes."""
 
+import math
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vidnas.base.log import log
-from vidnas.cli.config_parser import make_config_parser
+from vidnas.cli.executor_options import add_executor_options, chosen_executor
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.search_options import read_request, search_parser
+from vidnas.cli.parsing import errors_on_rank_zero
+from vidnas.cli.search_options import FIRST, read_request, search_parser
+from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
-    from vidnas.engine.train.config import TrainConfig
+    from vidnas.pipeline.prepare import SearchRequest
+    from vidnas.pipeline.run import Searched
 
 
 def run(argv: list[str]) -> int:
     """Search; returns the exit code."""
     options, request = read_request(_parser(whole=not asks_for_first(argv)), argv, ".")
 
+    from vidnas.engine.run.processes import launched
+    from vidnas.pipeline.method import choose_method
+
+    found = "searched.json"
+    if options.no_trials:
+        done = _on_supernet(options, request) is not None
+    else:
+        with errors_on_rank_zero():
+            method, why = choose_method("auto", request.targets, math.prod(launched()))
+        if method == "supernet":
+            log.info(f"note: no trials of what is found: {why}")
+            done = _on_supernet(options, request) is not None
+        else:
+            found = "race/winner.json"
+            done = _with_trials(options, request)
+    if done:
+        arch, trained = (shlex.quote(str(request.out / name)) for name in (found, "trained"))
+        log.info(f"next: vidnas train --arch {arch} {shlex.join(_data_words(options))} --out {trained}")
+    return 0
+
+
+def _on_supernet(options: Any, request: "SearchRequest") -> "Searched | None":
+    """Search; None after a dry run."""
     from vidnas.pipeline.baselines import search_with_baselines
     from vidnas.pipeline.prepare import job_settings, prepare_search, remember
+    from vidnas.pipeline.run import Searched
 
-    training = _training(options.train)
     with prepare_search(request) as inputs:
         settings = job_settings(request, inputs)
         if settings is None:
-            return 0
-        remember(request, inputs, training, "1x1")
-        search_with_baselines(
+            return None
+        remember(request, inputs, options.train, "1x1")
+        result = search_with_baselines(
             inputs.plan, request.data, inputs.data, settings.search, request.out, resume=request.resume
         )
-    arch, trained = (shlex.quote(str(request.out / name)) for name in ("searched.json", "trained"))
-    log.info(f"next: vidnas train --arch {arch} {shlex.join(_data_words(options))} --out {trained}")
-    return 0
+        return Searched(inputs.plan, result)
+
+
+def _with_trials(options: Any, request: "SearchRequest") -> bool:
+    """Race for the clip, search at it, race with what the search proposes; False after a dry run."""
+    from vidnas.data.processes import cores
+    from vidnas.engine.run.folder import RunFolder
+    from vidnas.engine.trials.executors import QUIETLY
+    from vidnas.pipeline.prepare import prepare_race
+    from vidnas.pipeline.run import supernet_proposals
+
+    training, hours = options.train, request.max_hours
+    if hours:
+        hours, request = hours / 2, replace(request, max_hours=hours / 2)
+    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
+    with chosen as executor:
+        with prepare_race(request, training, options.race, executor, hours, 0) as prepared:
+            if prepared is None:
+                return False
+            clip = prepared.race.choose_clip()
+        searched = _on_supernet(options, replace(request, space=replace(request.space, clip=clip)))
+        assert searched is not None
+        with RunFolder(request.out).lock():
+            prepared.race.choose_network(supernet_proposals(searched))
+    return True
 
 
 def _parser(*, whole: bool) -> "ConfigParser":
     description = "Find the best network for your videos within a budget of multiply-adds."
-    parser = search_parser("search", description, whole=whole)
+    parser = search_parser("search", description, whole=whole, first=(*FIRST, "no_trials", "race.trials"))
     parser.add_argument(
-        "--train", type=dict | None, default=None, help="of a recipe: for `vidnas derive` and `vidnas rank`"
+        "--no_trials", action="store_true", help="no race of the networks found: the supernet alone judges"
     )
+    add_executor_options(parser, by_default="one per core")
+    parser.add_class_arguments(RaceConfig, "race")
+    if whole:
+        from vidnas.engine.train.config import TrainConfig
+
+        parser.add_class_arguments(TrainConfig, "train")
     return parser
 
 
@@ -50,13 +106,3 @@ def _data_words(options: Any) -> list[str]:
         if getattr(options, name):
             words += [f"--{name.replace('_', '-')}", getattr(options, name)]
     return [*words, "--follow-links"] if options.follow_links else words
-
-
-def _training(settings: dict[str, Any] | None) -> "TrainConfig":
-    """The training settings of a recipe, read as `vidnas run` does."""
-    from vidnas.engine.train.config import TrainConfig
-
-    parser = make_config_parser("search", "")
-    parser.add_class_arguments(TrainConfig, "train")
-    training: TrainConfig = parser.instantiate(parser.parse_object({"train": settings or {}})).train
-    return training

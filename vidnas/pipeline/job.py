@@ -68,7 +68,7 @@ def load_job(root: Path) -> Job:
     path = _path(root)
     if not root.is_dir():
         raise VidnasError(f"{root}: no such run folder; give what `vidnas search` or `vidnas run` had as --out")
-    if (root / "race").is_dir() and not (root / "search").is_dir():
+    if (root / "race").is_dir() and not path.exists():
         raise VidnasError(
             f"{root}: this run found its network by a race, which leaves no supernet; `vidnas run --method both` or "
             "`vidnas search` do"

@@ -28,7 +28,7 @@ from vidnas.pipeline.race.result import summary as race_summary
 from vidnas.pipeline.search import SearchResult
 from vidnas.report.data import Phase
 from vidnas.report.verdict import paired_text
-from vidnas.search.proposals import Proposal
+from vidnas.search.proposals import Proposal, different_in_turn
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,17 @@ def run_search_and_race(
 
 
 def supernet_proposals(searched: Searched) -> list[Proposal]:
-    """The candidates of a search, the one that it derived first."""
-    space = searched.plan.space
-    choices = [tuple(candidate["choice"]) for candidate in searched.result.record["candidates"]]
-    return [Proposal(space.decode(choice), "supernet") for choice in choices]
+    """The candidates of a search, the one that it derived first, in turn with those of baselines on its supernet."""
+    space, record = searched.plan.space, searched.result.record
+    found = {"supernet": record["candidates"]}
+    found |= {
+        f"{name} on the supernet": baseline["candidates"] for name, baseline in record.get("baselines", {}).items()
+    }
+    sources = [
+        [Proposal(space.decode(tuple(candidate["choice"])), source) for candidate in candidates]
+        for source, candidates in found.items()
+    ]
+    return list(different_in_turn(sources))
 
 
 def _search(plan: SearchPlan, data: SearchData, search: SearchConfig, settings: RunSettings) -> tuple[Searched, Phase]:
