@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from search_commands import QUICK, fails
+from search_commands import QUICK, SMALL, fails
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
@@ -88,6 +88,19 @@ def test_supernet_and_race_together(videos: Path, tmp_path: Path) -> None:
     assert "Probabilities" in (out / "report.html").read_text()
 
 
+def test_auto_without_time_for_a_race_takes_a_supernet_and_stays_with_it(videos: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "run"
+    argv = ["run", "--data", str(videos), "--out", str(out), *SMALL, *QUICK]
+    argv += ["--train.steps", "2", "--train.batch_size", "8", "--train.threads", "1", "--parallel", "1"]
+    assert main([*argv, "--max-hours", "1e-5"]) == 0
+    told = capsys.readouterr().out
+    assert "method supernet: 1e-05 hours leave time for 0 trainings beside the last ones, and a race needs 8" in told
+    (out / "result.json").unlink()
+    assert main([*argv, "--resume"]) == 0
+    assert "method supernet: as at the start of the run" in capsys.readouterr().out
+    assert not (out / "race").exists()
+
+
 def test_dry_run_writes_nothing(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(race("run", videos, tmp_path / "run", "--dry-run")) == 0
     printed = capsys.readouterr().out
@@ -102,8 +115,9 @@ def test_what_a_race_cannot_do(videos: Path, tmp_path: Path, capsys: pytest.Capt
     line = fails(capsys, [*words, "--target-params", "1M"])
     assert "--method race: networks of a race are brought to a budget of multiply-adds" in line
     assert "give 8 or more" in fails(capsys, race("run", videos, out, "--trials", "3"))
-    assert "trainings fit" in fails(capsys, race("run", videos, out, "--max-hours", "1e-7"))
+    assert "trainings fit" in fails(capsys, race("run", videos, out, "--max-hours", "1e-7", "--method", "race"))
     assert "each class needs 13 groups" in fails(capsys, race("run", videos, out, "--folds", "13"))
     assert "folds 1: give a whole number at least 2" in fails(capsys, race("run", videos, out, "--folds", "1"), 2)
-    assert "--max-hours -1: 0 trainings fit" in fails(capsys, race("run", videos, out, "--max-hours", "-1"))
+    for verb in ("run", "race"):
+        assert "--max-hours -1: give hours above 0" in fails(capsys, race(verb, videos, out, "--max-hours", "-1"), 2)
     assert not (out / "race" / "trials.jsonl").exists()

@@ -11,7 +11,7 @@ from vidnas.cli.data_options import add_data_options
 from vidnas.cli.executor_options import add_executor_options, chosen_executor
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import new_folder
-from vidnas.cli.search_options import add_clip_options, add_macs_option
+from vidnas.cli.search_options import add_clip_options, add_macs_option, check_hours
 from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(argv: list[str]) -> int:
     from vidnas.pipeline.race.course import Course
     from vidnas.pipeline.race.race import Race
 
+    check_hours(options.max_hours)
     macs = parse_amount(options.target_macs, "multiply-adds of one clip", "--target-macs")
     out = Path(options.out)
     check_unlike(out, "race")

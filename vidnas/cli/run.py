@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
     from vidnas.engine.train.config import TrainConfig
     from vidnas.engine.trials.executors import Executor
+    from vidnas.pipeline.method import Method, MethodTimes
     from vidnas.pipeline.prepare import SearchRequest
     from vidnas.pipeline.run import RunOutcome, RunSettings
 
@@ -24,7 +25,7 @@ def run(argv: list[str]) -> int:
     options, request = read_request(run_parser(whole=not asks_for_first(argv)), argv, "search")
 
     from vidnas.engine.run.processes import launched
-    from vidnas.pipeline.method import choose_method
+    from vidnas.pipeline.method import choose_method, kept_method
     from vidnas.pipeline.page import write_page
 
     if options.train.devices > 1:
@@ -32,8 +33,13 @@ def run(argv: list[str]) -> int:
             "vidnas run --train.devices: a whole job takes several processes from torchrun: "
             f"torchrun --nproc-per-node {options.train.devices} -m vidnas run ..."
         )
+    processes = math.prod(launched())
+    times = (lambda: _times(options, request)) if request.max_hours is not None else None
+    begun = kept_method(request.out) if request.resume and options.method == "auto" else None
     with errors_on_rank_zero():
-        method, why = choose_method(options.method, request.targets, math.prod(launched()))
+        method, why = choose_method(begun or options.method, request.targets, processes, times)
+    if begun is not None:
+        why = "as at the start of the run"
     log.info(f"method {method}: {why}")
     outcome = _by_supernet(options, request) if method == "supernet" else _by_race(options, request, method)
     if outcome is not None and is_first_process():
@@ -43,8 +49,21 @@ def run(argv: list[str]) -> int:
     return 0
 
 
+def _times(options: Any, request: "SearchRequest") -> "MethodTimes":
+    """What there is time for."""
+    from vidnas.data.processes import cores
+    from vidnas.engine.trials.executors import QUIETLY
+    from vidnas.pipeline.prepare import measure_methods
+
+    training = options.train
+    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
+    with chosen as executor:
+        return measure_methods(request, training, options.race, executor, 2 * options.final_seeds)
+
+
 def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
     """Search on a supernet, and the rest; None after a dry run."""
+    from vidnas.pipeline.method import keep_method
     from vidnas.pipeline.prepare import job_settings, prepare_search, remember
     from vidnas.pipeline.run import run_search
 
@@ -53,15 +72,18 @@ def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
         if settled is None:
             return None
         assert settled.training is not None
+        if is_first_process():
+            keep_method("supernet", request.out)
         remember(request, inputs, settled.training, options.views)
         settings = _settings(options, request, settled.training)
         return run_search(inputs.lists, inputs.plan, inputs.data, settled.search, settings)
 
 
-def _by_race(options: Any, request: "SearchRequest", method: str) -> "RunOutcome | None":
+def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOutcome | None":
     """Race, with a search at the clip that won if the method is `both`; None after a dry run."""
     from vidnas.data.processes import cores
     from vidnas.engine.trials.executors import QUIETLY
+    from vidnas.pipeline.method import keep_method
     from vidnas.pipeline.prepare import job_settings, prepare_race, prepare_search, remember
     from vidnas.pipeline.run import run_race, run_search_and_race
 
@@ -74,6 +96,7 @@ def _by_race(options: Any, request: "SearchRequest", method: str) -> "RunOutcome
         with prepare_race(request, training, options.race, executor, hours, 2 * options.final_seeds) as prepared:
             if prepared is None:
                 return None
+            keep_method(method, request.out)
             if method == "race":
                 return run_race(prepared.lists, prepared.race, settings)
             clip = prepared.race.choose_clip()

@@ -104,6 +104,7 @@ def read_request(parser: "ConfigParser", argv: Sequence[str], search_folder: str
     with errors_on_rank_zero():
         options = parser.read(argv)
         targets = _targets(options)
+        check_hours(options.max_hours)
 
     from vidnas.data.datamodule import DataConfig
     from vidnas.pipeline.out import check_unlike
@@ -133,6 +134,16 @@ def read_request(parser: "ConfigParser", argv: Sequence[str], search_folder: str
         max_hours=options.max_hours,
         search_folder=search_folder,
     )
+
+
+def check_hours(hours: float | None) -> None:
+    """Refuse `--max-hours` of no time.
+
+    Raises:
+        UsageError: not above 0.
+    """
+    if hours is not None and not hours > 0:
+        raise UsageError(f"--max-hours {hours:g}: give hours above 0")
 
 
 def _targets(options: Any) -> dict[str, float]:

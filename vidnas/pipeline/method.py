@@ -1,14 +1,21 @@
 """How a run finds its network: by a race of trainings, on a supernet, or both."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vidnas.base.errors import VidnasError
+from vidnas.base.files import read_json, write_json
 
 Method = Literal["auto", "race", "supernet", "both"]
 
 # What supernets of so many steps on the weights were worth as judges on UTD-MHAD (docs/search.md).
 RANKS_FROM_STEPS = 9000
+_FILE = "method.json"
+# What a step on the weights, the share of a step on alpha that comes with it, and batches for both take, in steps of
+# training X3D; roughly.
+STEPS_OF_A_SEARCH = 3
 
 
 class Chosen(NamedTuple):
@@ -18,13 +25,42 @@ class Chosen(NamedTuple):
     reason: str
 
 
-def choose_method(asked: Method, metrics: Collection[str], processes: int) -> Chosen:
+@dataclass(frozen=True)
+class MethodTimes:
+    """What the methods take on some videos, from a few measured steps, and what there is.
+
+    Attributes:
+        given_sec: for the whole run.
+        trial_sec: of the clock, per training of a race.
+        least: trainings of the smallest race.
+        wanted: trainings of the race that is asked for.
+        reserved: trainings that follow it.
+        supernet_sec: of a supernet of `RANKS_FROM_STEPS` steps.
+    """
+
+    given_sec: float
+    trial_sec: float
+    least: int
+    wanted: int
+    reserved: int
+    supernet_sec: float
+
+    @property
+    def fitting(self) -> int:
+        """Trainings that there is time for, beside those that follow."""
+        return max(0, int(self.given_sec / self.trial_sec) - self.reserved)
+
+
+def choose_method(
+    asked: Method, metrics: Collection[str], processes: int, times: Callable[[], MethodTimes] | None = None
+) -> Chosen:
     """Settle `auto`.
 
     Args:
         asked: by the user.
         metrics: that there are budgets in.
         processes: of this run.
+        times: measures what there is time for; None where it is not limited.
 
     Raises:
         VidnasError: a race is asked for where there can be none.
@@ -37,6 +73,8 @@ def choose_method(asked: Method, metrics: Collection[str], processes: int) -> Ch
     if asked == "auto":
         if obstacle:
             return Chosen("supernet", obstacle)
+        if times is not None:
+            return _chosen_by_time(times())
         return Chosen(
             "race",
             "trainings to the end judge networks, a supernet of less than some "
@@ -45,6 +83,40 @@ def choose_method(asked: Method, metrics: Collection[str], processes: int) -> Ch
     if asked != "supernet" and obstacle:
         raise VidnasError(f"--method {asked}: {obstacle}; use --method supernet")
     return Chosen(asked, "as asked for")
+
+
+def _chosen_by_time(times: MethodTimes) -> Chosen:
+    hours, fitting = f"{times.given_sec / 3600:.3g} hours", times.fitting
+    if fitting < times.least:
+        return Chosen(
+            "supernet",
+            f"{hours} leave time for {fitting} trainings beside the last ones, and a race needs {times.least} or more",
+        )
+    if fitting - times.supernet_sec / times.trial_sec >= times.wanted:
+        return Chosen(
+            "both",
+            f"{hours} are enough for all {times.wanted} trainings of a race and before it for a supernet of some "
+            f"{RANKS_FROM_STEPS:,} steps, whose candidates join",
+        )
+    return Chosen(
+        "race",
+        f"{hours} leave time for {min(fitting, times.wanted)} trainings, but for no supernet of some "
+        f"{RANKS_FROM_STEPS:,} steps beside them, and a shorter one ranks networks no better than chance",
+    )
+
+
+def keep_method(method: Method, out: Path) -> None:
+    """Note in a run folder how its network is found, for a run that goes on."""
+    write_json(out / _FILE, {"method": method})
+
+
+def kept_method(out: Path) -> Method | None:
+    """How the network of a run that has begun is found; None where none has."""
+    path = out / _FILE
+    if not path.exists():
+        return None
+    found: Method = read_json(path)["method"]
+    return found
 
 
 def supernet_warning(steps: int) -> str | None:

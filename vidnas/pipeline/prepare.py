@@ -21,10 +21,13 @@ from vidnas.pipeline.clip_probe import keep_probe, kept_probe
 from vidnas.pipeline.job import Job, keep_job, list_hashes
 from vidnas.pipeline.latency import MeasuredLatency
 from vidnas.pipeline.lists import SEARCH_PARTS, Lists, holding, load_lists
+from vidnas.pipeline.method import RANKS_FROM_STEPS, STEPS_OF_A_SEARCH, MethodTimes
 from vidnas.pipeline.out import check_out
 from vidnas.pipeline.plan import SearchPlan, SpaceChoice, chosen_clip, plan_search
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.course import Course
+from vidnas.pipeline.race.estimate import step_seconds, trial_seconds
+from vidnas.pipeline.race.plan import least_trials
 from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.search import prepare_process
 from vidnas.pipeline.settle import JobSettings, keep, kept, settle
@@ -140,13 +143,7 @@ def prepare_race(
         VidnasError: anything about videos, folder, budget or groups that will not do.
     """
     lists = _read_lists(request, config.seed, ("train",))
-    held = holding(lists.train)
-    clip, space = chosen_clip(request.space, held), None
-    if request.space.space != "auto":
-        space = resolve_space(request.space.space, clip=clip)
-        space = space.with_classes(len(lists.train.classes), multi_label=lists.train.multi_label)
-        clip = space.clip
-    course = Course(lists.train, held, request.targets["macs"], clip, space)
+    course = _course(request, lists)
     with ExitStack() as kept_folder:
         if not request.dry_run:
             kept_folder.enter_context(RunFolder(request.out).lock())
@@ -164,6 +161,49 @@ def prepare_race(
             dry_run=request.dry_run,
         )
         yield None if request.dry_run else RaceInputs(lists, race)
+
+
+def measure_methods(
+    request: SearchRequest, training: TrainConfig, config: RaceConfig, executor: Executor, reserved: int
+) -> MethodTimes:
+    """What race and supernet would take, for a run with a time limit.
+
+    Args:
+        request: what is asked for, `max_hours` among it.
+        training: of every network.
+        config: of the race.
+        executor: runs the trainings.
+        reserved: trainings that follow the race.
+
+    Raises:
+        VidnasError: as `prepare_race`.
+    """
+    assert request.max_hours is not None
+    lists = load_lists(request.data, config.seed, parts=("train",))
+    course = _course(request, lists)
+    training = training.with_length(len(lists.train), len(lists.train.classes))
+    starting = course.clips()
+    trial_sec = trial_seconds([one.spec for one in starting], training, executor.workers, executor.threads)
+    step_sec = step_seconds(starting[0].spec, training, executor.threads * executor.workers)
+    return MethodTimes(
+        given_sec=3600 * request.max_hours,
+        trial_sec=trial_sec,
+        least=least_trials(len(starting)),
+        wanted=config.trials,
+        reserved=reserved,
+        supernet_sec=RANKS_FROM_STEPS * STEPS_OF_A_SEARCH * step_sec,
+    )
+
+
+def _course(request: SearchRequest, lists: Lists) -> Course:
+    """What the race is run on: any clip, unless one or a space with one is asked for."""
+    held = holding(lists.train)
+    clip, space = chosen_clip(request.space, held), None
+    if request.space.space != "auto":
+        space = resolve_space(request.space.space, clip=clip)
+        space = space.with_classes(len(lists.train.classes), multi_label=lists.train.multi_label)
+        clip = space.clip
+    return Course(lists.train, held, request.targets["macs"], clip, space)
 
 
 def job_settings(

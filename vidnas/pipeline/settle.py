@@ -52,24 +52,24 @@ def settle(
 
 
 def keep(settled: JobSettings, path: Path) -> None:
-    """Remember the epochs for a resumed run, which must not measure, and so decide, anew."""
+    """Remember the lengths for a resumed run, which must not measure, and so decide, anew."""
     path.parent.mkdir(parents=True, exist_ok=True)
     training = settled.training
     record = {
-        "search": {"epochs": settled.search.epochs, "steps": settled.search.steps},
-        "train": {"epochs": training.epochs, "steps": training.steps} if training else None,
+        "search": {name: getattr(settled.search, name) for name in ("epochs", "steps")},
+        "train": {name: getattr(training, name) for name in ("epochs", "steps", "warmup_epochs")} if training else None,
     }
     write_json(path, record)
 
 
 def kept(search: SearchConfig, training: TrainConfig | None, path: Path) -> JobSettings | None:
-    """The settings with the epochs of the start of the run, or None where there was none."""
+    """The settings with the lengths of the start of the run, or None where there was none."""
     if not path.exists():
         return None
     record = read_json(path)
     if training is not None and record["train"] is not None:
         training = replace(training, **record["train"])
-    return JobSettings(replace(search, **record["search"]), training, "epochs as settled at the start of the run")
+    return JobSettings(replace(search, **record["search"]), training, "lengths as settled at the start of the run")
 
 
 def _seconds(
