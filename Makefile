@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN_DIR ?= runs
 
-DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
+# Which only motion tells apart; as many more make a harder set.
+MOTIONS := move_left,move_right,turn_clockwise,turn_counter
+MORE_MOTIONS := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
 .PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
     bench-factors bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
@@ -11,21 +13,20 @@ DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_count
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
 	test -f $(RUN_DIR)/demo/data/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/demo/data \
-	    --classes $(DEMO_CLASSES) --train 100 --test 25 --size 48 --frames 16
-	$(BIN)/vidnas run --config demo --data $(RUN_DIR)/demo/data --target-macs 4M --out $(RUN_DIR)/demo/run --resume \
-	    --method supernet
+	    --classes $(MOTIONS) --train 150 --test 60 --size 48
+	$(BIN)/vidnas run --config demo --data $(RUN_DIR)/demo/data --target-macs 4M --out $(RUN_DIR)/demo/run --resume
 
-# The demo's job with both baselines, and what its search holds beside the network found: a family, the front, and how
-# far its order of networks can be trusted. About 15 minutes on two cores.
+# A search on a supernet with both baselines, and what it holds beside the network found: a family, the front, and how far
+# its order of networks can be trusted. About 15 minutes on two cores.
 family: .venv/package
-	test -f $(RUN_DIR)/demo/data/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/demo/data \
-	    --classes $(DEMO_CLASSES) --train 100 --test 25 --size 48 --frames 16
-	$(BIN)/vidnas run --config demo --data $(RUN_DIR)/demo/data --target-macs 4M --out $(RUN_DIR)/demo/run --resume \
-	    --method supernet --baselines random,evolution
-	$(BIN)/vidnas derive $(RUN_DIR)/demo/run --targets 2.5M,4M,7M --inherit --scratch
-	$(BIN)/vidnas pareto $(RUN_DIR)/demo/run
-	$(BIN)/vidnas rank $(RUN_DIR)/demo/run -n 20
-	$(BIN)/python benchmarks/family.py $(RUN_DIR)/demo/run --out benchmarks/results/family.json
+	test -f $(RUN_DIR)/family/data/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/family/data \
+	    --classes $(MORE_MOTIONS) --train 100 --test 25 --size 48 --frames 16
+	$(BIN)/vidnas run --config benchmarks/family.yaml --data $(RUN_DIR)/family/data --target-macs 4M \
+	    --out $(RUN_DIR)/family/run --resume --baselines random,evolution
+	$(BIN)/vidnas derive $(RUN_DIR)/family/run --targets 2.5M,4M,7M --inherit --scratch
+	$(BIN)/vidnas pareto $(RUN_DIR)/family/run
+	$(BIN)/vidnas rank $(RUN_DIR)/family/run -n 20
+	$(BIN)/python benchmarks/family.py $(RUN_DIR)/family/run --out benchmarks/results/family.json
 
 test: lint unit
 
@@ -62,9 +63,9 @@ jhmdb-race: .venv/package
 	    --work $(RUN_DIR)/race --out benchmarks/results/jhmdb_race.json
 
 generated-race: .venv/package
-	test -f $(RUN_DIR)/demo/data/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/demo/data \
-	    --classes $(DEMO_CLASSES) --train 100 --test 25 --size 48 --frames 16
-	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name generated --data $(RUN_DIR)/demo/data $(OPTIONS) \
+	test -f $(RUN_DIR)/motions/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/motions \
+	    --classes $(MORE_MOTIONS) --train 60 --test 50 --size 48
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name generated --data $(RUN_DIR)/motions $(OPTIONS) \
 	    --work $(RUN_DIR)/race --out benchmarks/results/generated_race.json
 
 # make recipe DATA=DIR: what each choice of the training recipe gives on folds of a training list; hours, resumable

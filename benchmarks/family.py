@@ -3,7 +3,7 @@
     python benchmarks/family.py RUN --out benchmarks/results/family.json
 
 Gathers what `vidnas run --baselines random,evolution`, `vidnas derive`, `vidnas pareto` and `vidnas rank` have left
-there; `make family` is the demo's.
+there; `make family` runs them.
 """
 
 import argparse

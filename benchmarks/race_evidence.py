@@ -57,7 +57,7 @@ SETTINGS = {
     "jhmdb": Setting(
         r"/([^/]+?)_[a-z_]+_[fhlu]_(?:cm|nm)_np", 20e6, ClipSpec(frames=16, size=56, sampling="uniform"), (1.0, 1.25)
     ),
-    "generated": Setting(None, 8e6, ClipSpec(frames=8, size=40, sampling="uniform"), (1.0, 1.15)),
+    "generated": Setting(None, 4e6, ClipSpec(frames=8, size=40, sampling="uniform"), (1.0, 1.15)),
 }
 PAIR = 2
 RANDOM = 3
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--name", choices=SETTINGS, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--races", type=int, default=4)
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=28, help="of each race")
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
     parser.add_argument("--supernet-steps", type=int, default=9000, help="0 leaves the supernet out")
     parser.add_argument("--workers", type=int, default=cores())

@@ -7,8 +7,8 @@ from vidnas.report.data import NetworkResult, PairedComparison, RaceSummary, Run
 
 # benchmarks/results/demo_seeds.json
 SPREAD = (
-    "Another seed alone moves a network by several points, and by more where videos are few: on those of `make demo` "
-    "one X3D, trained with eight seeds, gave 33 to 61%."
+    "Another seed alone moves a network by several points, and by more where trainings are short: on eight generated "
+    "motions one X3D, trained for 750 steps with eight seeds, gave 33 to 61%."
 )
 
 
