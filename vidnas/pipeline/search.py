@@ -131,7 +131,8 @@ def _search_locked(
         identity,
         resume=resume,
     )
-    candidates = probable_candidates(search.alpha.distribution, search.alpha.budgets, config.candidates)
+    alpha = search.alpha
+    candidates = probable_candidates(alpha.distribution, alpha.budgets, config.candidates, config.budget_use)
     judged = judge_on_holdout(search, candidates, data)
     unreadable = gather_unreadable({"weights": data.weights, "alpha": data.alpha, "holdout": data.holdout})
     if unreadable:

@@ -1,17 +1,21 @@
 """From a trained supernet to one architecture: the most probable ones under the budget, judged on a holdout."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
+from vidnas.base.errors import VidnasError
 from vidnas.data.dataset import Batch
 from vidnas.engine.run.processes import all_reduce_sum, get_rank, get_world_size, together
 from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.recalibrate import recalibrate_norms
 from vidnas.nn.build import VideoNetwork
-from vidnas.search.budget import Budget, usage
+from vidnas.search.budget import Budget, between, usage
+from vidnas.search.costs import CostTable
 from vidnas.search.derive import Candidate, derive, fitting_choices
 from vidnas.search.distribution import Distribution
 from vidnas.search.space.space import Choice
@@ -19,8 +23,6 @@ from vidnas.search.supernet import Supernet, extract
 
 # How far down the list of the most probable architectures candidates are looked for.
 _SEARCHED = 20_000
-# What counts as using the budget.
-_NEAR = 0.9
 
 
 @dataclass(frozen=True)
@@ -38,26 +40,36 @@ class Judgement:
     headline: float
 
 
-def probable_candidates(distribution: Distribution, budgets: Sequence[Budget], number: int) -> list[Candidate]:
-    """Likely architectures within the budgets: the most probable ones, and as many of those that use a budget up.
+def probable_candidates(
+    distribution: Distribution, budgets: Sequence[Budget], number: int, use: float = 0.0
+) -> list[Candidate]:
+    """The most probable architectures within the budgets that use one of them up; the holdout decides among them.
 
-    After a short search the distribution is still wide and its most probable members may cost much less than the
-    target; so half of the `number` are the most probable among those that cost 0.9 to 1 of it. The holdout decides.
-    Where none of the first 20,000 fits, the one that `derive` finds.
+    Short trainings of shared weights favour what learns fast, and so does the distribution: its most probable members
+    may cost much less than the target, which trainings to the end do not reward. Where none of the first 20,000 fits,
+    elimination finds one.
+
+    Args:
+        distribution: over the space.
+        budgets: that are to be kept.
+        number: of candidates.
+        use: share of a budget that has to be used.
 
     Raises:
         VidnasError: nothing in the space costs so little.
     """
-    near: list[Candidate] = []
-    others: list[Candidate] = []
-    wanted_near = -(-number // 2)
-    for candidate in fitting_choices(distribution, budgets, among=_SEARCHED):
-        uses_budget = usage(budgets, [candidate.choice])[0] >= _NEAR and len(near) < wanted_near
-        (near if uses_budget else others).append(candidate)
-        if len(near) == wanted_near and len(others) >= number - wanted_near:
-            break
-    found = near + others[: number - len(near)]
-    return sorted(found, key=lambda d: -d.log_prob) or [derive(distribution, budgets, among=1)]
+    listed = fitting_choices(distribution, budgets, among=_SEARCHED)
+    found = list(islice((one for one in listed if usage(budgets, [one.choice])[0] >= use), number))
+    return found or [_derived_in_band(distribution, budgets, use)]
+
+
+def _derived_in_band(distribution: Distribution, budgets: Sequence[Budget], use: float) -> Candidate:
+    """What uses the first budget; failing that, as where another budget allows less, what keeps all."""
+    table, target = budgets[0].costs, budgets[0].target
+    if isinstance(table, CostTable) and use:
+        with suppress(VidnasError):
+            return derive(distribution, [*between(table, use * target, target), *budgets[1:]], among=1)
+    return derive(distribution, budgets, among=1)
 
 
 def candidates_from(

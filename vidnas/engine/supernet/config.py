@@ -54,7 +54,8 @@ class SearchConfig(OptimConfig, MachineConfig):
         kernels: `separate` gives every kernel its own weights; `cropped` makes the small ones centres of the largest.
         warm_start: how far a zero-cost proxy moves alpha at the start (`vidnas.engine.supernet.warm_start`); 0 leaves
             it uniform.
-        candidates: most probable architectures under the budget that are judged on the holdout at the end.
+        candidates: most probable architectures within the budget that are judged on the holdout at the end.
+        budget_use: share of the budget that they use at least.
         baselines: searches to compare with, as many evaluations each: random, evolution, or random,evolution.
         norm_batches: batches from which a candidate's norm statistics are estimated first.
         precision: fp32, or bf16 (mixed).
@@ -83,6 +84,7 @@ class SearchConfig(OptimConfig, MachineConfig):
     kernels: KernelSharing = "separate"
     warm_start: NotNegative = 0.0
     candidates: Positive = 8
+    budget_use: Share = 0.97
     baselines: str = ""
     norm_batches: Positive = 10
     precision: Literal["fp32", "bf16"] = "fp32"
