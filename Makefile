@@ -64,9 +64,9 @@ jhmdb-race: .venv/package
 
 generated-race: .venv/package
 	test -f $(RUN_DIR)/motions/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/motions \
-	    --classes $(MORE_MOTIONS) --train 60 --test 50 --size 48
-	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name generated --data $(RUN_DIR)/motions $(OPTIONS) \
-	    --work $(RUN_DIR)/race --out benchmarks/results/generated_race.json
+	    --classes $(MOTIONS) --train 100 --test 100 --size 48
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name generated --data $(RUN_DIR)/motions --trials 20 \
+	    $(OPTIONS) --work $(RUN_DIR)/race --out benchmarks/results/generated_race.json
 
 # make recipe DATA=DIR: what each choice of the training recipe gives on folds of a training list; hours, resumable
 recipe: .venv/package
