@@ -7,7 +7,7 @@ RUN_DIR ?= runs
 MOTIONS := move_left,move_right,turn_clockwise,turn_counter
 MORE_MOTIONS := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
+.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe supernet-ranks planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
     bench-factors bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
@@ -67,6 +67,11 @@ generated-race: .venv/package
 	    --classes $(MOTIONS) --train 100 --test 100 --size 48
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name generated --data $(RUN_DIR)/motions --trials 20 \
 	    $(OPTIONS) --work $(RUN_DIR)/race --out benchmarks/results/generated_race.json
+
+# make supernet-ranks DATA=DIR: how far supernets of several lengths rank networks as trainings do; hours, resumable
+supernet-ranks: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/supernet_ranks.py --data $(DATA) $(OPTIONS) --work $(RUN_DIR)/ranks \
+	    --out benchmarks/results/supernet_ranks.json
 
 # make recipe DATA=DIR: what each choice of the training recipe gives on folds of a training list; hours, resumable
 recipe: .venv/package

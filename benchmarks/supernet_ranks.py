@@ -1,0 +1,168 @@
+"""When a supernet ranks networks: its scores against trainings of their own, by its length and by how it is trained.
+
+    make supernet-ranks DATA=DIR OPTIONS="--macs 20e6 --clip 16x56 --group-regex REGEX"
+
+Random networks of equal cost from AutoX3D's space, scaled to the clip, are trained to the end with the default recipe
+on the training list without a holdout, each from two seeds, and judged on the holdout: how far the two seeds agree is
+the limit of any judge. Supernets of several lengths, their weights alone, judge the same networks on the same videos.
+The test list is not read. Hours; given again it goes on where it was stopped, also from the result file alone.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from vidnas.arch.spec import ClipSpec
+from vidnas.base.files import write_json
+from vidnas.data.datamodule import DataConfig
+from vidnas.data.formats import load_dataset
+from vidnas.data.processes import cores
+from vidnas.engine.run.runtime import versions
+from vidnas.engine.supernet.candidates import candidates_from
+from vidnas.engine.supernet.config import SearchConfig
+from vidnas.engine.supernet.data import SearchData
+from vidnas.engine.supernet.folder import SearchFolder
+from vidnas.engine.supernet.search import run_search
+from vidnas.engine.train.config import TrainConfig
+from vidnas.engine.trials.executors import WorkerProcesses, run_jobs
+from vidnas.engine.trials.job import TrialJob, TrialResult
+from vidnas.pipeline.plan import SearchPlan, SpaceChoice, plan_search
+from vidnas.pipeline.rank import without
+from vidnas.pipeline.search import judge_on_holdout, new_search, prepare_process
+from vidnas.search.proposals import drawn
+from vidnas.search.rank_correlation import kendall
+from vidnas.search.space.space import Choice
+
+MODES: dict[str, Mapping[str, Any]] = {
+    "one architecture a step": {},
+    "four architectures a step": {"weight_samples": 4},
+    "sandwich": {"weight_mode": "sandwich", "weight_samples": 2},
+}
+LENGTHS = (1000, 2000, 5000, 9000, 20_000, 40_000)
+SEEDS = 2
+
+
+def train_alone(
+    plan: SearchPlan, choices: Sequence[Choice], data: DataConfig, options: argparse.Namespace, record: dict[str, Any]
+) -> None:
+    """Train what has no result in the record yet."""
+    training = TrainConfig(steps=options.steps).with_length(len(plan.train), len(plan.train.classes))
+    holdout = plan.parts["holdout"]
+    videos = without(plan.train, holdout)
+    done = record["alone"]
+    jobs, keys = [], []
+    for seed in range(SEEDS):
+        for choice in choices:
+            spec = plan.space.decode(choice)
+            key = f"{spec.content_hash}_{seed}"
+            if key not in done:
+                folder = options.work / options.name / "alone" / key
+                jobs.append(TrialJob(spec, folder, videos, holdout, replace(training, seed=seed), data))
+                keys.append(key)
+    record["training_steps"] = training.steps
+
+    def note(place: int, trial: TrialResult) -> None:
+        test = trial.tested()
+        sec = trial.figures.get("train_sec")
+        done[keys[place]] = {"top1": test.headline, "log_likelihood": test.log_likelihood, "sec": sec}
+        save(options.out, record)
+        print(f"alone {len(done)}/{SEEDS * len(choices)}: {test.headline:.1%}", flush=True)
+
+    run_jobs(WorkerProcesses(options.workers, 1), jobs, note)
+
+
+def judged_by_supernet(
+    plan: SearchPlan, choices: Sequence[Choice], data: DataConfig, options: argparse.Namespace, mode: str, steps: int
+) -> dict[str, Any]:
+    """Scores of the networks on a supernet of so many steps on the weights, alpha never moved."""
+    # Alpha comes in at the last step, and does not move.
+    still = {"warmup_fraction": 1 - 1e-9, "alpha_lr": 1e-12}
+    config = prepare_process(SearchConfig(steps=steps, lr=0.003, checkpoint_every_steps=500, **still, **MODES[mode]))
+    parts = SearchData(plan.train, plan.parts, plan.space.clip, data, config)
+    schedule = config.schedule(parts.steps_per_epoch)
+    search = new_search(plan, schedule, config)
+    folder = SearchFolder(options.work / options.name / f"supernet_{mode.replace(' ', '_')}_{steps}")
+    folder.root.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    identity = {"mode": mode, "steps": steps}
+    run_search(search, parts.weights_batches(schedule), parts.alpha_batches(schedule), folder, identity, resume=True)
+    sec = time.perf_counter() - start
+    found = judge_on_holdout(search, candidates_from(choices, search.alpha.distribution, plan.budgets), parts)
+    by_choice = {one.derived.choice: one for one in found}
+    return {
+        "mode": mode,
+        "steps": steps,
+        "sec": sec,
+        "log_likelihood": [by_choice[choice].log_likelihood for choice in choices],
+        "top1": [by_choice[choice].headline for choice in choices],
+    }
+
+
+def table(record: Mapping[str, Any], networks: Sequence[str]) -> list[dict[str, Any]]:
+    """Per supernet its rank correlation with the means over the seeds; before them that of seed with seed."""
+    by_seed = [[record["alone"][f"{name}_{seed}"]["top1"] for name in networks] for seed in range(SEEDS)]
+    alone = [mean(values) for values in zip(*by_seed, strict=True)]
+
+    def row(name: str, steps: int | None, scores: Sequence[float], truth: Sequence[float]) -> dict[str, Any]:
+        found = kendall(scores, truth)
+        return {"judge": name, "steps": steps, "tau": found.tau, "null_standard_error": found.null_standard_error}
+
+    rows = [row("another seed", record["training_steps"], *by_seed)]
+    for one in record["supernets"]:
+        rows.append(row(one["mode"], one["steps"], one["log_likelihood"], alone) | {"mean_top1": mean(one["top1"])})
+    return rows
+
+
+def save(path: Path, record: Mapping[str, Any]) -> None:
+    """Write the result as far as it is known."""
+    write_json(path, {**record, "date": date.today().isoformat(), "versions": versions()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--name", default="generated", help="of the list, in the work folder")
+    parser.add_argument("--group-regex")
+    parser.add_argument("--macs", type=float, default=4e6)
+    parser.add_argument("--clip", default="8x40")
+    parser.add_argument("--jitter", type=float, nargs=2, default=(1.0, 1.15))
+    parser.add_argument("--networks", type=int, default=12)
+    parser.add_argument("--steps", type=int, help="of every training; default by rule")
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    data = DataConfig(options.data, group_regex=options.group_regex, jitter=tuple(options.jitter), workers=0)
+    train = load_dataset(options.data, group_regex=options.group_regex).train
+    clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)
+    plan = plan_search(train, {"macs": options.macs}, SpaceChoice(clip=clip), 0)
+    specs = [proposal.spec for proposal in islice(drawn(plan.space, options.macs, 0), options.networks)]
+    choices = [plan.space.encode(spec) for spec in specs]
+    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    record = {"alone": {}, "supernets": [], **record, "command": "make supernet-ranks DATA=DIR"}
+    record |= {"clip": str(clip), "macs": options.macs, "networks": options.networks}
+    train_alone(plan, choices, data, options, record)
+    names = [plan.space.decode(choice).content_hash for choice in choices]
+    for steps in options.lengths:
+        for mode in MODES:
+            if any((one["mode"], one["steps"]) == (mode, steps) for one in record["supernets"]):
+                continue
+            record["supernets"].append(judged_by_supernet(plan, choices, data, options, mode, steps))
+            record["table"] = table(record, names)
+            save(options.out, record)
+            last = record["table"][-1]
+            print(f"{mode}, {steps} steps: tau {last['tau']:+.2f}, mean {last['mean_top1']:.1%}", flush=True)
+    for row in table(record, names):
+        print(f"{row['judge']:<26} {row['steps']:>6} steps  tau {row['tau']:+.2f}")
+
+
+if __name__ == "__main__":
+    main()
