@@ -6,7 +6,7 @@ RUN_DIR ?= runs
 DEMO_CLASSES := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
 .PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
-    bench-factors bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
+    bench-factors bench-op bench-train bench-small bench-infer bench-data bench-wait profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -117,6 +117,10 @@ bench-op: .venv/dev
 
 bench-train: .venv/dev
 	$(BIN)/python benchmarks/training_step.py $(OPTIONS) --out benchmarks/results/training_step.json
+
+# Training steps of networks of 20 MMACs; in CPU seconds, a minute.
+bench-small: .venv/package
+	$(BIN)/python benchmarks/small_step.py $(OPTIONS) --out benchmarks/results/small_step.json
 
 # Which layers the time of a training step goes to.
 profile-step: .venv/package

@@ -5,6 +5,7 @@ from setuptools import Extension, setup
 FOLDER = "vidnas/nn/native"
 HEADERS = (
     "depthwise",
+    "fill",
     "forward",
     "geometry",
     "input_gradient",
@@ -15,6 +16,7 @@ HEADERS = (
     "table",
     "vec",
     "weight_gradient",
+    "window",
 )
 KERNELS = Extension(
     "vidnas.nn.native._kernels",

@@ -146,29 +146,26 @@ class _NormAct(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         parameters = tuple(parameter.contiguous() for parameter in parameters)
-        scale, shift = (x.new_empty(x.shape[:2]) for _ in range(2))
-        if of_batch:
-            mean, variance = (x.new_empty(x.shape[1]) for _ in range(2))
-        else:
+        samples, channels = x.shape[:2]
+        found = x.new_empty((2 + (3 if len(parameters) > 2 else 2) * samples) * channels)  # see native.Norm
+        if not of_batch:
             assert running is not None
-            mean, variance = (value.clone() for value in running)  # training may move them before the backward pass
-        sample_mean = x.new_empty(x.shape[:2]) if len(parameters) > 2 else None
+            torch.cat(running, out=found[: 2 * channels])  # training may move them before the backward pass
         y = torch.empty_like(x)
-        kept = (mean, variance, sample_mean, scale, shift, act, of_batch, eps, momentum)
-        native.norm_forward(native.Norm(x, y, other, parameters, running if of_batch else None, *kept))
+        settings = (found, act, of_batch, eps, momentum)
+        native.norm_forward(native.Norm(x, y, other, parameters, running if of_batch else None, *settings))
         # With a shortcut the sign of ReLU's input is not known from x; it is that of the output.
         signs = y if other is not None and act is not None else None
-        ctx.save_for_backward(x, signs, mean, variance, sample_mean, scale, shift, *parameters)
+        ctx.save_for_backward(x, signs, found, *parameters)
         ctx.settings, ctx.has_other = (act, of_batch, eps, momentum), other is not None
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        x, signs, mean, variance, sample_mean, scale, shift, *parameters = ctx.saved_tensors
+        x, signs, found, *parameters = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
-        kept = (mean, variance, sample_mean, scale, shift, *ctx.settings)
-        norm = native.Norm(x, signs, None, parameters, None, *kept)
+        norm = native.Norm(x, signs, None, parameters, None, found, *ctx.settings)
         dx = torch.empty_like(grad) if ctx.needs_input_grad[0] else None
         # Without an activation the shortcut's gradient is that of the output.
         dother = grad if ctx.has_other else None

@@ -26,6 +26,7 @@ class _Geometry(ctypes.Structure):
     ]
 
 
+_FLOAT_BYTES = 4
 _OF_GATES = ("reduce", "reduce_bias", "expand", "expand_bias")
 
 
@@ -123,6 +124,7 @@ class Norm(NamedTuple):
     """Tensors and settings of act(gates(norm(x)) + other), as in table.h.
 
     Going back, y is given only where the sign of ReLU's input cannot be told from x; `other` and `running` are not.
+    `found` holds mean and variance (C), scale and shift (N, C), and with gates the means of each sample (N, C).
     """
 
     x: Tensor
@@ -130,11 +132,7 @@ class Norm(NamedTuple):
     other: Tensor | None
     parameters: Sequence[Tensor]
     running: tuple[Tensor, Tensor] | None
-    mean: Tensor
-    variance: Tensor
-    sample_mean: Tensor | None
-    scale: Tensor
-    shift: Tensor
+    found: Tensor
     act: str | None
     of_batch: bool
     eps: float
@@ -144,6 +142,9 @@ class Norm(NamedTuple):
         """For C; the tensors must outlive it."""
         samples, channels, t, h, w = self.x.shape
         weight, bias, *of_gates = self.parameters
+        mean = self.found.data_ptr()
+        row, rows = _FLOAT_BYTES * channels, _FLOAT_BYTES * channels * samples
+        scale = mean + 2 * row
         # In the order of table.h.
         return _Norm(
             samples,
@@ -161,11 +162,11 @@ class Norm(NamedTuple):
             *map(_pointer, of_gates or (None,) * len(_OF_GATES)),
             *map(_pointer, self.running or (None, None)),
             _pointer(self.y),
-            self.mean.data_ptr(),
-            self.variance.data_ptr(),
-            _pointer(self.sample_mean),
-            self.scale.data_ptr(),
-            self.shift.data_ptr(),
+            mean,
+            mean + row,
+            scale + 2 * rows if of_gates else None,
+            scale,
+            scale + rows,
         )
 
 

@@ -14,16 +14,20 @@ namespace VIDNAS_ISA {
 constexpr int M = VIDNAS_LANES_MAX;
 
 template <class T>
-void run_depthwise(int pass, const Geometry& g, const void* a, const void* b, void* out, int threads) {
-  const int64_t taps = g.kt * g.kh * g.kw;
-  if (pass == kWeightGradient)
-    return weight_gradient<M>(g, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(out), threads);
-  std::vector<float> packed(taps * g.c);
-  pack(static_cast<const T*>(b), g.c, taps, pass == kForwardFlipped, packed.data());
+void run_depthwise(int pass, Geometry g, const void* a, const void* b, void* out, int threads) {
+  const int64_t channels = g.c, taps = g.kt * g.kh * g.kw, of_frame = g.kh * g.kw, repeats = fold_positions<M>(g);
+  const T* first = static_cast<const T*>(a);
+  T* result = static_cast<T*>(out);
+  if (pass == kWeightGradient) return weight_gradient<M>(g, repeats, first, static_cast<const T*>(b), result, threads);
+  const std::vector<float> weights = pack_weights<M>(static_cast<const T*>(b), channels, g.c, taps, [&](int64_t k) {
+    if (pass == kForwardFlipped) return taps - 1 - k;
+    if (pass == kInputGradient && spreads_in_blocks(g)) return taps - of_frame - k + 2 * (k % of_frame);
+    return k;
+  });
   if (pass == kInputGradient)
-    spread<M>(g, static_cast<const T*>(a), packed.data(), static_cast<T*>(out), threads);
+    spread<M>(g, first, weights.data(), result, threads);
   else
-    forward<M>(g, static_cast<const T*>(a), packed.data(), static_cast<T*>(out), threads);
+    forward<M>(g, first, weights.data(), result, threads);
 }
 
 void depthwise(int pass, int type, const Geometry& g, const void* a, const void* b, void* out, int threads) {

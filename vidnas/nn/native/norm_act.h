@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "vec.h"
@@ -10,7 +11,7 @@
 namespace VIDNAS_ISA {
 
 constexpr int64_t kChunk = 128;         // positions of a work unit
-constexpr int64_t kChunkValues = 2048;  // values of a tensor that stay in the first-level cache from tile to tile
+constexpr int64_t kChunkValues = 1024;  // values of a tensor that stay in the first-level cache from tile to tile
 
 enum Act { kNone = 0, kRelu = 1, kSilu = 2 };
 
@@ -71,32 +72,43 @@ void for_units(int64_t samples, int64_t positions, int threads, Body body) {
 
 VIDNAS_INLINE int64_t positions_of_piece(int64_t channels) { return std::max<int64_t>(4, kChunkValues / channels); }
 
-// Calls body(V, channel, first, last) for tiles of channels and positions, a few positions at a time.
-template <int M, class Body>
-VIDNAS_INLINE void for_pieces(int64_t channels, int64_t first, int64_t last, Body body) {
+// Asks for the values of a tensor that the next piece needs: tile after tile, lines are read out of order, which the
+// processor does not foresee.
+VIDNAS_INLINE void fetch_piece(const float* from, int64_t count) {
+  for (int64_t i = 0; from && i < count; i += 16) __builtin_prefetch(from + i);
+}
+
+// Calls body(tile, channel, first, last) for tiles of channels and positions, a few positions at a time; `rows` are what it
+// reads.
+template <int M, class Body, class... Rows>
+VIDNAS_INLINE void for_pieces(int64_t channels, int64_t first, int64_t last, Body body, const Rows*... rows) {
   const int64_t step = positions_of_piece(channels);
   for (int64_t begin = first; begin < last; begin += step) {
     const int64_t end = std::min(begin + step, last);
-    for_tiles<M>(channels, [&](auto V, int64_t c) { body(V, c, begin, end); });
+    (fetch_piece(rows + end * channels, step * channels), ...);
+    for_tiles<M>(channels, [&](auto tile, int64_t c) { body(tile, c, begin, end); });
   }
 }
 
-// As for_units and for_pieces, for passes that fill tensors: body(V, channel, n, first, last, to...), where `to` is where
+// As for_units and for_pieces, for passes that fill tensors: body(tile, channel, n, first, last, to...), where `to` is where
 // the piece's first position goes. Large tensors are streamed.
 template <int M, class Body, class... Out>
-void fill(int64_t samples, int64_t positions, int64_t channels, int threads, Body body, Out*... out) {
+void fill(int64_t samples, int64_t positions, int64_t channels, int threads, std::array<const float*, 2> rows, Body body,
+          Out*... out) {
   const int64_t step = positions_of_piece(channels);
   const bool streamed = streams(samples * positions * channels * int64_t(sizeof(float)));
   for_units(samples, positions, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
     std::vector<float> finished(streamed ? sizeof...(Out) * step * channels : 0);
     for (int64_t begin = first; begin < last; begin += step) {
       const int64_t end = std::min(begin + step, last), at = (n * positions + begin) * channels;
+      for (const float* one : rows)
+        if (one) fetch_piece(one + (n * positions + end) * channels, step * channels);
       int64_t place = 0;
       const auto target = [&](float* whole) {
         return streamed ? finished.data() + step * channels * place++ : whole + at;
       };
       [&](auto... to) {
-        for_tiles<M>(channels, [&](auto V, int64_t c) { body(V, c, n, begin, end, to...); });
+        for_tiles<M>(channels, [&](auto tile, int64_t c) { body(tile, c, n, begin, end, to...); });
         if (streamed) (stream(out + at, to, (end - begin) * channels * int64_t(sizeof(float))), ...);
       }(target(out)...);
     }
@@ -108,26 +120,26 @@ void fill(int64_t samples, int64_t positions, int64_t channels, int threads, Bod
 template <int M>
 class TileSums {
  public:
-  explicit TileSums(int64_t channels) : channels_(channels), sums_((channels / M + 8) * 2 * M) {}
+  explicit TileSums(int64_t channels) : channels_(channels), sums_(count_tiles<M>(channels) * 2 * M) {}
 
   template <int V>
   VIDNAS_INLINE void add(int64_t c, f32<V> first, f32<V> second) {
-    float* to = sums_.data() + slot(V, c);
+    float* to = sums_.data() + slot(c);
     store<V>(to, load<V>(to) + first);
     store<V>(to + M, load<V>(to + M) + second);
   }
 
   // Writes [first of all channels][second of all channels].
   void take(float* to) const {
-    for_tiles<M>(channels_, [&](auto V, int64_t c) {
-      const float* from = sums_.data() + slot(V.value, c);
-      store<V.value>(to + c, load<V.value>(from));
-      store<V.value>(to + channels_ + c, load<V.value>(from + M));
+    for_tiles<M>(channels_, [&](auto tile, int64_t c) {
+      const float* from = sums_.data() + slot(c);
+      tile.write(to + c, load<tile.value>(from));
+      tile.write(to + channels_ + c, load<tile.value>(from + M));
     });
   }
 
  private:
-  static int64_t slot(int64_t width, int64_t c) { return (width == 1 ? c : (c + M - 1) / M) * 2 * M; }
+  static int64_t slot(int64_t c) { return (c + M - 1) / M * 2 * M; }
 
   int64_t channels_;
   std::vector<float> sums_;
@@ -157,16 +169,16 @@ void moments(int64_t samples, int64_t positions, int64_t channels, const float* 
   for_units(samples, positions, threads, [&](int64_t unit, int64_t n, int64_t first, int64_t last) {
     const float* origin = x + n * positions * channels;
     TileSums<M> of_unit(channels);
-    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
-      const f32<V.value> base = load<V.value>(origin + c);
-      f32<V.value> sum = {}, square = {};
+    for_pieces<M>(channels, first, last, [&](auto tile, int64_t c, int64_t begin, int64_t end) {
+      const f32<tile.value> base = tile.read(origin + c);
+      f32<tile.value> sum = {}, square = {};
       for (int64_t p = begin; p < end; ++p) {
-        f32<V.value> value = load<V.value>(origin + p * channels + c) - base;
+        f32<tile.value> value = tile.read(origin + p * channels + c) - base;
         sum += value;
         square += value * value;
       }
-      of_unit.template add<V.value>(c, sum, square);
-    });
+      of_unit.template add<tile.value>(c, sum, square);
+    }, origin);
     of_unit.take(sums.data() + unit * 2 * channels);
   });
   add_units(sums, samples, positions, channels, mean, squares);
@@ -182,23 +194,23 @@ void moments(int64_t samples, int64_t positions, int64_t channels, const float* 
 template <int M, int A, bool HasOther>
 void affine_act(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* scale,
                 const float* shift, const float* other, float* y, int threads) {
-  const auto body = [&](auto V, int64_t c, int64_t n, int64_t begin, int64_t end, float* to) {
-    const f32<V.value> a = load<V.value>(scale + n * channels + c), b = load<V.value>(shift + n * channels + c);
+  const auto body = [&](auto tile, int64_t c, int64_t n, int64_t begin, int64_t end, float* to) {
+    const f32<tile.value> a = tile.read(scale + n * channels + c), b = tile.read(shift + n * channels + c);
     for (int64_t p = begin; p < end; ++p) {
       const int64_t at = (n * positions + p) * channels + c;
-      f32<V.value> u = load<V.value>(x + at) * a + b;
-      if constexpr (HasOther) u += load<V.value>(other + at);
-      store<V.value>(to + (p - begin) * channels + c, activate<A, V.value>(u));
+      f32<tile.value> u = tile.read(x + at) * a + b;
+      if constexpr (HasOther) u += tile.read(other + at);
+      tile.write(to + (p - begin) * channels + c, activate<A, tile.value>(u));
     }
   };
-  fill<M>(samples, positions, channels, threads, body, y);
+  fill<M>(samples, positions, channels, threads, {x, other}, body, y);
 }
 
 // What the activation's input is at a place: from x, or, with `other` (ReLU or nothing only), from the output y.
-template <int A, bool FromOutput, int V>
-VIDNAS_INLINE f32<V> inside(const float* x, const float* y, int64_t at, f32<V> a, f32<V> b) {
-  if constexpr (FromOutput) return load<V>(y + at);
-  return load<V>(x + at) * a + b;
+template <int A, bool FromOutput, class Channels, class Values>
+VIDNAS_INLINE Values inside(Channels tile, const float* x, const float* y, int64_t at, Values a, Values b) {
+  if constexpr (FromOutput) return tile.read(y + at);
+  return tile.read(x + at) * a + b;
 }
 
 // Per sample and channel, the sums of dz * (x - mean) and of dz, dz the gradient of the activation's input; mean is (C).
@@ -210,19 +222,19 @@ void affine_act_reduce(int64_t samples, int64_t positions, int64_t channels, con
   std::vector<float> sums(samples * chunks * 2 * channels);
   for_units(samples, positions, threads, [&](int64_t unit, int64_t n, int64_t first, int64_t last) {
     TileSums<M> of_unit(channels);
-    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
-      const f32<V.value> a = load<V.value>(scale + n * channels + c), b = load<V.value>(shift + n * channels + c);
-      const f32<V.value> middle = load<V.value>(mean + c);
-      f32<V.value> product = {}, total = {};
+    for_pieces<M>(channels, first, last, [&](auto tile, int64_t c, int64_t begin, int64_t end) {
+      const f32<tile.value> a = tile.read(scale + n * channels + c), b = tile.read(shift + n * channels + c);
+      const f32<tile.value> middle = tile.read(mean + c);
+      f32<tile.value> product = {}, total = {};
       for (int64_t p = begin; p < end; ++p) {
         const int64_t at = (n * positions + p) * channels + c;
-        f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
-        f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
-        product += dz * (load<V.value>(x + at) - middle);
+        f32<tile.value> u = inside<A, FromOutput>(tile, x, y, at, a, b);
+        f32<tile.value> dz = deactivate<A, tile.value>(u, tile.read(grad + at));
+        product += dz * (tile.read(x + at) - middle);
         total += dz;
       }
-      of_unit.template add<V.value>(c, product, total);
-    });
+      of_unit.template add<tile.value>(c, product, total);
+    }, x + n * positions * channels, grad + n * positions * channels);
     of_unit.take(sums.data() + unit * 2 * channels);
   });
   add_units(sums, samples, positions, channels, products, totals);
@@ -234,20 +246,20 @@ template <int M, int A, bool FromOutput, class... Other>
 void affine_act_gradient(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* y,
                          const float* scale, const float* shift, const float* grad, const float* mean,
                          const float* slope, const float* offset, int threads, float* dx, Other*... dother) {
-  const auto body = [&](auto V, int64_t c, int64_t n, int64_t begin, int64_t end, float* to, auto... other) {
+  const auto body = [&](auto tile, int64_t c, int64_t n, int64_t begin, int64_t end, float* to, auto... other) {
     const int64_t row = n * channels + c;
-    const f32<V.value> a = load<V.value>(scale + row), b = load<V.value>(shift + row), o = load<V.value>(offset + row);
-    const f32<V.value> m = load<V.value>(mean + c), s = load<V.value>(slope + c);
+    const f32<tile.value> a = tile.read(scale + row), b = tile.read(shift + row), o = tile.read(offset + row);
+    const f32<tile.value> m = tile.read(mean + c), s = tile.read(slope + c);
     for (int64_t p = begin; p < end; ++p) {
       const int64_t at = (n * positions + p) * channels + c, place = (p - begin) * channels + c;
-      f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
-      f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
-      const f32<V.value> away = s != 0 ? load<V.value>(x + at) - m : f32<V.value>{};
-      store<V.value>(to + place, dz * a + away * s + o);
-      (store<V.value>(other + place, dz), ...);
+      f32<tile.value> u = inside<A, FromOutput>(tile, x, y, at, a, b);
+      f32<tile.value> dz = deactivate<A, tile.value>(u, tile.read(grad + at));
+      const f32<tile.value> away = s != 0 ? tile.read(x + at) - m : f32<tile.value>{};
+      tile.write(to + place, dz * a + away * s + o);
+      (tile.write(other + place, dz), ...);
     }
   };
-  fill<M>(samples, positions, channels, threads, body, dx, dother...);
+  fill<M>(samples, positions, channels, threads, {x, grad}, body, dx, dother...);
 }
 
 }  // namespace VIDNAS_ISA

@@ -3,6 +3,7 @@
 // arithmetic on (N, C) numbers, in double; norm_act.h passes over the tensors.
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <vector>
 
 #include "table.h"
@@ -18,14 +19,64 @@ struct Gates {
   Numbers gates;   // (N, C)
 };
 
-double rate(const Norm& s, int64_t c) { return s.weight[c] / std::sqrt(double(s.variance[c]) + s.eps); }
+// What the norm multiplies each channel by.
+Numbers rates_of(const Norm& s) {
+  Numbers rates(s.channels);
+  for (int64_t c = 0; c < s.channels; ++c) rates[c] = s.weight[c] / std::sqrt(double(s.variance[c]) + s.eps);
+  return rates;
+}
 
-Gates gates_of(const Norm& s) {
+// The same rows with several positions taken for one of as many times the channels, each channel a few times over, where
+// the channels alone would leave lanes of the vectors empty. Not where caches do not hold the rows: folded ones are not
+// read in order, which then costs more.
+class Folded {
+ public:
+  explicit Folded(const Norm& s) : rows(s), count_(1) {
+    const int64_t bytes = s.samples * s.positions * s.channels * int64_t(sizeof(float));
+    if (s.channels < 32 && s.channels % 16 && s.positions % 8 == 0 && bytes <= 5 << 20) count_ = 8;
+    rows.positions /= count_;
+    rows.channels *= count_;
+  }
+
+  // Has the rows read scale, shift and mean as they are now.
+  void take_coefficients() {
+    rows.scale = repeat(rows.scale, rows.samples);
+    rows.shift = repeat(rows.shift, rows.samples);
+    rows.mean = repeat(rows.mean, 1);
+  }
+
+  // (S, C) -> the same numbers for each of a channel's places.
+  float* repeat(float* numbers, int64_t samples) {
+    if (count_ == 1) return numbers;
+    const int64_t C = rows.channels / count_;
+    std::vector<float>& room = rooms_.emplace_back(samples * rows.channels);
+    for (int64_t i = 0; i < samples * count_; ++i) std::copy_n(numbers + i / count_ * C, C, room.data() + i * C);
+    return room.data();
+  }
+
+  // Sums over a channel's places, of numbers (N, count * C), in place -> (N, C).
+  void add_up(Numbers& numbers) const {
+    if (count_ == 1) return;
+    const int64_t C = rows.channels / count_;
+    Numbers sums(rows.samples * C);
+    for (int64_t i = 0; i < rows.samples * count_; ++i)
+      for (int64_t c = 0; c < C; ++c) sums[i / count_ * C + c] += numbers[i * C + c];
+    numbers.swap(sums);
+  }
+
+  Norm rows;
+
+ private:
+  int64_t count_;
+  std::deque<std::vector<float>> rooms_;
+};
+
+Gates gates_of(const Norm& s, const Numbers& rates) {
   const int64_t N = s.samples, C = s.channels, Q = s.squeezed;
   Gates g{Numbers(N * C), Numbers(N * Q), Numbers(N * C)};
   for (int64_t c = 0; c < C; ++c)
     for (int64_t n = 0; n < N; ++n)
-      g.means[n * C + c] = (double(s.sample_mean[n * C + c]) - s.mean[c]) * rate(s, c) + s.bias[c];
+      g.means[n * C + c] = (double(s.sample_mean[n * C + c]) - s.mean[c]) * rates[c] + s.bias[c];
   for (int64_t n = 0; n < N; ++n) {
     for (int64_t q = 0; q < Q; ++q) {
       double sum = s.reduce_bias[q];
@@ -41,22 +92,46 @@ Gates gates_of(const Norm& s) {
   return g;
 }
 
+// Means (S, C) of S equal shares of the rows and squared distances from them (S, C) -> those of all rows together.
+void join_moments(int64_t shares, int64_t C, double rows_of_share, const double* means, const double* squares,
+                  double* mean, double* square) {
+  std::fill_n(mean, C, 0.0);
+  std::fill_n(square, C, 0.0);
+  for (int64_t i = 0; i < shares; ++i)
+    for (int64_t c = 0; c < C; ++c) mean[c] += means[i * C + c];
+  for (int64_t c = 0; c < C; ++c) mean[c] /= double(shares);
+  for (int64_t i = 0; i < shares; ++i)
+    for (int64_t c = 0; c < C; ++c) {
+      const double away = means[i * C + c] - mean[c];
+      square[c] += squares[i * C + c] + rows_of_share * away * away;
+    }
+}
+
+// Means and squared distances from them, of each sample and channel.
+void moments_of_samples(const Kernels& kernels, const Norm& s, Numbers& means, Numbers& squares, int threads) {
+  const int64_t N = s.samples, C = s.channels;
+  const Folded folded(s);
+  const Norm& rows = folded.rows;
+  if (rows.channels == C) return kernels.moments(s, means.data(), squares.data(), threads);
+  Numbers parts(N * rows.channels), distances(N * rows.channels);
+  kernels.moments(rows, parts.data(), distances.data(), threads);
+  for (int64_t n = 0; n < N; ++n)
+    join_moments(rows.channels / C, C, double(rows.positions), parts.data() + n * rows.channels,
+                 distances.data() + n * rows.channels, means.data() + n * C, squares.data() + n * C);
+}
+
 // Mean and variance over the batch from those over samples, and their running averages.
 void batch_statistics(const Norm& s, const Numbers& means, const Numbers& squares) {
-  const int64_t N = s.samples, C = s.channels;
-  const double count = double(N * s.positions);
+  const int64_t C = s.channels;
+  const double count = double(s.samples * s.positions);
+  Numbers mean(C), square(C);
+  join_moments(s.samples, C, double(s.positions), means.data(), squares.data(), mean.data(), square.data());
   for (int64_t c = 0; c < C; ++c) {
-    double mean = 0, square = 0;
-    for (int64_t n = 0; n < N; ++n) mean += means[n * C + c] / double(N);
-    for (int64_t n = 0; n < N; ++n) {
-      const double away = means[n * C + c] - mean;
-      square += squares[n * C + c] + double(s.positions) * away * away;
-    }
-    s.mean[c] = float(mean);
-    s.variance[c] = float(square / count);
+    s.mean[c] = float(mean[c]);
+    s.variance[c] = float(square[c] / count);
     if (s.running_mean) {
-      s.running_mean[c] += float(s.momentum * (mean - s.running_mean[c]));
-      s.running_variance[c] += float(s.momentum * (square / std::max(count - 1, 1.0) - s.running_variance[c]));
+      s.running_mean[c] += float(s.momentum * (mean[c] - s.running_mean[c]));
+      s.running_variance[c] += float(s.momentum * (square[c] / std::max(count - 1, 1.0) - s.running_variance[c]));
     }
   }
 }
@@ -97,52 +172,63 @@ void norm_forward(const Kernels& kernels, const Norm& s, int threads) {
   const int64_t N = s.samples, C = s.channels;
   if (s.of_batch || s.squeezed) {
     Numbers means(N * C), squares(N * C);
-    kernels.moments(s, means.data(), squares.data(), threads);
+    moments_of_samples(kernels, s, means, squares, threads);
     if (s.of_batch) batch_statistics(s, means, squares);
     if (s.squeezed) std::copy(means.begin(), means.end(), s.sample_mean);
   }
-  const Gates gates = s.squeezed ? gates_of(s) : Gates{};
-  for (int64_t i = 0; i < N * C; ++i) {
-    const int64_t c = i % C;
-    const double gate = s.squeezed ? gates.gates[i] : 1.0, scale = rate(s, c);
-    s.scale[i] = float(scale * gate);
-    s.shift[i] = float((s.bias[c] - s.mean[c] * scale) * gate);
-  }
-  kernels.apply(s, threads);
+  const Numbers rates = rates_of(s);
+  const Gates gates = s.squeezed ? gates_of(s, rates) : Gates{};
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t c = 0; c < C; ++c) {
+      const int64_t i = n * C + c;
+      const double gate = s.squeezed ? gates.gates[i] : 1.0;
+      s.scale[i] = float(rates[c] * gate);
+      s.shift[i] = float((s.bias[c] - s.mean[c] * rates[c]) * gate);
+    }
+  Folded folded(s);
+  folded.take_coefficients();
+  kernels.apply(folded.rows, threads);
 }
 
 // With a the norm's rate, b = bias - mean * a and g the gate: scale = a * g, shift = b * g. `products` and `totals` are
 // the sums of Kernels.reduce, so the gradient of scale is products + mean * totals and that of shift is totals.
 void norm_backward(const Kernels& kernels, const Norm& s, const NormGradient& g, int threads) {
   const int64_t N = s.samples, P = s.positions, C = s.channels;
-  Numbers products(N * C), totals(N * C);
-  kernels.reduce(s, g.y, products.data(), totals.data(), threads);
+  Folded folded(s);
+  folded.take_coefficients();
+  Numbers products(N * folded.rows.channels), totals(N * folded.rows.channels);
+  kernels.reduce(folded.rows, g.y, products.data(), totals.data(), threads);
+  folded.add_up(products);
+  folded.add_up(totals);
+  const Numbers rates = rates_of(s);
   Gates gates;
   Numbers dmeans(N * C);
   if (s.squeezed) {
-    gates = gates_of(s);
+    gates = gates_of(s, rates);
     Numbers dgate(N * C);
-    for (int64_t i = 0; i < N * C; ++i) dgate[i] = products[i] * rate(s, i % C) + totals[i] * s.bias[i % C];
+    for (int64_t i = 0; i < N * C; ++i) dgate[i] = products[i] * rates[i % C] + totals[i] * s.bias[i % C];
     dmeans = gates_backward(s, g, gates, dgate);
   }
+  Numbers dbias(C), drate(C);  // drate without what goes through the bias
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t c = 0; c < C; ++c) {
+      const int64_t i = n * C + c;
+      const double gate = s.squeezed ? gates.gates[i] : 1.0;
+      dbias[c] += gate * totals[i] + dmeans[i];
+      drate[c] += gate * products[i] + (s.squeezed ? dmeans[i] * (double(s.sample_mean[i]) - s.mean[c]) : 0.0);
+    }
   std::vector<float> slope(C), offset(N * C);
   const double count = double(N * P);
   for (int64_t c = 0; c < C; ++c) {
-    double dbias = 0, drate = 0;  // drate without what goes through the bias
-    for (int64_t i = c; i < N * C; i += C) {
-      const double gate = s.squeezed ? gates.gates[i] : 1.0;
-      dbias += gate * totals[i] + dmeans[i];
-      drate += gate * products[i] + (s.squeezed ? dmeans[i] * (double(s.sample_mean[i]) - s.mean[c]) : 0.0);
-    }
     const double deviation = std::sqrt(double(s.variance[c]) + s.eps), a = s.weight[c] / deviation;
-    g.bias[c] = float(dbias);
-    g.weight[c] = float(drate / deviation);
+    g.bias[c] = float(dbias[c]);
+    g.weight[c] = float(drate[c] / deviation);
     double dmean = 0;
     if (s.of_batch) {
-      dmean = -dbias * a;
-      slope[c] = float(-drate * a / (deviation * deviation * count));
+      dmean = -dbias[c] * a / count;
+      slope[c] = float(-drate[c] * a / (deviation * deviation * count));
     }
-    for (int64_t i = c; i < N * C; i += C) offset[i] = float(dmean / count + dmeans[i] * a / double(P));
+    for (int64_t n = 0; n < N; ++n) offset[n * C + c] = float(dmean + dmeans[n * C + c] * a / double(P));
   }
-  if (g.x) kernels.gradient(s, g, slope.data(), offset.data(), threads);
+  if (g.x) kernels.gradient(folded.rows, g, folded.repeat(slope.data(), 1), folded.repeat(offset.data(), N), threads);
 }
