@@ -44,7 +44,7 @@ def depthwise_conv3d(
         VidnasError: a forced backend that does not support the tensor.
     """
     steps, sides = _triple(stride), _triple(padding)
-    if _is_plain(x) and _is_plain(weight):
+    if is_plain(x) and is_plain(weight):
         y: Tensor = _Depthwise.apply(x, weight, steps, sides, backend)
         return y
     return _forward(x, weight, steps, sides, backend)
@@ -158,7 +158,7 @@ def _forward_backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
     x, weight = ctx.saved_tensors
     stride, padding, backend = ctx.settings
     # Without a graph of the gradients the operators' dispatch would only cost time.
-    plain = not torch.is_grad_enabled() and _is_plain(grad)
+    plain = not torch.is_grad_enabled() and is_plain(grad)
     of_input = _run_input_gradient if plain else _input_gradient
     of_weight = _run_weight_gradient if plain else _weight_gradient
     dx = dweight = None
@@ -169,11 +169,12 @@ def _forward_backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
     return dx, dweight, None, None, None
 
 
-def _is_plain(tensor: Tensor) -> bool:
+def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is only computed with: nobody traces, transforms or watches the operators."""
     return (
         not torch.compiler.is_compiling()
         and type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.device.type in ("cpu", "cuda")
         and not torch._C._are_functorch_transforms_active()
         and not torch._C._len_torch_dispatch_stack()
         and not torch.is_autocast_enabled(tensor.device.type)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FORWARD, FORWARD_FLIPPED, INPUT_GRADIENT, WEIGHT_GRADIENT = range(4)
+FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = 0, 2, 3
 ACTS = {None: 0, "relu": 1, "swish": 2}
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
@@ -27,6 +27,7 @@ class _Geometry(ctypes.Structure):
 
 
 _FLOAT_BYTES = 4
+_COUNT = ctypes.c_int64
 _OF_GATES = ("reduce", "reduce_bias", "expand", "expand_bias")
 
 
@@ -42,6 +43,21 @@ class _Norm(ctypes.Structure):
 
 class _NormGradient(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("y", "x", "other", "weight", "bias", *_OF_GATES)]
+
+
+class _Stage(ctypes.Structure):
+    _fields_ = [
+        ("depthwise", ctypes.c_int64),
+        ("inputs", ctypes.c_int64),
+        ("geometry", _Geometry),
+        ("weight", ctypes.c_void_p),
+        ("output", ctypes.c_void_p),
+        ("norm", _Norm),
+    ]
+
+
+class _StageGradient(ctypes.Structure):
+    _fields_ = [("weight", ctypes.c_void_p), ("norm", _NormGradient)]
 
 
 @cache
@@ -181,6 +197,59 @@ def norm_backward(
     """Fill the gradients from that of y."""
     gradient = _NormGradient(*map(_pointer, (grad, dx, dother, *dparameters)))
     _library().vidnas_norm_backward(ctypes.byref(norm.as_struct()), ctypes.byref(gradient), torch.get_num_threads())
+
+
+class Stage(NamedTuple):
+    """A convolution without bias and the norm of what it gives, which is the norm's x; see table.h.
+
+    `geometry` is that of a depthwise one: shapes of input and output, kernel, stride, padding. Without, it is pointwise.
+    """
+
+    geometry: Sequence[int] | None
+    weight: Tensor
+    norm: Norm
+
+    def as_struct(self) -> "_Stage":
+        """For C; the tensors must outlive it."""
+        output, weight = self.norm.x.data_ptr(), self.weight.data_ptr()
+        if self.geometry is None:
+            return _Stage(0, self.weight.shape[1], _Geometry(), weight, output, self.norm.as_struct())
+        return _Stage(1, self.weight.shape[0], _Geometry(*self.geometry), weight, output, self.norm.as_struct())
+
+
+def chain_forward(stages: Sequence[Stage], x: Tensor) -> None:
+    """Fill all that the norms hold, and the last one's y, from the input of the first convolution."""
+    structs = (_Stage * len(stages))(*(stage.as_struct() for stage in stages))
+    _library().vidnas_chain_forward(structs, _COUNT(len(stages)), *_pointers(x), torch.get_num_threads())
+
+
+def chain_backward(
+    stages: Sequence[Stage],
+    x: Tensor,
+    grad: Tensor,
+    dx: Tensor | None,
+    dother: Tensor | None,
+    dparameters: Sequence[Sequence[Tensor]],
+) -> None:
+    """Fill the gradients from that of the last stage's y; where `dother` is `dx`, it is added to it.
+
+    Args:
+        stages: as in the forward pass; the last one's y is given as `Norm` says.
+        x: input of the first convolution.
+        grad: of the output.
+        dx: of x, where it is wanted.
+        dother: of the shortcut, where it is wanted and not `grad`.
+        dparameters: of each stage's weight and its norm's parameters.
+    """
+    gradients = (_StageGradient * len(stages))()
+    for struct, (weight, *parameters) in zip(gradients, dparameters, strict=True):
+        struct.weight = weight.data_ptr()
+        struct.norm = _NormGradient(None, None, None, *map(_pointer, parameters))
+    gradients[-1].norm.y, gradients[-1].norm.other = grad.data_ptr(), _pointer(dother)
+    structs = (_Stage * len(stages))(*(stage.as_struct() for stage in stages))
+    _library().vidnas_chain_backward(
+        structs, gradients, _COUNT(len(stages)), *_pointers(x, dx), torch.get_num_threads()
+    )
 
 
 def _library() -> ctypes.CDLL:

@@ -1,16 +1,11 @@
 // Batch norm, gates and activation of a block as one affine map per sample and channel, forwards and backwards: from
 // the moments of x to scale and shift, and from the sums of the backward pass to every gradient. All of this is
 // arithmetic on (N, C) numbers, in double; norm_act.h passes over the tensors.
-#include <algorithm>
-#include <cmath>
-#include <deque>
-#include <vector>
+#include "norm_step.h"
 
-#include "table.h"
+#include <cmath>
 
 namespace {
-
-typedef std::vector<double> Numbers;
 
 // Squeeze-excitation on the means of the normed tensor.
 struct Gates {
@@ -25,51 +20,6 @@ Numbers rates_of(const Norm& s) {
   for (int64_t c = 0; c < s.channels; ++c) rates[c] = s.weight[c] / std::sqrt(double(s.variance[c]) + s.eps);
   return rates;
 }
-
-// The same rows with several positions taken for one of as many times the channels, each channel a few times over, where
-// the channels alone would leave lanes of the vectors empty. Not where caches do not hold the rows: folded ones are not
-// read in order, which then costs more.
-class Folded {
- public:
-  explicit Folded(const Norm& s) : rows(s), count_(1) {
-    const int64_t bytes = s.samples * s.positions * s.channels * int64_t(sizeof(float));
-    if (s.channels < 32 && s.channels % 16 && s.positions % 8 == 0 && bytes <= 5 << 20) count_ = 8;
-    rows.positions /= count_;
-    rows.channels *= count_;
-  }
-
-  // Has the rows read scale, shift and mean as they are now.
-  void take_coefficients() {
-    rows.scale = repeat(rows.scale, rows.samples);
-    rows.shift = repeat(rows.shift, rows.samples);
-    rows.mean = repeat(rows.mean, 1);
-  }
-
-  // (S, C) -> the same numbers for each of a channel's places.
-  float* repeat(float* numbers, int64_t samples) {
-    if (count_ == 1) return numbers;
-    const int64_t C = rows.channels / count_;
-    std::vector<float>& room = rooms_.emplace_back(samples * rows.channels);
-    for (int64_t i = 0; i < samples * count_; ++i) std::copy_n(numbers + i / count_ * C, C, room.data() + i * C);
-    return room.data();
-  }
-
-  // Sums over a channel's places, of numbers (N, count * C), in place -> (N, C).
-  void add_up(Numbers& numbers) const {
-    if (count_ == 1) return;
-    const int64_t C = rows.channels / count_;
-    Numbers sums(rows.samples * C);
-    for (int64_t i = 0; i < rows.samples * count_; ++i)
-      for (int64_t c = 0; c < C; ++c) sums[i / count_ * C + c] += numbers[i * C + c];
-    numbers.swap(sums);
-  }
-
-  Norm rows;
-
- private:
-  int64_t count_;
-  std::deque<std::vector<float>> rooms_;
-};
 
 Gates gates_of(const Norm& s, const Numbers& rates) {
   const int64_t N = s.samples, C = s.channels, Q = s.squeezed;
@@ -92,40 +42,13 @@ Gates gates_of(const Norm& s, const Numbers& rates) {
   return g;
 }
 
-// Means (S, C) of S equal shares of the rows and squared distances from them (S, C) -> those of all rows together.
-void join_moments(int64_t shares, int64_t C, double rows_of_share, const double* means, const double* squares,
-                  double* mean, double* square) {
-  std::fill_n(mean, C, 0.0);
-  std::fill_n(square, C, 0.0);
-  for (int64_t i = 0; i < shares; ++i)
-    for (int64_t c = 0; c < C; ++c) mean[c] += means[i * C + c];
-  for (int64_t c = 0; c < C; ++c) mean[c] /= double(shares);
-  for (int64_t i = 0; i < shares; ++i)
-    for (int64_t c = 0; c < C; ++c) {
-      const double away = means[i * C + c] - mean[c];
-      square[c] += squares[i * C + c] + rows_of_share * away * away;
-    }
-}
-
-// Means and squared distances from them, of each sample and channel.
-void moments_of_samples(const Kernels& kernels, const Norm& s, Numbers& means, Numbers& squares, int threads) {
-  const int64_t N = s.samples, C = s.channels;
-  const Folded folded(s);
-  const Norm& rows = folded.rows;
-  if (rows.channels == C) return kernels.moments(s, means.data(), squares.data(), threads);
-  Numbers parts(N * rows.channels), distances(N * rows.channels);
-  kernels.moments(rows, parts.data(), distances.data(), threads);
-  for (int64_t n = 0; n < N; ++n)
-    join_moments(rows.channels / C, C, double(rows.positions), parts.data() + n * rows.channels,
-                 distances.data() + n * rows.channels, means.data() + n * C, squares.data() + n * C);
-}
-
 // Mean and variance over the batch from those over samples, and their running averages.
 void batch_statistics(const Norm& s, const Numbers& means, const Numbers& squares) {
   const int64_t C = s.channels;
   const double count = double(s.samples * s.positions);
   Numbers mean(C), square(C);
-  join_moments(s.samples, C, double(s.positions), means.data(), squares.data(), mean.data(), square.data());
+  join_moments(s.samples, C, [&](int64_t) { return double(s.positions); }, means.data(), squares.data(), mean.data(),
+               square.data());
   for (int64_t c = 0; c < C; ++c) {
     s.mean[c] = float(mean[c]);
     s.variance[c] = float(square[c] / count);
@@ -168,14 +91,10 @@ Numbers gates_backward(const Norm& s, const NormGradient& g, const Gates& gates,
 
 }  // namespace
 
-void norm_forward(const Kernels& kernels, const Norm& s, int threads) {
+void find_coefficients(const Norm& s, const Numbers& means, const Numbers& squares) {
   const int64_t N = s.samples, C = s.channels;
-  if (s.of_batch || s.squeezed) {
-    Numbers means(N * C), squares(N * C);
-    moments_of_samples(kernels, s, means, squares, threads);
-    if (s.of_batch) batch_statistics(s, means, squares);
-    if (s.squeezed) std::copy(means.begin(), means.end(), s.sample_mean);
-  }
+  if (s.of_batch) batch_statistics(s, means, squares);
+  if (s.squeezed) std::copy(means.begin(), means.end(), s.sample_mean);
   const Numbers rates = rates_of(s);
   const Gates gates = s.squeezed ? gates_of(s, rates) : Gates{};
   for (int64_t n = 0; n < N; ++n)
@@ -185,21 +104,22 @@ void norm_forward(const Kernels& kernels, const Norm& s, int threads) {
       s.scale[i] = float(rates[c] * gate);
       s.shift[i] = float((s.bias[c] - s.mean[c] * rates[c]) * gate);
     }
-  Folded folded(s);
-  folded.take_coefficients();
-  kernels.apply(folded.rows, threads);
+}
+
+void norm_forward(const Kernels& kernels, const Norm& s, int threads) {
+  Numbers means, squares;
+  if (s.of_batch || s.squeezed) {
+    means.resize(s.samples * s.channels), squares.resize(s.samples * s.channels);
+    kernels.moments(s, means.data(), squares.data(), threads);
+  }
+  find_coefficients(s, means, squares);
+  kernels.apply(s, threads);
 }
 
 // With a the norm's rate, b = bias - mean * a and g the gate: scale = a * g, shift = b * g. `products` and `totals` are
 // the sums of Kernels.reduce, so the gradient of scale is products + mean * totals and that of shift is totals.
-void norm_backward(const Kernels& kernels, const Norm& s, const NormGradient& g, int threads) {
+Slopes find_gradients(const Norm& s, const NormGradient& g, const Numbers& products, const Numbers& totals) {
   const int64_t N = s.samples, P = s.positions, C = s.channels;
-  Folded folded(s);
-  folded.take_coefficients();
-  Numbers products(N * folded.rows.channels), totals(N * folded.rows.channels);
-  kernels.reduce(folded.rows, g.y, products.data(), totals.data(), threads);
-  folded.add_up(products);
-  folded.add_up(totals);
   const Numbers rates = rates_of(s);
   Gates gates;
   Numbers dmeans(N * C);
@@ -230,5 +150,12 @@ void norm_backward(const Kernels& kernels, const Norm& s, const NormGradient& g,
     }
     for (int64_t n = 0; n < N; ++n) offset[n * C + c] = float(dmean + dmeans[n * C + c] * a / double(P));
   }
-  if (g.x) kernels.gradient(folded.rows, g, folded.repeat(slope.data(), 1), folded.repeat(offset.data(), N), threads);
+  return {slope, offset};
+}
+
+void norm_backward(const Kernels& kernels, const Norm& s, const NormGradient& g, int threads) {
+  Numbers products(s.samples * s.channels), totals(s.samples * s.channels);
+  kernels.reduce(s, g.y, nullptr, products.data(), totals.data(), threads);
+  const Slopes found = find_gradients(s, g, products, totals);
+  if (g.x) kernels.gradient(s, g, found.slope.data(), found.offset.data(), threads);
 }

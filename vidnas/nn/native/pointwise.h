@@ -87,7 +87,39 @@ void rows_product(int64_t rows, int64_t depth, int64_t columns, const float* x, 
   }
 }
 
-// out (left, right) = a (rows, left) transposed * b (rows, right): the gradient of a weight. Sums in two levels.
+// sums += a (rows, left) transposed * b (rows, right), the gradient of a weight, in tiles of packed_size(right, left). Sums
+// in two levels.
+template <int M>
+void add_columns_product(int64_t rows, int64_t left, int64_t right, const float* a, const float* b, float* sums) {
+  for (int64_t first = 0; first < rows; first += kUnitRows<M>) {
+    const int64_t count = std::min(kUnitRows<M>, rows - first);
+    for_row_blocks<kTall<M>>(0, left, [&](auto R, int64_t row) {
+      for_tiles<M>(right, [&](auto tile, int64_t column) {
+        f32<tile.value> sum[R.value] = {};
+        multiply<R.value>(tile, count, a + first * left + row, 1, left, b + first * right + column, right, sum);
+        float* to = sums + tile_slot<M>(column, left) + row * tile.value;
+#pragma GCC unroll 16
+        for (int r = 0; r < R.value; ++r)
+          store<tile.value>(to + r * tile.value, load<tile.value>(to + r * tile.value) + sum[r]);
+      });
+    });
+  }
+}
+
+// out (left, right) = the total of `parts` of such sums.
+template <int M>
+void total_of_columns(int64_t parts, int64_t left, int64_t right, const float* sums, float* out) {
+  const int64_t room = packed_size<M>(right, left);
+  for_tiles<M>(right, [&](auto tile, int64_t column) {
+    for (int64_t row = 0; row < left; ++row) {
+      f32<tile.value> sum = {};
+      for (int64_t part = 0; part < parts; ++part)
+        sum += load<tile.value>(sums + part * room + tile_slot<M>(column, left) + row * tile.value);
+      tile.write(out + row * right + column, sum);
+    }
+  });
+}
+
 template <int M>
 void columns_product(int64_t rows, int64_t left, int64_t right, const float* a, const float* b, float* out,
                      int threads) {
@@ -97,28 +129,11 @@ void columns_product(int64_t rows, int64_t left, int64_t right, const float* a, 
   std::vector<float> sums(parts * room);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
   for (int64_t part = 0; part < parts; ++part) {
-    float* of_part = sums.data() + part * room;
-    for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
-      const int64_t first = unit * kUnitRows<M>, count = std::min(kUnitRows<M>, rows - first);
-      for_row_blocks<kTall<M>>(0, left, [&](auto R, int64_t row) {
-        for_tiles<M>(right, [&](auto tile, int64_t column) {
-          f32<tile.value> sum[R.value] = {};
-          multiply<R.value>(tile, count, a + first * left + row, 1, left, b + first * right + column, right, sum);
-          float* to = of_part + tile_slot<M>(column, left) + row * tile.value;
-#pragma GCC unroll 16
-          for (int r = 0; r < R.value; ++r) store<tile.value>(to + r * tile.value, load<tile.value>(to + r * tile.value) + sum[r]);
-        });
-      });
-    }
+    const int64_t first = units * part / parts * kUnitRows<M>;
+    const int64_t last = std::min(units * (part + 1) / parts * kUnitRows<M>, rows);
+    add_columns_product<M>(last - first, left, right, a + first * left, b + first * right, sums.data() + part * room);
   }
-  for_tiles<M>(right, [&](auto tile, int64_t column) {
-    for (int64_t row = 0; row < left; ++row) {
-      f32<tile.value> sum = {};
-      for (int64_t part = 0; part < parts; ++part)
-        sum += load<tile.value>(sums.data() + part * room + tile_slot<M>(column, left) + row * tile.value);
-      tile.write(out + row * right + column, sum);
-    }
-  });
+  total_of_columns<M>(parts, left, right, sums.data(), out);
 }
 
 }  // namespace VIDNAS_ISA
