@@ -104,7 +104,7 @@ sanitize:
 	for isa in portable avx2 avx512; do \
 	    g++ -std=c++17 -O1 -g -fopenmp -fsanitize=address,undefined -fno-sanitize-recover=all \
 	        -DISA=$$isa -DVIDNAS_STREAMED=16384 -Ividnas/nn/native tests/nn/native_check.cpp \
-	        vidnas/nn/native/norm_step.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
+	        vidnas/nn/native/norm_step.cpp vidnas/nn/native/chain.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
 	    build/check_$$isa || exit 1; done
 
 # Steps of a search: one process with two threads against two with one each, on an otherwise idle machine of two cores.

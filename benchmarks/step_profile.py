@@ -23,6 +23,7 @@ from vidnas.engine.run.runtime import tune_allocator
 STEPS = 5
 # What the profiler calls our functions and operators.
 LAYERS = {
+    "_Chain": "convolutions with their norms",
     "_NormAct": "norms and activations",
     "_Product": "pointwise",
     "_Depthwise": "depthwise",

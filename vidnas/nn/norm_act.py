@@ -118,24 +118,25 @@ def _of_batch(norm: nn.BatchNorm3d) -> bool:
 
 
 class Settings(NamedTuple):
-    """What the kernels need of a norm beside its parameters; `running` is read, or moved where `of_batch`."""
+    """What the kernels need of a norm beside its parameters.
 
-    act: Act | None
-    of_batch: bool
-    eps: float
-    momentum: float
+    `running` is read, or moved where the statistics are the batch's.
+    """
+
+    values: native.Settings
     running: tuple[Tensor, Tensor] | None
 
 
 def settings_of(norm: nn.BatchNorm3d, act: Act | None) -> Settings:
     """Those of the pass to come, which is counted."""
     running, momentum = None, 0.0
-    if norm.running_mean is not None and norm.running_var is not None:
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is not None and variance is not None:
         if not norm.training or norm.track_running_stats:
-            running = norm.running_mean, norm.running_var
+            running = mean, variance
         if norm.training and norm.track_running_stats:
             momentum = _momentum(norm)
-    return Settings(act, _of_batch(norm), norm.eps, momentum, running)
+    return Settings((act, _of_batch(norm), norm.eps, momentum), running)
 
 
 def parameters_of(norm: nn.BatchNorm3d, se: SqueezeExcite | None) -> tuple[Tensor, ...]:
@@ -158,32 +159,25 @@ def _momentum(norm: nn.BatchNorm3d) -> float:
     return 0.0 if norm.num_batches_tracked is None else 1.0 / float(norm.num_batches_tracked)
 
 
-def describe(
-    settings: Settings, x: Tensor, y: Tensor | None, other: Tensor | None, parameters: Sequence[Tensor]
-) -> native.Norm:
-    """A norm on its way forwards, with room for what it finds."""
-    samples, channels = x.shape[:2]
-    act, of_batch, eps, momentum, running = settings
-    found = x.new_empty((2 + (3 if len(parameters) > 2 else 2) * samples) * channels)  # see native.Norm
-    if not of_batch:
-        assert running is not None
-        torch.cat(running, out=found[: 2 * channels])  # training may move them before the backward pass
-    moved = running if of_batch else None
-    return native.Norm(x, y, other, parameters, moved, found, act, of_batch, eps, momentum)
-
-
 class _NormAct(torch.autograd.Function):
     """(x, other, settings, parameters) -> y; parameters are as in `parameters_of`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, other: Tensor | None, settings: Settings, *parameters: Tensor) -> Tensor:
+        parameters = tuple(parameter.contiguous() for parameter in parameters)
+        samples, channels = x.shape[:2]
+        (act, of_batch, _, _), running = settings
+        found = x.new_empty((2 + (3 if len(parameters) > 2 else 2) * samples) * channels)  # see native.Norm
+        if not of_batch:
+            assert running is not None
+            torch.cat(running, out=found[: 2 * channels])  # training may move them before the backward pass
+            running = None
         y = torch.empty_like(x)
-        norm = describe(settings, x, y, other, tuple(parameter.contiguous() for parameter in parameters))
-        native.norm_forward(norm)
+        native.norm_forward(native.Norm(x, y, other, parameters, running, found, *settings.values))
         # With a shortcut the sign of ReLU's input is not known from x; it is that of the output.
-        signs = y if other is not None and settings.act is not None else None
-        ctx.save_for_backward(x, signs, norm.found, *norm.parameters)
-        ctx.settings, ctx.has_other = settings, other is not None
+        signs = y if other is not None and act is not None else None
+        ctx.save_for_backward(x, signs, found, *parameters)
+        ctx.settings, ctx.has_other = settings.values, other is not None
         return y
 
     @staticmethod
@@ -191,7 +185,7 @@ class _NormAct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         x, signs, found, *parameters = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
-        norm = native.Norm(x, signs, None, parameters, None, found, *ctx.settings[:-1])
+        norm = native.Norm(x, signs, None, parameters, None, found, *ctx.settings)
         dx = torch.empty_like(grad) if ctx.needs_input_grad[0] else None
         # Without an activation the shortcut's gradient is that of the output.
         dother = grad if ctx.has_other else None

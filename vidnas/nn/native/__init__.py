@@ -5,6 +5,7 @@ hands it the memory of tensors. Callers guarantee devices, types, shapes and mem
 """
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -27,7 +28,8 @@ class _Geometry(ctypes.Structure):
 
 
 _FLOAT_BYTES = 4
-_COUNT = ctypes.c_int64
+_COUNT, _POINTER = ctypes.c_int64, ctypes.c_void_p
+_NO_GEOMETRY = (0,) * len(_Geometry._fields_)
 _OF_GATES = ("reduce", "reduce_bias", "expand", "expand_bias")
 
 
@@ -45,19 +47,9 @@ class _NormGradient(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("y", "x", "other", "weight", "bias", *_OF_GATES)]
 
 
-class _Stage(ctypes.Structure):
-    _fields_ = [
-        ("depthwise", ctypes.c_int64),
-        ("inputs", ctypes.c_int64),
-        ("geometry", _Geometry),
-        ("weight", ctypes.c_void_p),
-        ("output", ctypes.c_void_p),
-        ("norm", _Norm),
-    ]
-
-
-class _StageGradient(ctypes.Structure):
-    _fields_ = [("weight", ctypes.c_void_p), ("norm", _NormGradient)]
+# Stage and StageGradient of table.h; building them field by field takes longer than small convolutions.
+_STAGE = struct.Struct(f"2q{len(_Geometry._fields_)}q2P6q2d16P")
+_STAGE_GRADIENT = struct.Struct("4P6P")
 
 
 @cache
@@ -136,6 +128,10 @@ def pointwise(kind: int, first: Tensor, second: Tensor, out: Tensor, rows: int, 
     return out
 
 
+# act, of_batch, eps and momentum of a norm.
+Settings = tuple[str | None, bool, float, float]
+
+
 class Norm(NamedTuple):
     """Tensors and settings of act(gates(norm(x)) + other), as in table.h.
 
@@ -200,55 +196,96 @@ def norm_backward(
 
 
 class Stage(NamedTuple):
-    """A convolution without bias and the norm of what it gives, which is the norm's x; see table.h.
+    """A convolution without bias and the norm of what it gives, as in table.h; without its tensors.
 
-    `geometry` is that of a depthwise one: shapes of input and output, kernel, stride, padding. Without, it is pointwise.
+    `geometry` is that of a depthwise one: shapes of input and output, kernel, stride, padding. Others are pointwise.
+    Memory of floats is named by its place in a buffer: `output` is the convolution's, `found` as in `Norm`.
     """
 
-    geometry: Sequence[int] | None
-    weight: Tensor
-    norm: Norm
+    geometry: tuple[int, ...] | None
+    inputs: int
+    samples: int
+    positions: int
+    channels: int
+    squeezed: int
+    output: int
+    found: int
 
-    def as_struct(self) -> "_Stage":
-        """For C; the tensors must outlive it."""
-        output, weight = self.norm.x.data_ptr(), self.weight.data_ptr()
-        if self.geometry is None:
-            return _Stage(0, self.weight.shape[1], _Geometry(), weight, output, self.norm.as_struct())
-        return _Stage(1, self.weight.shape[0], _Geometry(*self.geometry), weight, output, self.norm.as_struct())
+    def pack(
+        self,
+        settings: Settings,
+        running: tuple[Tensor, Tensor] | None,
+        buffer: int,
+        parameters: Sequence[Tensor],
+        y: int,
+        other: int,
+    ) -> bytes:
+        """For C; the tensors must outlive it.
+
+        Args:
+            settings: as in `Norm`.
+            running: statistics that are moved.
+            buffer: address of the buffer.
+            parameters: weight of the convolution, weight and bias of the norm, those of the gates.
+            y: address of the last stage's output, else 0.
+            other: address of the shortcut, else 0.
+        """
+        act, of_batch, eps, momentum = settings
+        weight, scale, bias, *gates = [parameter.data_ptr() for parameter in parameters]
+        output, found = buffer + _FLOAT_BYTES * self.output, buffer + _FLOAT_BYTES * self.found
+        row = _FLOAT_BYTES * self.channels
+        rows, coefficients = row * self.samples, found + 2 * row
+        return _STAGE.pack(
+            self.geometry is not None,
+            self.inputs,
+            *(self.geometry or _NO_GEOMETRY),
+            weight,
+            output,
+            self.samples,
+            self.positions,
+            self.channels,
+            self.squeezed,
+            ACTS[act],
+            of_batch,
+            eps,
+            momentum,
+            output,
+            other,
+            scale,
+            bias,
+            *(gates or (0, 0, 0, 0)),
+            *((0, 0) if running is None else (running[0].data_ptr(), running[1].data_ptr())),
+            y,
+            found,
+            found + row,
+            coefficients + 2 * rows if gates else 0,
+            coefficients,
+            coefficients + rows,
+        )
 
 
-def chain_forward(stages: Sequence[Stage], x: Tensor) -> None:
-    """Fill all that the norms hold, and the last one's y, from the input of the first convolution."""
-    structs = (_Stage * len(stages))(*(stage.as_struct() for stage in stages))
-    _library().vidnas_chain_forward(structs, _COUNT(len(stages)), *_pointers(x), torch.get_num_threads())
+def pack_gradients(of_parameters: Sequence[Tensor], y: int, other: int) -> bytes:
+    """Where gradients of a stage's parameters go; of the last stage, addresses of those of y and of the shortcut."""
+    weight, *of_norm = [gradient.data_ptr() for gradient in of_parameters]
+    return _STAGE_GRADIENT.pack(weight, y, 0, other, *of_norm, *([0] * (6 - len(of_norm))))
 
 
-def chain_backward(
-    stages: Sequence[Stage],
-    x: Tensor,
-    grad: Tensor,
-    dx: Tensor | None,
-    dother: Tensor | None,
-    dparameters: Sequence[Sequence[Tensor]],
-) -> None:
-    """Fill the gradients from that of the last stage's y; where `dother` is `dx`, it is added to it.
+def chain_forward(stages: Sequence[bytes], x: Tensor) -> None:
+    """Fill all that the stages find, and the last one's y, from the input of the first convolution."""
+    _library().vidnas_chain_forward(
+        b"".join(stages), _COUNT(len(stages)), _POINTER(x.data_ptr()), torch.get_num_threads()
+    )
 
-    Args:
-        stages: as in the forward pass; the last one's y is given as `Norm` says.
-        x: input of the first convolution.
-        grad: of the output.
-        dx: of x, where it is wanted.
-        dother: of the shortcut, where it is wanted and not `grad`.
-        dparameters: of each stage's weight and its norm's parameters.
-    """
-    gradients = (_StageGradient * len(stages))()
-    for struct, (weight, *parameters) in zip(gradients, dparameters, strict=True):
-        struct.weight = weight.data_ptr()
-        struct.norm = _NormGradient(None, None, None, *map(_pointer, parameters))
-    gradients[-1].norm.y, gradients[-1].norm.other = grad.data_ptr(), _pointer(dother)
-    structs = (_Stage * len(stages))(*(stage.as_struct() for stage in stages))
+
+def chain_backward(stages: Sequence[bytes], gradients: Sequence[bytes], x: Tensor, dx: Tensor | None) -> None:
+    """Fill the gradients; where the shortcut's is `dx`, it is added to it. y is given as `Norm` says."""
     _library().vidnas_chain_backward(
-        structs, gradients, _COUNT(len(stages)), *_pointers(x, dx), torch.get_num_threads()
+        b"".join(stages),
+        b"".join(gradients),
+        _COUNT(len(stages)),
+        _POINTER(x.data_ptr()),
+        _POINTER(_pointer(dx)),
+        torch.get_num_threads(),
     )
 
 
