@@ -7,8 +7,9 @@ RUN_DIR ?= runs
 MOTIONS := move_left,move_right,turn_clockwise,turn_counter
 MORE_MOTIONS := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe supernet-ranks planted bench-search bench-modes bench-tabular bench-processes bench-latency fair-windows \
-    bench-factors bench-op bench-train bench-infer bench-data bench-wait profile-step sanitize official-weights clean
+.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe supernet-ranks planted \
+    bench-search bench-modes bench-tabular bench-processes bench-latency bench-factors bench-op bench-train bench-small \
+    bench-infer bench-data bench-wait fair-windows profile-step sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -110,7 +111,7 @@ sanitize:
 	for isa in portable avx2 avx512; do \
 	    g++ -std=c++17 -O1 -g -fopenmp -fsanitize=address,undefined -fno-sanitize-recover=all \
 	        -DISA=$$isa -DVIDNAS_STREAMED=16384 -Ividnas/nn/native tests/nn/native_check.cpp \
-	        vidnas/nn/native/norm_step.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
+	        vidnas/nn/native/norm_step.cpp vidnas/nn/native/chain.cpp vidnas/nn/native/$$isa.cpp -o build/check_$$isa && \
 	    build/check_$$isa || exit 1; done
 
 # Steps of a search: one process with two threads against two with one each, on an otherwise idle machine of two cores.
@@ -123,6 +124,10 @@ bench-op: .venv/dev
 
 bench-train: .venv/dev
 	$(BIN)/python benchmarks/training_step.py $(OPTIONS) --out benchmarks/results/training_step.json
+
+# Training steps of networks of 20 MMACs; in CPU seconds, a minute.
+bench-small: .venv/package
+	$(BIN)/python benchmarks/small_step.py $(OPTIONS) --out benchmarks/results/small_step.json
 
 # Which layers the time of a training step goes to.
 profile-step: .venv/package

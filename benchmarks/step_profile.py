@@ -22,7 +22,13 @@ from vidnas.engine.run.runtime import tune_allocator
 
 STEPS = 5
 # What the profiler calls our functions and operators.
-LAYERS = {"_NormAct": "norms and activations", "_Product": "pointwise", "depthwise_conv3d": "depthwise"}
+LAYERS = {
+    "_Chain": "convolutions with their norms",
+    "_NormAct": "norms and activations",
+    "_Product": "pointwise",
+    "_Depthwise": "depthwise",
+    "depthwise_conv3d": "depthwise",
+}
 LEAST = 0.01
 
 

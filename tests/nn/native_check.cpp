@@ -61,9 +61,8 @@ std::vector<T> unwritten(int64_t count) {
 }
 
 template <class T>
-void expect(const char* what, const std::vector<T>& found, const std::vector<double>& right) {
+void expect(const char* what, const std::vector<T>& found, const std::vector<double>& right, double most = 1e-3) {
   const double half_step = std::is_same_v<T, Bfloat16> ? 1.0 / 256 : 0;  // of a rounded result
-  double most = 1e-3;
   for (double value : right) most = std::max(most, std::abs(value));
   for (size_t i = 0; i < right.size(); ++i)
     if (!(std::abs(widen(found[i]) - right[i]) <= 1e-4 * most + half_step * std::abs(right[i]))) {
@@ -191,12 +190,130 @@ void check_pointwise() {
       }
   std::vector<float> found_y(rows * out, NAN), found_dx(rows * in, NAN), found_dw(out * in, NAN);
   const int threads = int(draw(1, 3));
-  kernels.pointwise(kForward, rows, in, out, x.data(), w.data(), found_y.data(), threads);
+  const auto product = [&](Pass pass, const std::vector<float>& from, std::vector<float>& to) {
+    const int64_t depth = pass == kForward ? in : out, columns = pass == kForward ? out : in;
+    std::vector<float> packed(kernels.packed_weights(depth, columns));
+    kernels.pack_pointwise(pass, in, out, w.data(), packed.data());
+    kernels.rows_product(rows, depth, columns, from.data(), packed.data(), to.data(), threads);
+  };
+  product(kForward, x, found_y);
   expect("product", found_y, y);
-  kernels.pointwise(kInputGradient, rows, in, out, grad.data(), w.data(), found_dx.data(), threads);
+  product(kInputGradient, grad, found_dx);
   expect("product's gradient of x", found_dx, dx);
-  kernels.pointwise(kWeightGradient, rows, in, out, grad.data(), x.data(), found_dw.data(), threads);
+  kernels.columns_product(rows, out, in, grad.data(), x.data(), found_dw.data(), threads);
   expect("product's gradient of the weight", found_dw, dw);
+}
+
+// A stage with all its memory, and room for its gradients.
+struct Layer {
+  Stage stage = {};
+  int64_t in_positions, in, positions, out;
+  std::vector<float> weight, output, scale, shift, mean, variance, norm_weight, norm_bias, y;
+  std::vector<float> dweight, dnorm_weight, dnorm_bias;
+};
+
+// A depthwise convolution of 3 x 3 x 3 with stride 1 or 2, or a pointwise one.
+void fill_layer(Layer& l, int64_t samples, int64_t t, int64_t side, int64_t channels, bool depthwise) {
+  Stage& s = l.stage;
+  s.depthwise = depthwise, s.inputs = l.in = channels, l.out = depthwise ? channels : draw(1, 40);
+  const int64_t stride = depthwise ? draw(1, 2) : 1, out_side = (side - 1) / stride + 1;
+  s.geometry = {samples, channels, t, side, side, t, out_side, out_side, 3, 3, 3, 1, stride, stride, 1, 1, 1};
+  l.in_positions = t * side * side, l.positions = t * out_side * out_side;
+  l.weight = values(depthwise ? channels * 27 : l.out * channels);
+  l.output.assign(samples * l.positions * l.out, NAN), l.y = l.output;
+  l.scale.assign(samples * l.out, NAN), l.shift = l.scale, l.mean.assign(l.out, NAN), l.variance = l.mean;
+  l.norm_weight = values(l.out), l.norm_bias = values(l.out);
+  l.dweight.assign(l.weight.size(), NAN), l.dnorm_weight.assign(l.out, NAN), l.dnorm_bias = l.dnorm_weight;
+  s.weight = l.weight.data(), s.output = l.output.data();
+  Norm& n = s.norm;
+  n.samples = samples, n.positions = l.positions, n.channels = l.out, n.act = draw(0, 2), n.of_batch = 1, n.eps = 1e-5;
+  n.x = l.output.data(), n.weight = l.norm_weight.data(), n.bias = l.norm_bias.data();
+  n.scale = l.scale.data(), n.shift = l.shift.data(), n.mean = l.mean.data(), n.variance = l.variance.data();
+}
+
+std::vector<double> wide(const std::vector<float>& from) { return std::vector<double>(from.begin(), from.end()); }
+
+// A chain against the same convolutions and norms one after another, over whole tensors.
+void check_chain() {
+  const int64_t count = draw(1, 3), samples = draw(1, 5), t = draw(1, 4), side = draw(2, 30);
+  const int threads = int(draw(1, 3));
+  std::vector<Layer> layers(count);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t channels = i ? layers[i - 1].out : draw(1, 40);
+    fill_layer(layers[i], samples, t, i ? layers[i - 1].stage.geometry.oh : side, channels, draw(0, 1));
+    if (!layers[i].stage.depthwise) layers[i].stage.geometry.oh = layers[i].stage.geometry.h;
+  }
+  const Layer &first = layers[0], &last = layers.back();
+  const bool is_input = last.output.size() == size_t(samples * first.in_positions * first.in) && last.stage.norm.act == 1;
+  const std::vector<float> x = values(samples * first.in_positions * first.in), grad = values(last.output.size());
+  std::vector<Stage> stages;
+  std::vector<StageGradient> gradients(count);
+  for (int64_t i = 0; i < count; ++i) {
+    Layer& l = layers[i];
+    stages.push_back(l.stage);
+    gradients[i].weight = l.dweight.data();
+    gradients[i].norm.weight = l.dnorm_weight.data(), gradients[i].norm.bias = l.dnorm_bias.data();
+  }
+  std::vector<float> dx(x.size(), NAN), y(last.output.size(), NAN);
+  Norm& end = stages.back().norm;
+  end.y = y.data(), end.other = is_input ? x.data() : nullptr;
+  chain_forward(kernels, stages.data(), count, x.data(), threads);
+  if (!is_input) end.y = nullptr;
+  gradients.back().norm.y = grad.data(), gradients.back().norm.other = is_input ? dx.data() : nullptr;
+  chain_backward(kernels, stages.data(), gradients.data(), count, x.data(), dx.data(), threads);
+
+  std::vector<Layer> whole = layers;
+  for (int64_t i = 0; i < count; ++i) {
+    Layer& l = whole[i];
+    Stage& s = l.stage;
+    s.output = l.output.data(), s.norm.x = l.output.data(), s.norm.y = l.y.data();
+    s.norm.scale = l.scale.data(), s.norm.shift = l.shift.data();
+    s.norm.mean = l.mean.data(), s.norm.variance = l.variance.data();
+    const float* from = i ? whole[i - 1].y.data() : x.data();
+    if (s.depthwise) {
+      kernels.depthwise(kForward, kFloat, s.geometry, from, s.weight, s.output, 1);
+    } else {
+      std::vector<float> packed(kernels.packed_weights(l.in, l.out));
+      kernels.pack_pointwise(kForward, l.in, l.out, s.weight, packed.data());
+      kernels.rows_product(samples * l.positions, l.in, l.out, from, packed.data(), s.output, 1);
+    }
+    s.norm.other = i == count - 1 && is_input ? x.data() : nullptr;
+    norm_forward(kernels, s.norm, 1);
+  }
+  expect("chain's output", y, wide(whole.back().y));
+  std::vector<float> back = grad, dother(x.size());
+  for (int64_t i = count - 1; i >= 0; --i) {
+    Layer& l = whole[i];
+    Stage& s = l.stage;
+    const bool added = i == count - 1 && is_input;
+    if (!added) s.norm.y = nullptr;
+    std::vector<float> dz(l.output.size()), din(samples * l.in_positions * l.in);
+    std::vector<float> dweight(l.weight.size()), dnorm_weight(l.out), dnorm_bias(l.out);
+    NormGradient g = {};
+    g.y = back.data(), g.x = dz.data(), g.weight = dnorm_weight.data(), g.bias = dnorm_bias.data();
+    g.other = added ? dother.data() : nullptr;
+    norm_backward(kernels, s.norm, g, 1);
+    const float* from = i ? whole[i - 1].y.data() : x.data();
+    if (s.depthwise) {
+      kernels.depthwise(kWeightGradient, kFloat, s.geometry, dz.data(), from, dweight.data(), 1);
+      kernels.depthwise(kInputGradient, kFloat, s.geometry, dz.data(), s.weight, din.data(), 1);
+    } else {
+      std::vector<float> packed(kernels.packed_weights(l.out, l.in));
+      kernels.pack_pointwise(kInputGradient, l.in, l.out, s.weight, packed.data());
+      kernels.columns_product(samples * l.positions, l.out, l.in, dz.data(), from, dweight.data(), 1);
+      kernels.rows_product(samples * l.positions, l.out, l.in, dz.data(), packed.data(), din.data(), 1);
+    }
+    if (samples * l.positions > 8) {  // the variance of a few values may be next to nothing, and gradients beyond all digits
+      // Norms take most of them away, or all but rounding.
+      expect("chain's gradient of a weight", layers[i].dweight, wide(dweight), 10.0);
+      expect("chain's gradient of a norm's weight", layers[i].dnorm_weight, wide(dnorm_weight), 10.0);
+      expect("chain's gradient of a norm's bias", layers[i].dnorm_bias, wide(dnorm_bias), 10.0);
+    }
+    back = din;
+  }
+  std::vector<double> right = wide(back);
+  for (size_t i = 0; is_input && i < right.size(); ++i) right[i] += dother[i];
+  expect("chain's gradient of x", dx, right, 10.0);
 }
 
 }  // namespace
@@ -214,5 +331,6 @@ int main() {
   for (int i = 0; i < 200; ++i) check_depthwise<Bfloat16>(kBfloat16);
   for (int i = 0; i < 100; ++i) check_norm();
   for (int i = 0; i < 100; ++i) check_pointwise();
-  std::printf("%s: 600 convolutions, 100 norms and 100 products, no error\n", NAME(ISA));
+  for (int i = 0; i < 100; ++i) check_chain();
+  std::printf("%s: 600 convolutions, 100 norms, 100 products and 100 chains, no error\n", NAME(ISA));
 }

@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidnas.arch.units import GloRePlan, NonLocalPlan
+from vidnas.nn.depthwise import Backend
 from vidnas.nn.initialise import UnitModule
+from vidnas.nn.norm_act import norm_act
 
 
 class Attention(UnitModule):
@@ -16,10 +18,12 @@ class Attention(UnitModule):
     Attributes:
         extend: layer from the features that are mixed to channels.
         norm: last norm of the branch.
+        backend: `stock` uses PyTorch's norm.
     """
 
     extend: nn.Linear
     norm: nn.BatchNorm3d
+    backend: Backend = "auto"
 
     def start(self, *, zero_init_residual: bool) -> None:
         nn.init.zeros_(self.norm.weight)
@@ -32,7 +36,7 @@ class Attention(UnitModule):
         n, c, t, h, w = x.shape
         rows = x.permute(0, 2, 3, 4, 1).reshape(n, t * h * w, c)
         branch = self.extend(self.mixed(rows)).reshape(n, t, h, w, c).permute(0, 4, 1, 2, 3)
-        return x + self.norm(branch)
+        return norm_act(self.norm, branch, other=x, backend=self.backend)
 
 
 class GloRe(Attention):

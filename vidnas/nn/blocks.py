@@ -4,9 +4,10 @@ from torch import Tensor, nn
 
 from vidnas.arch.spec import Kernel
 from vidnas.arch.units import BlockPlan, Conv5Plan, StemPlan
+from vidnas.nn.chain import Layer, run_chain
 from vidnas.nn.depthwise import Backend, DepthwiseConv3d
 from vidnas.nn.initialise import UnitModule
-from vidnas.nn.norm_act import Act, SqueezeExcite, norm_act
+from vidnas.nn.norm_act import Act, SqueezeExcite
 from vidnas.nn.pointwise import PointwiseConv3d
 
 
@@ -45,7 +46,7 @@ class Stem(UnitModule):
         self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
-        return norm_act(self.norm, self.temporal(self.spatial(x)), "relu", backend=self.backend)
+        return run_chain(self.spatial(x), [Layer(self.temporal, self.norm, "relu")], backend=self.backend)
 
 
 class MBConv3D(UnitModule):
@@ -74,8 +75,8 @@ class MBConv3D(UnitModule):
         self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = self.run_shortcut(x)
-        return self.run_project(self.run_middle(self.run_expand(x)), shortcut)
+        layers = [self._expansion(), self._middle(), self._projection()]
+        return run_chain(x, layers, other=self.run_shortcut(x), backend=self.backend)
 
     def start(self, *, zero_init_residual: bool) -> None:
         if zero_init_residual:
@@ -85,20 +86,31 @@ class MBConv3D(UnitModule):
         """What the shortcut adds: (N, in_channels, T, S, S) -> (N, out_channels, T, S / stride, S / stride)."""
         if self.shortcut is None:
             return x
-        x = self.shortcut(x)
-        return x if self.shortcut_norm is None else norm_act(self.shortcut_norm, x, backend=self.backend)
+        if self.shortcut_norm is None:
+            shortcut: Tensor = self.shortcut(x)
+            return shortcut
+        return run_chain(x, [Layer(self.shortcut, self.shortcut_norm)], backend=self.backend)
 
     def run_expand(self, x: Tensor) -> Tensor:
         """(N, in_channels, T, S, S) -> (N, hidden, T, S, S)."""
-        return norm_act(self.expand_norm, self.expand(x), "relu", backend=self.backend)
+        return run_chain(x, [self._expansion()], backend=self.backend)
 
     def run_middle(self, x: Tensor) -> Tensor:
         """(N, hidden, T, S, S) -> (N, hidden, T, S / stride, S / stride)."""
-        return norm_act(self.middle_norm, self.middle(x), self.activation, se=self.se, backend=self.backend)
+        return run_chain(x, [self._middle()], backend=self.backend)
 
     def run_project(self, x: Tensor, shortcut: Tensor) -> Tensor:
         """(N, hidden, T, S / stride, S / stride) -> (N, out_channels, T, S / stride, S / stride)."""
-        return norm_act(self.project_norm, self.project(x), "relu", other=shortcut, backend=self.backend)
+        return run_chain(x, [self._projection()], other=shortcut, backend=self.backend)
+
+    def _expansion(self) -> Layer:
+        return Layer(self.expand, self.expand_norm, "relu")
+
+    def _middle(self) -> Layer:
+        return Layer(self.middle, self.middle_norm, self.activation, self.se)
+
+    def _projection(self) -> Layer:
+        return Layer(self.project, self.project_norm, "relu")
 
 
 class FinalConv(UnitModule):
@@ -111,4 +123,4 @@ class FinalConv(UnitModule):
         self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
-        return norm_act(self.norm, self.conv(x), "relu", backend=self.backend)
+        return run_chain(x, [Layer(self.conv, self.norm, "relu")], backend=self.backend)

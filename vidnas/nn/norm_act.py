@@ -4,8 +4,9 @@ Norm and gates are one affine map per sample and channel, act(x * scale + shift 
 the moments of x by arithmetic on (N, C) numbers (vidnas/nn/native/norm_step.cpp).
 """
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -72,16 +73,24 @@ def _fusible(norm: nn.BatchNorm3d, x: Tensor, act: Act | None, se: SqueezeExcite
         and not torch.compiler.is_exporting()
         and native.library() is not None
         and x.dim() == 5
-        and _is_map(x, x.shape)
-        and (other is None or (act != "swish" and _is_map(other, x.shape)))
-        and _is_norm(norm, x.shape[1])
-        and (se is None or _is_gate(se, x.shape[1]))
-        and x.numel() > (x.shape[1] if _of_batch(norm) else 0)  # one value per channel has no variance
+        and is_map(x, x.shape)
+        and (other is None or (act != "swish" and is_map(other, x.shape)))
+        and suits(norm, x.shape, se)
     )
 
 
-def _is_map(x: Tensor, shape: torch.Size) -> bool:
+def is_map(x: Tensor, shape: Sequence[int]) -> bool:
+    """Whether the kernels can read a map, or a shortcut, of this shape (N, C, T, H, W) where it is."""
     return native.readable(x, shape) and x.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def suits(norm: nn.BatchNorm3d, shape: Sequence[int], se: SqueezeExcite | None) -> bool:
+    """Whether the kernels compute this norm, with these gates, of a map of this shape (N, C, T, H, W)."""
+    return (
+        _is_norm(norm, shape[1])
+        and (se is None or _is_gate(se, shape[1]))
+        and prod(shape) > (shape[1] if _of_batch(norm) else 0)  # one value per channel has no variance
+    )
 
 
 def _is_norm(norm: nn.BatchNorm3d, channels: int) -> bool:
@@ -108,15 +117,35 @@ def _of_batch(norm: nn.BatchNorm3d) -> bool:
     return norm.training or norm.running_mean is None
 
 
-def _fused(norm: nn.BatchNorm3d, x: Tensor, act: Act | None, se: SqueezeExcite | None, other: Tensor | None) -> Tensor:
+class Settings(NamedTuple):
+    """What the kernels need of a norm beside its parameters.
+
+    `running` is read, or moved where the statistics are the batch's.
+    """
+
+    values: native.Settings
+    running: tuple[Tensor, Tensor] | None
+
+
+def settings_of(norm: nn.BatchNorm3d, act: Act | None) -> Settings:
+    """Those of the pass to come, which is counted."""
     running, momentum = None, 0.0
-    if norm.running_mean is not None and norm.running_var is not None:
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is not None and variance is not None:
         if not norm.training or norm.track_running_stats:
-            running = norm.running_mean, norm.running_var
+            running = mean, variance
         if norm.training and norm.track_running_stats:
             momentum = _momentum(norm)
-    parameters = (norm.weight, norm.bias, *(_layers(se) if se is not None else ()))
-    y: Tensor = _NormAct.apply(x, other, act, _of_batch(norm), norm.eps, momentum, running, *parameters)
+    return Settings((act, _of_batch(norm), norm.eps, momentum), running)
+
+
+def parameters_of(norm: nn.BatchNorm3d, se: SqueezeExcite | None) -> tuple[Tensor, ...]:
+    """Weight and bias of the norm, then those of the gates."""
+    return norm.weight, norm.bias, *(_layers(se) if se is not None else ())
+
+
+def _fused(norm: nn.BatchNorm3d, x: Tensor, act: Act | None, se: SqueezeExcite | None, other: Tensor | None) -> Tensor:
+    y: Tensor = _NormAct.apply(x, other, settings_of(norm, act), *parameters_of(norm, se))
     return y
 
 
@@ -131,48 +160,36 @@ def _momentum(norm: nn.BatchNorm3d) -> float:
 
 
 class _NormAct(torch.autograd.Function):
-    """(x, other, parameters) -> y; parameters are weight and bias of the norm, then those of the gates."""
+    """(x, other, settings, parameters) -> y; parameters are as in `parameters_of`."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        other: Tensor | None,
-        act: Act | None,
-        of_batch: bool,
-        eps: float,
-        momentum: float,
-        running: tuple[Tensor, Tensor] | None,
-        *parameters: Tensor,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, other: Tensor | None, settings: Settings, *parameters: Tensor) -> Tensor:
         parameters = tuple(parameter.contiguous() for parameter in parameters)
-        scale, shift = (x.new_empty(x.shape[:2]) for _ in range(2))
-        if of_batch:
-            mean, variance = (x.new_empty(x.shape[1]) for _ in range(2))
-        else:
+        samples, channels = x.shape[:2]
+        (act, of_batch, _, _), running = settings
+        found = x.new_empty((2 + (3 if len(parameters) > 2 else 2) * samples) * channels)  # see native.Norm
+        if not of_batch:
             assert running is not None
-            mean, variance = (value.clone() for value in running)  # training may move them before the backward pass
-        sample_mean = x.new_empty(x.shape[:2]) if len(parameters) > 2 else None
+            torch.cat(running, out=found[: 2 * channels])  # training may move them before the backward pass
+            running = None
         y = torch.empty_like(x)
-        kept = (mean, variance, sample_mean, scale, shift, act, of_batch, eps, momentum)
-        native.norm_forward(native.Norm(x, y, other, parameters, running if of_batch else None, *kept))
+        native.norm_forward(native.Norm(x, y, other, parameters, running, found, *settings.values))
         # With a shortcut the sign of ReLU's input is not known from x; it is that of the output.
         signs = y if other is not None and act is not None else None
-        ctx.save_for_backward(x, signs, mean, variance, sample_mean, scale, shift, *parameters)
-        ctx.settings, ctx.has_other = (act, of_batch, eps, momentum), other is not None
+        ctx.save_for_backward(x, signs, found, *parameters)
+        ctx.settings, ctx.has_other = settings.values, other is not None
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        x, signs, mean, variance, sample_mean, scale, shift, *parameters = ctx.saved_tensors
+        x, signs, found, *parameters = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
-        kept = (mean, variance, sample_mean, scale, shift, *ctx.settings)
-        norm = native.Norm(x, signs, None, parameters, None, *kept)
+        norm = native.Norm(x, signs, None, parameters, None, found, *ctx.settings)
         dx = torch.empty_like(grad) if ctx.needs_input_grad[0] else None
         # Without an activation the shortcut's gradient is that of the output.
         dother = grad if ctx.has_other else None
         filled = torch.empty_like(grad) if signs is not None and ctx.needs_input_grad[1] else None
         dparameters = [torch.empty_like(parameter) for parameter in parameters]
         native.norm_backward(norm, grad, dx, filled, dparameters)
-        return dx, dother if filled is None else filled, None, None, None, None, None, *dparameters
+        return dx, dother if filled is None else filled, None, *dparameters

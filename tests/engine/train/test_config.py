@@ -83,12 +83,12 @@ def test_an_unknown_mode_of_a_search_is_one_line(option):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads_strictly(recipe):
     written = yaml.safe_load(recipe.read_text())
-    # Without settings of a search it is for `vidnas train` as well.
-    parser = run_parser() if "search" in written else train_parser()
+    # Without settings of a search or a race it is for `vidnas train` as well.
+    parser = run_parser() if {"search", "race"} & written.keys() else train_parser()
     by_name = parser.instantiate(parser.parse_args(["--config", recipe.stem]))
     by_path = parser.instantiate(parser.parse_args(["--config", str(recipe)]))
     assert by_name == by_path
-    for group in written.keys() & {"search", "train", "clips"}:
+    for group in written.keys() & {"search", "race", "train", "clips"}:
         read = {name: getattr(by_name[group], name) for name in written[group]}
         assert {name: list(v) if isinstance(v, tuple) else v for name, v in read.items()} == written[group]
     DataConfig(path=Path("x"), **vars(by_name.clips))

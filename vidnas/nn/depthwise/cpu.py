@@ -25,14 +25,8 @@ def forward(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[
 def input_gradient(
     grad: Tensor, weight: Tensor, input_shape: Sequence[int], stride: Sequence[int], padding: Sequence[int]
 ) -> Tensor:
-    """See `Passes`. With stride 1 it is a forward pass over the gradient with the kernel turned round."""
-    kernel = weight.shape[2:]
-    dx = _empty(input_shape, grad)
-    turned = [k - 1 - p for k, p in zip(kernel, padding, strict=True)]
-    if all(step == 1 for step in stride) and min(turned) >= 0:
-        return native.depthwise(
-            native.FORWARD_FLIPPED, grad, weight, dx, grad.shape, input_shape, kernel, stride, turned
-        )
+    """See `Passes`."""
+    kernel, dx = weight.shape[2:], _empty(input_shape, grad)
     return native.depthwise(native.INPUT_GRADIENT, grad, weight, dx, input_shape, grad.shape, kernel, stride, padding)
 
 

@@ -43,7 +43,11 @@ def depthwise_conv3d(
         ValueError: shapes, types or devices that do not go together.
         VidnasError: a forced backend that does not support the tensor.
     """
-    return _forward(x, weight, _triple(stride), _triple(padding), backend)
+    steps, sides = _triple(stride), _triple(padding)
+    if is_plain(x) and is_plain(weight):
+        y: Tensor = _Depthwise.apply(x, weight, steps, sides, backend)
+        return y
+    return _forward(x, weight, steps, sides, backend)
 
 
 def _triple(value: int | Sequence[int]) -> list[int]:
@@ -52,16 +56,30 @@ def _triple(value: int | Sequence[int]) -> list[int]:
 
 @torch.library.custom_op(f"{_NAMESPACE}::depthwise_conv3d", mutates_args=())
 def _forward(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], backend: str) -> Tensor:
+    return _run_forward(x, weight, stride, padding, backend)
+
+
+def _run_forward(x: Tensor, weight: Tensor, stride: Sequence[int], padding: Sequence[int], backend: str) -> Tensor:
     _check(x, weight, stride, padding)
-    out = _like(output_shape(x.shape, weight.shape[2:], stride, padding), x)
-    if not out.numel():
-        return out
+    if not x.numel():
+        return _like(output_shape(x.shape, weight.shape[2:], stride, padding), x)
     _, passes = choose(backend, x, weight.shape[2:])
     return _last(passes.forward(_last(x), weight.contiguous(), stride, padding))
 
 
 @torch.library.custom_op(f"{_NAMESPACE}::depthwise_conv3d_input_gradient", mutates_args=())
 def _input_gradient(
+    grad: Tensor,
+    weight: Tensor,
+    input_shape: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    backend: str,
+) -> Tensor:
+    return _run_input_gradient(grad, weight, input_shape, stride, padding, backend)
+
+
+def _run_input_gradient(
     grad: Tensor,
     weight: Tensor,
     input_shape: Sequence[int],
@@ -77,6 +95,17 @@ def _input_gradient(
 
 @torch.library.custom_op(f"{_NAMESPACE}::depthwise_conv3d_weight_gradient", mutates_args=())
 def _weight_gradient(
+    grad: Tensor,
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    backend: str,
+) -> Tensor:
+    return _run_weight_gradient(grad, x, kernel, stride, padding, backend)
+
+
+def _run_weight_gradient(
     grad: Tensor,
     x: Tensor,
     kernel: Sequence[int],
@@ -128,12 +157,42 @@ def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 def _forward_backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
     x, weight = ctx.saved_tensors
     stride, padding, backend = ctx.settings
+    # Without a graph of the gradients the operators' dispatch would only cost time.
+    plain = not torch.is_grad_enabled() and is_plain(grad)
+    of_input = _run_input_gradient if plain else _input_gradient
+    of_weight = _run_weight_gradient if plain else _weight_gradient
     dx = dweight = None
     if ctx.needs_input_grad[0]:
-        dx = _input_gradient(grad, weight, x.shape, stride, padding, backend)
+        dx = of_input(grad, weight, x.shape, stride, padding, backend)
     if ctx.needs_input_grad[1]:
-        dweight = _weight_gradient(grad, x, weight.shape[2:], stride, padding, backend)
+        dweight = of_weight(grad, x, weight.shape[2:], stride, padding, backend)
     return dx, dweight, None, None, None
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is only computed with: nobody traces, transforms or watches the operators."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.device.type in ("cpu", "cuda")
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch.is_autocast_enabled(tensor.device.type)
+    )
+
+
+class _Depthwise(torch.autograd.Function):
+    """The operator without the dispatcher, which takes as long as a small convolution."""
+
+    @staticmethod
+    def forward(ctx, x, weight, stride, padding, backend):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x, weight)
+        ctx.settings = stride, padding, backend
+        return _run_forward(x, weight, stride, padding, backend)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return _forward_backward(ctx, grad)
 
 
 def _input_gradient_backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]

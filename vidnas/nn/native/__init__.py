@@ -5,6 +5,7 @@ hands it the memory of tensors. Callers guarantee devices, types, shapes and mem
 """
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FORWARD, FORWARD_FLIPPED, INPUT_GRADIENT, WEIGHT_GRADIENT = range(4)
+FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = 0, 2, 3
 ACTS = {None: 0, "relu": 1, "swish": 2}
 TYPES = {torch.float32: 0, torch.bfloat16: 1}
 
@@ -26,6 +27,9 @@ class _Geometry(ctypes.Structure):
     ]
 
 
+_FLOAT_BYTES = 4
+_COUNT, _POINTER = ctypes.c_int64, ctypes.c_void_p
+_NO_GEOMETRY = (0,) * len(_Geometry._fields_)
 _OF_GATES = ("reduce", "reduce_bias", "expand", "expand_bias")
 
 
@@ -41,6 +45,11 @@ class _Norm(ctypes.Structure):
 
 class _NormGradient(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("y", "x", "other", "weight", "bias", *_OF_GATES)]
+
+
+# Stage and StageGradient of table.h; building them field by field takes longer than small convolutions.
+_STAGE = struct.Struct(f"2q{len(_Geometry._fields_)}q2P6q2d16P")
+_STAGE_GRADIENT = struct.Struct("4P6P")
 
 
 @cache
@@ -119,10 +128,15 @@ def pointwise(kind: int, first: Tensor, second: Tensor, out: Tensor, rows: int, 
     return out
 
 
+# act, of_batch, eps and momentum of a norm.
+Settings = tuple[str | None, bool, float, float]
+
+
 class Norm(NamedTuple):
     """Tensors and settings of act(gates(norm(x)) + other), as in table.h.
 
     Going back, y is given only where the sign of ReLU's input cannot be told from x; `other` and `running` are not.
+    `found` holds mean and variance (C), scale and shift (N, C), and with gates the means of each sample (N, C).
     """
 
     x: Tensor
@@ -130,11 +144,7 @@ class Norm(NamedTuple):
     other: Tensor | None
     parameters: Sequence[Tensor]
     running: tuple[Tensor, Tensor] | None
-    mean: Tensor
-    variance: Tensor
-    sample_mean: Tensor | None
-    scale: Tensor
-    shift: Tensor
+    found: Tensor
     act: str | None
     of_batch: bool
     eps: float
@@ -144,6 +154,9 @@ class Norm(NamedTuple):
         """For C; the tensors must outlive it."""
         samples, channels, t, h, w = self.x.shape
         weight, bias, *of_gates = self.parameters
+        mean = self.found.data_ptr()
+        row, rows = _FLOAT_BYTES * channels, _FLOAT_BYTES * channels * samples
+        scale = mean + 2 * row
         # In the order of table.h.
         return _Norm(
             samples,
@@ -161,11 +174,11 @@ class Norm(NamedTuple):
             *map(_pointer, of_gates or (None,) * len(_OF_GATES)),
             *map(_pointer, self.running or (None, None)),
             _pointer(self.y),
-            self.mean.data_ptr(),
-            self.variance.data_ptr(),
-            _pointer(self.sample_mean),
-            self.scale.data_ptr(),
-            self.shift.data_ptr(),
+            mean,
+            mean + row,
+            scale + 2 * rows if of_gates else None,
+            scale,
+            scale + rows,
         )
 
 
@@ -180,6 +193,100 @@ def norm_backward(
     """Fill the gradients from that of y."""
     gradient = _NormGradient(*map(_pointer, (grad, dx, dother, *dparameters)))
     _library().vidnas_norm_backward(ctypes.byref(norm.as_struct()), ctypes.byref(gradient), torch.get_num_threads())
+
+
+class Stage(NamedTuple):
+    """A convolution without bias and the norm of what it gives, as in table.h; without its tensors.
+
+    `geometry` is that of a depthwise one: shapes of input and output, kernel, stride, padding. Others are pointwise.
+    Memory of floats is named by its place in a buffer: `output` is the convolution's, `found` as in `Norm`.
+    """
+
+    geometry: tuple[int, ...] | None
+    inputs: int
+    samples: int
+    positions: int
+    channels: int
+    squeezed: int
+    output: int
+    found: int
+
+    def pack(
+        self,
+        settings: Settings,
+        running: tuple[Tensor, Tensor] | None,
+        buffer: int,
+        parameters: Sequence[Tensor],
+        y: int,
+        other: int,
+    ) -> bytes:
+        """For C; the tensors must outlive it.
+
+        Args:
+            settings: as in `Norm`.
+            running: statistics that are moved.
+            buffer: address of the buffer.
+            parameters: weight of the convolution, weight and bias of the norm, those of the gates.
+            y: address of the last stage's output, else 0.
+            other: address of the shortcut, else 0.
+        """
+        act, of_batch, eps, momentum = settings
+        weight, scale, bias, *gates = [parameter.data_ptr() for parameter in parameters]
+        output, found = buffer + _FLOAT_BYTES * self.output, buffer + _FLOAT_BYTES * self.found
+        row = _FLOAT_BYTES * self.channels
+        rows, coefficients = row * self.samples, found + 2 * row
+        return _STAGE.pack(
+            self.geometry is not None,
+            self.inputs,
+            *(self.geometry or _NO_GEOMETRY),
+            weight,
+            output,
+            self.samples,
+            self.positions,
+            self.channels,
+            self.squeezed,
+            ACTS[act],
+            of_batch,
+            eps,
+            momentum,
+            output,
+            other,
+            scale,
+            bias,
+            *(gates or (0, 0, 0, 0)),
+            *((0, 0) if running is None else (running[0].data_ptr(), running[1].data_ptr())),
+            y,
+            found,
+            found + row,
+            coefficients + 2 * rows if gates else 0,
+            coefficients,
+            coefficients + rows,
+        )
+
+
+def pack_gradients(of_parameters: Sequence[Tensor], y: int, other: int) -> bytes:
+    """Where gradients of a stage's parameters go; of the last stage, addresses of those of y and of the shortcut."""
+    weight, *of_norm = [gradient.data_ptr() for gradient in of_parameters]
+    return _STAGE_GRADIENT.pack(weight, y, 0, other, *of_norm, *([0] * (6 - len(of_norm))))
+
+
+def chain_forward(stages: Sequence[bytes], x: Tensor) -> None:
+    """Fill all that the stages find, and the last one's y, from the input of the first convolution."""
+    _library().vidnas_chain_forward(
+        b"".join(stages), _COUNT(len(stages)), _POINTER(x.data_ptr()), torch.get_num_threads()
+    )
+
+
+def chain_backward(stages: Sequence[bytes], gradients: Sequence[bytes], x: Tensor, dx: Tensor | None) -> None:
+    """Fill the gradients; where the shortcut's is `dx`, it is added to it. y is given as `Norm` says."""
+    _library().vidnas_chain_backward(
+        b"".join(stages),
+        b"".join(gradients),
+        _COUNT(len(stages)),
+        _POINTER(x.data_ptr()),
+        _POINTER(_pointer(dx)),
+        torch.get_num_threads(),
+    )
 
 
 def _library() -> ctypes.CDLL:

@@ -8,6 +8,7 @@
 #pragma GCC target("avx2,fma")
 #endif
 #define VIDNAS_ISA avx2
+#define VIDNAS_AVX2  // GCC before 13 does not say so itself
 #define VIDNAS_LANES_MAX 8
 #include "isa.h"
 #if defined(__clang__)

@@ -8,6 +8,7 @@
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,fma,prefer-vector-width=512")
 #endif
 #define VIDNAS_ISA avx512
+#define VIDNAS_AVX512  // GCC before 13 does not say so itself
 #define VIDNAS_LANES_MAX 16
 #include "isa.h"
 #if defined(__clang__)

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "table.h"
 
@@ -37,6 +38,12 @@ int worth(int threads, int64_t work) { return int(std::min<int64_t>(threads, 1 +
 
 int64_t size(const Norm& norm) { return norm.samples * norm.positions * norm.channels; }
 
+int64_t size(const Stage* stages, int64_t count) {
+  int64_t total = 0;
+  for (int64_t i = 0; i < count; ++i) total += size(stages[i].norm);
+  return total;
+}
+
 const Choice& chosen() {
   static const Choice choice = choose();
   return choice;
@@ -56,7 +63,14 @@ void vidnas_depthwise(int pass, int type, const Geometry* g, const void* a, cons
 
 void vidnas_pointwise(int pass, int64_t rows, int64_t in, int64_t out, const float* a, const float* b, float* result,
                       int threads) {
-  chosen().kernels->pointwise(pass, rows, in, out, a, b, result, worth(threads, rows * in * out / 10));
+  const Kernels& kernels = *chosen().kernels;
+  threads = worth(threads, rows * in * out / 10);
+  // kForward takes x and the weight (out, in), kInputGradient grad and it, kWeightGradient grad and x.
+  if (pass == kWeightGradient) return kernels.columns_product(rows, out, in, a, b, result, threads);
+  const int64_t depth = pass == kForward ? in : out, columns = pass == kForward ? out : in;
+  std::vector<float> packed(kernels.packed_weights(depth, columns));
+  kernels.pack_pointwise(pass, in, out, b, packed.data());
+  kernels.rows_product(rows, depth, columns, a, packed.data(), result, threads);
 }
 
 void vidnas_norm_forward(const Norm* norm, int threads) {
@@ -65,5 +79,14 @@ void vidnas_norm_forward(const Norm* norm, int threads) {
 
 void vidnas_norm_backward(const Norm* norm, const NormGradient* gradient, int threads) {
   norm_backward(*chosen().kernels, *norm, *gradient, worth(threads, size(*norm)));
+}
+
+void vidnas_chain_forward(const Stage* stages, int64_t count, const float* x, int threads) {
+  chain_forward(*chosen().kernels, stages, count, x, worth(threads, size(stages, count)));
+}
+
+void vidnas_chain_backward(const Stage* stages, const StageGradient* gradients, int64_t count, const float* x, float* dx,
+                           int threads) {
+  chain_backward(*chosen().kernels, stages, gradients, count, x, dx, worth(threads, size(stages, count)));
 }
 }

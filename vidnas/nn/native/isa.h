@@ -13,17 +13,30 @@ namespace VIDNAS_ISA {
 
 constexpr int M = VIDNAS_LANES_MAX;
 
+// The input gradient with stride 1 is a forward pass over the gradient, of this geometry, with the kernel turned round.
+inline Geometry turned(Geometry g) {
+  std::swap(g.t, g.ot), std::swap(g.h, g.oh), std::swap(g.w, g.ow);
+  g.pt = g.kt - 1 - g.pt, g.ph = g.kh - 1 - g.ph, g.pw = g.kw - 1 - g.pw;
+  return g;
+}
+
 template <class T>
-void run_depthwise(int pass, const Geometry& g, const void* a, const void* b, void* out, int threads) {
-  const int64_t taps = g.kt * g.kh * g.kw;
-  if (pass == kWeightGradient)
-    return weight_gradient<M>(g, static_cast<const T*>(a), static_cast<const T*>(b), static_cast<T*>(out), threads);
-  std::vector<float> packed(taps * g.c);
-  pack(static_cast<const T*>(b), g.c, taps, pass == kForwardFlipped, packed.data());
+void run_depthwise(int pass, Geometry g, const void* a, const void* b, void* out, int threads) {
+  if (pass == kInputGradient && g.st * g.sh * g.sw == 1 && g.pt < g.kt && g.ph < g.kh && g.pw < g.kw)
+    return run_depthwise<T>(kForwardFlipped, turned(g), a, b, out, threads);
+  const int64_t channels = g.c, taps = g.kt * g.kh * g.kw, of_frame = g.kh * g.kw, repeats = fold_positions<M>(g);
+  const T* first = static_cast<const T*>(a);
+  T* result = static_cast<T*>(out);
+  if (pass == kWeightGradient) return weight_gradient<M>(g, repeats, first, static_cast<const T*>(b), result, threads);
+  const std::vector<float> weights = pack_weights<M>(static_cast<const T*>(b), channels, g.c, taps, [&](int64_t k) {
+    if (pass == kForwardFlipped) return taps - 1 - k;
+    if (pass == kInputGradient && spreads_in_blocks(g)) return taps - of_frame - k + 2 * (k % of_frame);
+    return k;
+  });
   if (pass == kInputGradient)
-    spread<M>(g, static_cast<const T*>(a), packed.data(), static_cast<T*>(out), threads);
+    spread<M>(g, first, weights.data(), result, threads);
   else
-    forward<M>(g, static_cast<const T*>(a), packed.data(), static_cast<T*>(out), threads);
+    forward<M>(g, first, weights.data(), result, threads);
 }
 
 void depthwise(int pass, int type, const Geometry& g, const void* a, const void* b, void* out, int threads) {
@@ -33,15 +46,11 @@ void depthwise(int pass, int type, const Geometry& g, const void* a, const void*
     run_depthwise<bf16>(pass, g, a, b, out, threads);
 }
 
-// weight is (out, in): kForward takes x and it, kInputGradient grad and it, kWeightGradient grad and x.
-void pointwise(int pass, int64_t rows, int64_t in, int64_t out, const float* a, const float* b, float* result,
-               int threads) {
-  if (pass == kWeightGradient) return columns_product<M>(rows, out, in, a, b, result, threads);
+int64_t packed_weights(int64_t depth, int64_t columns) { return packed_size<M>(columns, depth); }
+
+void pack_pointwise(int pass, int64_t in, int64_t out, const float* weight, float* packed) {
   const bool ahead = pass == kForward;
-  const int64_t depth = ahead ? in : out, columns = ahead ? out : in;
-  std::vector<float> packed(packed_size<M>(columns, depth));
-  pack_tiles<M>(depth, columns, b, ahead ? 1 : in, ahead ? in : 1, packed.data());
-  rows_product<M>(rows, depth, columns, a, packed.data(), result, threads);
+  pack_tiles<M>(ahead ? in : out, ahead ? out : in, weight, ahead ? 1 : in, ahead ? in : 1, packed);
 }
 
 template <class Body>
@@ -64,14 +73,14 @@ void norm_apply(const Norm& s, int threads) {
   });
 }
 
-void norm_reduce(const Norm& s, const float* grad, double* products, double* totals, int threads) {
+void norm_reduce(const Norm& s, const float* grad, float* kept, double* products, double* totals, int threads) {
   with_act(s.act, [&](auto A) {
     if (s.y)
       affine_act_reduce<M, A.value, true>(s.samples, s.positions, s.channels, s.x, s.y, s.scale, s.shift, s.mean, grad,
-                                          products, totals, threads);
+                                          kept, products, totals, threads);
     else
       affine_act_reduce<M, A.value, false>(s.samples, s.positions, s.channels, s.x, s.y, s.scale, s.shift, s.mean, grad,
-                                           products, totals, threads);
+                                           kept, products, totals, threads);
   });
 }
 
@@ -102,5 +111,10 @@ extern const Kernels VIDNAS_CONCAT(kernels_, VIDNAS_ISA) = {
     VIDNAS_ISA::norm_apply,
     VIDNAS_ISA::norm_reduce,
     VIDNAS_ISA::norm_gradient,
-    VIDNAS_ISA::pointwise,
+    VIDNAS_ISA::packed_weights,
+    VIDNAS_ISA::pack_pointwise,
+    VIDNAS_ISA::rows_product<VIDNAS_ISA::M>,
+    VIDNAS_ISA::columns_product<VIDNAS_ISA::M>,
+    VIDNAS_ISA::add_columns_product<VIDNAS_ISA::M>,
+    VIDNAS_ISA::total_of_columns<VIDNAS_ISA::M>,
 };

@@ -3,14 +3,17 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
+#include <tuple>
 #include <vector>
 
 #include "vec.h"
 
 namespace VIDNAS_ISA {
 
-constexpr int64_t kChunk = 128;         // positions of a work unit
-constexpr int64_t kChunkValues = 2048;  // values of a tensor that stay in the first-level cache from tile to tile
+constexpr int64_t kUnitRepeats = 128;   // times the pattern of a work unit's numbers
+constexpr int64_t kBlockValues = 2048;  // values that are streamed at once
+constexpr int kAtOnce = 4;              // repeats of the pattern for which its numbers are loaded once
 
 enum Act { kNone = 0, kRelu = 1, kSilu = 2 };
 
@@ -58,92 +61,136 @@ VIDNAS_INLINE f32<V> deactivate(f32<V> u, f32<V> grad) {
   return grad;
 }
 
-// Calls body(unit, n, first position, last position) for all units of kChunk positions.
-template <class Body>
-void for_units(int64_t samples, int64_t positions, int threads, Body body) {
-  const int64_t chunks = (positions + kChunk - 1) / kChunk;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t unit = 0; unit < samples * chunks; ++unit) {
-    const int64_t first = unit % chunks * kChunk;
-    body(unit, unit / chunks, first, std::min(first + kChunk, positions));
-  }
-}
-
-VIDNAS_INLINE int64_t positions_of_piece(int64_t channels) { return std::max<int64_t>(4, kChunkValues / channels); }
-
-// Calls body(V, channel, first, last) for tiles of channels and positions, a few positions at a time.
-template <int M, class Body>
-VIDNAS_INLINE void for_pieces(int64_t channels, int64_t first, int64_t last, Body body) {
-  const int64_t step = positions_of_piece(channels);
-  for (int64_t begin = first; begin < last; begin += step) {
-    const int64_t end = std::min(begin + step, last);
-    for_tiles<M>(channels, [&](auto V, int64_t c) { body(V, c, begin, end); });
-  }
-}
-
-// As for_units and for_pieces, for passes that fill tensors: body(V, channel, n, first, last, to...), where `to` is where
-// the piece's first position goes. Large tensors are streamed.
-template <int M, class Body, class... Out>
-void fill(int64_t samples, int64_t positions, int64_t channels, int threads, Body body, Out*... out) {
-  const int64_t step = positions_of_piece(channels);
-  const bool streamed = streams(samples * positions * channels * int64_t(sizeof(float)));
-  for_units(samples, positions, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
-    std::vector<float> finished(streamed ? sizeof...(Out) * step * channels : 0);
-    for (int64_t begin = first; begin < last; begin += step) {
-      const int64_t end = std::min(begin + step, last), at = (n * positions + begin) * channels;
-      int64_t place = 0;
-      const auto target = [&](float* whole) {
-        return streamed ? finished.data() + step * channels * place++ : whole + at;
-      };
-      [&](auto... to) {
-        for_tiles<M>(channels, [&](auto V, int64_t c) { body(V, c, n, begin, end, to...); });
-        if (streamed) (stream(out + at, to, (end - begin) * channels * int64_t(sizeof(float))), ...);
-      }(target(out)...);
-    }
-    if (streamed) fence();
-  });
-}
-
-// Two sums for each tile of channels. Tiles that overlap have each their own, since both add up all positions.
+// Numbers of channels repeat along a row of values position after position. So that rows are read in order, by whole
+// vectors, numbers are held for as many positions as fill vectors together.
 template <int M>
-class TileSums {
+class Pattern {
  public:
-  explicit TileSums(int64_t channels) : channels_(channels), sums_((channels / M + 8) * 2 * M) {}
-
-  template <int V>
-  VIDNAS_INLINE void add(int64_t c, f32<V> first, f32<V> second) {
-    float* to = sums_.data() + slot(V, c);
-    store<V>(to, load<V>(to) + first);
-    store<V>(to + M, load<V>(to + M) + second);
+  explicit Pattern(int64_t channels) : channels(channels) {
+    int64_t count = M / std::gcd(channels, int64_t(M));
+    if (count * channels > 64 * M) count = 1;
+    while (count * channels < 8 * M) count *= 2;
+    length = count * channels, room = (length + M - 1) / M * M;
   }
 
-  // Writes [first of all channels][second of all channels].
-  void take(float* to) const {
-    for_tiles<M>(channels_, [&](auto V, int64_t c) {
-      const float* from = sums_.data() + slot(V.value, c);
-      store<V.value>(to + c, load<V.value>(from));
-      store<V.value>(to + channels_ + c, load<V.value>(from + M));
-    });
+  // Of each channel (C) -> for all places of the pattern.
+  void repeat(const float* numbers, float* to) const {
+    std::copy_n(numbers, channels, to);
+    for (int64_t done = channels; done < length; done += std::min(done, length - done))
+      std::copy_n(to, std::min(done, length - done), to + done);
   }
 
- private:
-  static int64_t slot(int64_t width, int64_t c) { return (width == 1 ? c : (c + M - 1) / M) * 2 * M; }
+  // Sums of places -> of channels, in double.
+  void add_up(const float* sums, double* to) const {
+    std::fill_n(to, channels, 0.0);
+    for (int64_t place = 0; place < length; place += channels)
+      for (int64_t c = 0; c < channels; ++c) to[c] += sums[place + c];
+  }
 
-  int64_t channels_;
-  std::vector<float> sums_;
+  int64_t channels;
+  int64_t length;  // of the pattern, in values
+  int64_t room;    // in whole vectors
 };
 
-// Adds up two sums per unit and channel into two per sample and channel, in double.
-inline void add_units(const std::vector<float>& sums, int64_t samples, int64_t positions, int64_t channels,
-                      double* first, double* second) {
-  const int64_t chunks = (positions + kChunk - 1) / kChunk;
-  std::fill(first, first + samples * channels, 0.0);
-  std::fill(second, second + samples * channels, 0.0);
+// Numbers of channels, each repeated.
+template <int M>
+class Repeated {
+ public:
+  template <class... Numbers>
+  explicit Repeated(const Pattern<M>& pattern, const Numbers*... numbers)
+      : step_(pattern.room), values_(sizeof...(numbers) * pattern.room) {
+    float* to = values_.data();
+    ((pattern.repeat(numbers, to), to += step_), ...);
+  }
+
+  const float* operator[](int64_t i) const { return values_.data() + i * step_; }
+
+ private:
+  int64_t step_;
+  std::vector<float> values_;
+};
+
+// Units of a sample's values that are worked on at once.
+template <int M>
+int64_t count_units(const Pattern<M>& pattern, int64_t values) {
+  return (values + kUnitRepeats * pattern.length - 1) / (kUnitRepeats * pattern.length);
+}
+
+// Calls body(unit, n, first value, last value) for all units.
+template <int M, class Body>
+void for_units(int64_t samples, int64_t values, const Pattern<M>& pattern, int threads, Body body) {
+  const int64_t units = count_units(pattern, values), size = kUnitRepeats * pattern.length;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t unit = 0; unit < samples * units; ++unit) {
+    const int64_t first = unit % units * size;
+    body(unit, unit / units, first, std::min(first + size, values));
+  }
+}
+
+// Calls body(R, tile, first value, place in the pattern) for all vectors of the values: for R of them, a pattern apart.
+template <int M, class Body>
+VIDNAS_INLINE void for_vectors(int64_t first, int64_t last, int64_t length, Body body) {
+  const auto run = [&](auto R, int64_t at, int64_t values) __attribute__((always_inline)) {
+    int64_t place = 0;
+    for (; place + M <= values; place += M) body(R, Tile<M>{}, at + place, place);
+    if (place < values) body(R, Part<M>{{}, values - place}, at + place, place);
+  };
+  int64_t at = first;
+  for (; at + kAtOnce * length <= last; at += kAtOnce * length) run(Width<kAtOnce>{}, at, length);
+  for (; at < last; at += length) run(Width<1>{}, at, std::min(length, last - at));
+}
+
+// A pass that fills tensors: body(R, tile, first value, place, to...), where `to` is where the first value goes. Large
+// tensors are streamed.
+template <int M, class Body, class... Out>
+VIDNAS_INLINE void fill(const Pattern<M>& pattern, int64_t first, int64_t last, bool streamed, Body body, Out*... out) {
+  const int64_t length = pattern.length;
+  if (!streamed)
+    return for_vectors<M>(first, last, length, [&](auto R, auto tile, int64_t at, int64_t place)
+                              __attribute__((always_inline)) { body(R, tile, at, place, out + at...); });
+  const int64_t block = std::max<int64_t>(kBlockValues / length, 1) * length;
+  std::vector<float> finished(sizeof...(Out) * block);
+  for (int64_t begin = first; begin < last; begin += block) {
+    const int64_t end = std::min(begin + block, last);
+    auto room = [&, index = 0](float*) mutable { return finished.data() + block * index++; };
+    const auto run = [&](auto*... to) {
+      for_vectors<M>(begin, end, length, [&](auto R, auto tile, int64_t at, int64_t place)
+                         __attribute__((always_inline)) { body(R, tile, at, place, to + (at - begin)...); });
+      (stream(out + begin, to, (end - begin) * int64_t(sizeof(float))), ...);
+    };
+    std::apply(run, std::tuple{room(out)...});
+  }
+  fence();
+}
+
+// Two sums per sample and channel over all positions: body(R, tile, first value, place, two sums) adds to them. Each unit
+// has its own sums, which are added up in double.
+template <int M, class Make, class Body>
+void sum_up(int64_t samples, int64_t positions, int64_t channels, int threads, double* first_sums, double* second_sums,
+            Make make, Body body) {
+  const Pattern<M> pattern(channels);
+  const int64_t values = positions * channels, units = count_units(pattern, values);
+  std::vector<double> sums(samples * units * 2 * channels);
+  for_units(samples, values, pattern, threads, [&](int64_t unit, int64_t n, int64_t first, int64_t last) {
+    std::vector<float> room(2 * pattern.room);
+    float *one = room.data(), *two = one + pattern.room;
+    const Repeated<M> numbers = make(pattern, n);
+    const auto add = body(n, numbers);
+    for_vectors<M>(first, last, pattern.length, [&](auto R, auto tile, int64_t at, int64_t place)
+                       __attribute__((always_inline)) {
+      f32<M> a = load<M>(one + place), b = load<M>(two + place);
+      add(R, tile, at, place, a, b);
+      store<M>(one + place, a), store<M>(two + place, b);
+    });
+    pattern.add_up(one, sums.data() + unit * 2 * channels);
+    pattern.add_up(two, sums.data() + unit * 2 * channels + channels);
+  });
   for (int64_t n = 0; n < samples; ++n)
-    for (int64_t u = 0; u < chunks; ++u) {
-      const float* of_unit = sums.data() + (n * chunks + u) * 2 * channels;
-      for (int64_t c = 0; c < channels; ++c) first[n * channels + c] += of_unit[c];
-      for (int64_t c = 0; c < channels; ++c) second[n * channels + c] += of_unit[channels + c];
+    for (int64_t c = 0; c < channels; ++c) {
+      double a = 0, b = 0;
+      for (int64_t unit = n * units; unit < (n + 1) * units; ++unit)
+        a += sums[unit * 2 * channels + c], b += sums[(unit * 2 + 1) * channels + c];
+      first_sums[n * channels + c] = a, second_sums[n * channels + c] = b;
     }
 }
 
@@ -152,29 +199,26 @@ inline void add_units(const std::vector<float>& sums, int64_t samples, int64_t p
 template <int M>
 void moments(int64_t samples, int64_t positions, int64_t channels, const float* x, double* mean, double* squares,
              int threads) {
-  const int64_t chunks = (positions + kChunk - 1) / kChunk;
-  std::vector<float> sums(samples * chunks * 2 * channels);
-  for_units(samples, positions, threads, [&](int64_t unit, int64_t n, int64_t first, int64_t last) {
-    const float* origin = x + n * positions * channels;
-    TileSums<M> of_unit(channels);
-    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
-      const f32<V.value> base = load<V.value>(origin + c);
-      f32<V.value> sum = {}, square = {};
-      for (int64_t p = begin; p < end; ++p) {
-        f32<V.value> value = load<V.value>(origin + p * channels + c) - base;
-        sum += value;
-        square += value * value;
-      }
-      of_unit.template add<V.value>(c, sum, square);
-    });
-    of_unit.take(sums.data() + unit * 2 * channels);
-  });
-  add_units(sums, samples, positions, channels, mean, squares);
+  const int64_t values = positions * channels;
+  sum_up<M>(samples, positions, channels, threads, mean, squares,
+            [&](const Pattern<M>& pattern, int64_t n) { return Repeated<M>(pattern, x + n * values); },
+            [&](int64_t n, const Repeated<M>& numbers) {
+              return [from = x + n * values, origin = numbers[0], length = Pattern<M>(channels).length](
+                         auto R, auto tile, int64_t at, int64_t place, f32<M>& sum, f32<M>& square)
+                         __attribute__((always_inline)) {
+                const f32<M> base = tile.read(origin + place);
+#pragma GCC unroll 4
+                for (int r = 0; r < R.value; ++r) {
+                  const f32<M> value = tile.read(from + at + r * length) - base;
+                  sum += value, square += value * value;
+                }
+              };
+            });
   for (int64_t n = 0; n < samples; ++n)
     for (int64_t c = 0; c < channels; ++c) {
       double &sum = mean[n * channels + c], &square = squares[n * channels + c];
       square = std::max(0.0, square - sum * sum / double(positions));
-      sum = x[n * positions * channels + c] + sum / double(positions);
+      sum = x[n * values + c] + sum / double(positions);
     }
 }
 
@@ -182,50 +226,60 @@ void moments(int64_t samples, int64_t positions, int64_t channels, const float* 
 template <int M, int A, bool HasOther>
 void affine_act(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* scale,
                 const float* shift, const float* other, float* y, int threads) {
-  const auto body = [&](auto V, int64_t c, int64_t n, int64_t begin, int64_t end, float* to) {
-    const f32<V.value> a = load<V.value>(scale + n * channels + c), b = load<V.value>(shift + n * channels + c);
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t at = (n * positions + p) * channels + c;
-      f32<V.value> u = load<V.value>(x + at) * a + b;
-      if constexpr (HasOther) u += load<V.value>(other + at);
-      store<V.value>(to + (p - begin) * channels + c, activate<A, V.value>(u));
-    }
-  };
-  fill<M>(samples, positions, channels, threads, body, y);
+  const Pattern<M> pattern(channels);
+  const int64_t values = positions * channels, length = pattern.length;
+  const bool streamed = streams(samples * values * int64_t(sizeof(float)));
+  for_units(samples, values, pattern, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
+    const Repeated<M> numbers(pattern, scale + n * channels, shift + n * channels);
+    const float *rates = numbers[0], *shifts = numbers[1], *from = x + n * values, *added = HasOther ? other + n * values : x;
+    const auto body = [=](auto R, auto tile, int64_t at, int64_t place, float* to) __attribute__((always_inline)) {
+      const f32<M> a = load<M>(rates + place), b = load<M>(shifts + place);
+#pragma GCC unroll 4
+      for (int r = 0; r < R.value; ++r) {
+        f32<M> u = tile.read(from + at + r * length) * a + b;
+        if constexpr (HasOther) u += tile.read(added + at + r * length);
+        tile.write(to + r * length, activate<A, M>(u));
+      }
+    };
+    fill(pattern, first, last, streamed, body, y + n * values);
+  });
 }
 
 // What the activation's input is at a place: from x, or, with `other` (ReLU or nothing only), from the output y.
-template <int A, bool FromOutput, int V>
-VIDNAS_INLINE f32<V> inside(const float* x, const float* y, int64_t at, f32<V> a, f32<V> b) {
-  if constexpr (FromOutput) return load<V>(y + at);
-  return load<V>(x + at) * a + b;
+template <bool FromOutput, class Channels, class Values>
+VIDNAS_INLINE Values inside(Channels tile, Values x, const float* y, Values a, Values b) {
+  if constexpr (FromOutput) return tile.read(y);
+  return x * a + b;
 }
 
 // Per sample and channel, the sums of dz * (x - mean) and of dz, dz the gradient of the activation's input; mean is (C).
+// dz itself goes into `kept`, where there is one, which may be `grad`.
 template <int M, int A, bool FromOutput>
 void affine_act_reduce(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* y,
-                       const float* scale, const float* shift, const float* mean, const float* grad,
+                       const float* scale, const float* shift, const float* mean, const float* grad, float* kept,
                        double* products, double* totals, int threads) {
-  const int64_t chunks = (positions + kChunk - 1) / kChunk;
-  std::vector<float> sums(samples * chunks * 2 * channels);
-  for_units(samples, positions, threads, [&](int64_t unit, int64_t n, int64_t first, int64_t last) {
-    TileSums<M> of_unit(channels);
-    for_pieces<M>(channels, first, last, [&](auto V, int64_t c, int64_t begin, int64_t end) {
-      const f32<V.value> a = load<V.value>(scale + n * channels + c), b = load<V.value>(shift + n * channels + c);
-      const f32<V.value> middle = load<V.value>(mean + c);
-      f32<V.value> product = {}, total = {};
-      for (int64_t p = begin; p < end; ++p) {
-        const int64_t at = (n * positions + p) * channels + c;
-        f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
-        f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
-        product += dz * (load<V.value>(x + at) - middle);
-        total += dz;
-      }
-      of_unit.template add<V.value>(c, product, total);
-    });
-    of_unit.take(sums.data() + unit * 2 * channels);
-  });
-  add_units(sums, samples, positions, channels, products, totals);
+  const int64_t values = positions * channels;
+  sum_up<M>(samples, positions, channels, threads, products, totals,
+            [&](const Pattern<M>& pattern, int64_t n) {
+              return Repeated<M>(pattern, scale + n * channels, shift + n * channels, mean);
+            },
+            [&](int64_t n, const Repeated<M>& numbers) {
+              return [from = x + n * values, out = FromOutput ? y + n * values : x, back = grad + n * values,
+                      to = kept ? kept + n * values : nullptr, rates = numbers[0], shifts = numbers[1], means = numbers[2],
+                      length = Pattern<M>(channels).length](auto R, auto tile, int64_t at, int64_t place,
+                                                            f32<M>& product, f32<M>& total)
+                         __attribute__((always_inline)) {
+                const f32<M> a = load<M>(rates + place), b = load<M>(shifts + place), m = load<M>(means + place);
+#pragma GCC unroll 4
+                for (int r = 0; r < R.value; ++r) {
+                  const int64_t i = at + r * length;
+                  const f32<M> value = tile.read(from + i), u = inside<FromOutput>(tile, value, out + i, a, b);
+                  const f32<M> dz = deactivate<A, M>(u, tile.read(back + i));
+                  product += dz * (value - m), total += dz;
+                  if (to) tile.write(to + i, dz);
+                }
+              };
+            });
 }
 
 // dx = dz * scale + (x - mean) * slope + offset, mean and slope (C), the others (N, C); dother, where there is one, is dz.
@@ -234,20 +288,30 @@ template <int M, int A, bool FromOutput, class... Other>
 void affine_act_gradient(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* y,
                          const float* scale, const float* shift, const float* grad, const float* mean,
                          const float* slope, const float* offset, int threads, float* dx, Other*... dother) {
-  const auto body = [&](auto V, int64_t c, int64_t n, int64_t begin, int64_t end, float* to, auto... other) {
-    const int64_t row = n * channels + c;
-    const f32<V.value> a = load<V.value>(scale + row), b = load<V.value>(shift + row), o = load<V.value>(offset + row);
-    const f32<V.value> m = load<V.value>(mean + c), s = load<V.value>(slope + c);
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t at = (n * positions + p) * channels + c, place = (p - begin) * channels + c;
-      f32<V.value> u = inside<A, FromOutput, V.value>(x, y, at, a, b);
-      f32<V.value> dz = deactivate<A, V.value>(u, load<V.value>(grad + at));
-      const f32<V.value> away = s != 0 ? load<V.value>(x + at) - m : f32<V.value>{};
-      store<V.value>(to + place, dz * a + away * s + o);
-      (store<V.value>(other + place, dz), ...);
-    }
-  };
-  fill<M>(samples, positions, channels, threads, body, dx, dother...);
+  const Pattern<M> pattern(channels);
+  const int64_t values = positions * channels, length = pattern.length;
+  const bool streamed = streams(samples * values * int64_t(sizeof(float)));
+  for_units(samples, values, pattern, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
+    const int64_t row = n * channels;
+    const Repeated<M> numbers(pattern, scale + row, shift + row, offset + row, mean, slope);
+    const float *rates = numbers[0], *shifts = numbers[1], *offsets = numbers[2], *means = numbers[3], *slopes = numbers[4];
+    const float *from = x + n * values, *out = FromOutput ? y + n * values : x, *back = grad + n * values;
+    const auto body = [=](auto R, auto tile, int64_t at, int64_t place, float* to, auto*... others)
+                          __attribute__((always_inline)) {
+      const f32<M> a = load<M>(rates + place), b = load<M>(shifts + place), o = load<M>(offsets + place);
+      const f32<M> m = load<M>(means + place), s = load<M>(slopes + place);
+#pragma GCC unroll 4
+      for (int r = 0; r < R.value; ++r) {
+        const int64_t i = at + r * length;
+        const f32<M> value = tile.read(from + i), u = inside<FromOutput>(tile, value, out + i, a, b);
+        const f32<M> dz = deactivate<A, M>(u, tile.read(back + i));
+        const f32<M> away = s != 0 ? value - m : f32<M>{};
+        tile.write(to + r * length, dz * a + away * s + o);
+        (tile.write(others + r * length, dz), ...);
+      }
+    };
+    fill(pattern, first, last, streamed, body, dx + n * values, dother + n * values...);
+  });
 }
 
 }  // namespace VIDNAS_ISA

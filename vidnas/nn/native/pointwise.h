@@ -19,43 +19,46 @@ constexpr int kTall = M == 16 ? 14 : 8;
 template <int M>
 constexpr int64_t kUnitRows = 7 * kTall<M>;
 
-// Calls body(R, row) for blocks of R rows: as tall as can be, the rest in 8, 4, 2 and 1.
-template <int R, class Body>
-VIDNAS_INLINE void for_row_blocks(int64_t row, int64_t last, Body body) {
-  for (; row + R <= last; row += R) body(Width<R>{}, row);
-  if constexpr (R > 1) for_row_blocks<(R > 8 ? 8 : R / 2)>(row, last, body);
+// Calls body(R, row) for blocks of nearly equal size R, at most `Most` rows each.
+template <int Most, class Body>
+VIDNAS_INLINE void for_row_blocks(int64_t first, int64_t last, Body body) {
+  for (int64_t blocks = (last - first + Most - 1) / Most; blocks > 0; --blocks) {
+    const int64_t size = (last - first) / blocks;
+    with_size<Most>(size, [&](auto R) { body(R, first); });
+    first += size;
+  }
 }
 
-// Tiles of columns, each with its room of depth * M in the packed weights.
+// Where a tile of columns starts in packed weights: each has room for depth * M.
 template <int M>
-int64_t tile_slot(int64_t width, int64_t column, int64_t depth) {
-  return (width == 1 ? column : (column + M - 1) / M) * depth * M;
+int64_t tile_slot(int64_t column, int64_t depth) {
+  return (column + M - 1) / M * depth * M;
 }
 
 template <int M>
 int64_t packed_size(int64_t columns, int64_t depth) {
-  return (columns / M + 8) * depth * M;
+  return count_tiles<M>(columns) * depth * M;
 }
 
 // weight(d, c) at weight[d * by_depth + c * by_column] -> tiles.
 template <int M>
 void pack_tiles(int64_t depth, int64_t columns, const float* weight, int64_t by_depth, int64_t by_column,
                 float* packed) {
-  for_tiles<M>(columns, [&](auto V, int64_t column) {
-    float* to = packed + tile_slot<M>(V.value, column, depth);
-    for (int64_t d = 0; d < depth; ++d)
-      for (int v = 0; v < V.value; ++v) to[d * V.value + v] = weight[d * by_depth + (column + v) * by_column];
+  for_tiles<M>(columns, [&](auto tile, int64_t column) {
+    float* to = packed + tile_slot<M>(column, depth);
+    for (int64_t v = 0; v < tile.count; ++v)
+      for (int64_t d = 0; d < depth; ++d) to[d * tile.value + v] = weight[d * by_depth + (column + v) * by_column];
   });
 }
 
 // sum[r] += a[r * by_row + d * by_depth] * b[d * step], a tile of columns of R rows.
-template <int V, int R>
-VIDNAS_INLINE void multiply(int64_t depth, const float* a, int64_t by_row, int64_t by_depth, const float* b,
-                            int64_t step, f32<V> (&sum)[R]) {
+template <int R, class Columns>
+VIDNAS_INLINE void multiply(Columns tile, int64_t depth, const float* a, int64_t by_row, int64_t by_depth,
+                            const float* b, int64_t step, f32<Columns::value> (&sum)[R]) {
   for (int64_t d = 0; d < depth; ++d, a += by_depth, b += step) {
-    const f32<V> tile = load<V>(b);
+    const f32<Columns::value> columns = tile.read(b);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) sum[r] += a[r * by_row] * tile;
+    for (int r = 0; r < R; ++r) sum[r] += a[r * by_row] * columns;
   }
 }
 
@@ -71,12 +74,12 @@ void rows_product(int64_t rows, int64_t depth, int64_t columns, const float* x, 
     std::vector<float> block(streamed ? kTall<M> * columns : 0);
     for_row_blocks<kTall<M>>(unit * kUnitRows<M>, last, [&](auto R, int64_t row) {
       float* to = streamed ? block.data() : out + row * columns;
-      for_tiles<M>(columns, [&](auto V, int64_t column) {
-        f32<V.value> sum[R.value] = {};
-        multiply<V.value, R.value>(depth, x + row * depth, depth, 1, packed + tile_slot<M>(V.value, column, depth),
-                                   V.value, sum);
+      for_tiles<M>(columns, [&](auto tile, int64_t column) {
+        f32<tile.value> sum[R.value] = {};
+        multiply<R.value>(Tile<tile.value>{}, depth, x + row * depth, depth, 1, packed + tile_slot<M>(column, depth),
+                          tile.value, sum);
 #pragma GCC unroll 16
-        for (int r = 0; r < R.value; ++r) store<V.value>(to + r * columns + column, sum[r]);
+        for (int r = 0; r < R.value; ++r) tile.write(to + r * columns + column, sum[r]);
       });
       if (streamed) stream(out + row * columns, to, R.value * columns * int64_t(sizeof(float)));
     });
@@ -84,7 +87,39 @@ void rows_product(int64_t rows, int64_t depth, int64_t columns, const float* x, 
   }
 }
 
-// out (left, right) = a (rows, left) transposed * b (rows, right): the gradient of a weight. Sums in two levels.
+// sums += a (rows, left) transposed * b (rows, right), the gradient of a weight, in tiles of packed_size(right, left). Sums
+// in two levels.
+template <int M>
+void add_columns_product(int64_t rows, int64_t left, int64_t right, const float* a, const float* b, float* sums) {
+  for (int64_t first = 0; first < rows; first += kUnitRows<M>) {
+    const int64_t count = std::min(kUnitRows<M>, rows - first);
+    for_row_blocks<kTall<M>>(0, left, [&](auto R, int64_t row) {
+      for_tiles<M>(right, [&](auto tile, int64_t column) {
+        f32<tile.value> sum[R.value] = {};
+        multiply<R.value>(tile, count, a + first * left + row, 1, left, b + first * right + column, right, sum);
+        float* to = sums + tile_slot<M>(column, left) + row * tile.value;
+#pragma GCC unroll 16
+        for (int r = 0; r < R.value; ++r)
+          store<tile.value>(to + r * tile.value, load<tile.value>(to + r * tile.value) + sum[r]);
+      });
+    });
+  }
+}
+
+// out (left, right) = the total of `parts` of such sums.
+template <int M>
+void total_of_columns(int64_t parts, int64_t left, int64_t right, const float* sums, float* out) {
+  const int64_t room = packed_size<M>(right, left);
+  for_tiles<M>(right, [&](auto tile, int64_t column) {
+    for (int64_t row = 0; row < left; ++row) {
+      f32<tile.value> sum = {};
+      for (int64_t part = 0; part < parts; ++part)
+        sum += load<tile.value>(sums + part * room + tile_slot<M>(column, left) + row * tile.value);
+      tile.write(out + row * right + column, sum);
+    }
+  });
+}
+
 template <int M>
 void columns_product(int64_t rows, int64_t left, int64_t right, const float* a, const float* b, float* out,
                      int threads) {
@@ -94,28 +129,11 @@ void columns_product(int64_t rows, int64_t left, int64_t right, const float* a, 
   std::vector<float> sums(parts * room);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
   for (int64_t part = 0; part < parts; ++part) {
-    float* of_part = sums.data() + part * room;
-    for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
-      const int64_t first = unit * kUnitRows<M>, count = std::min(kUnitRows<M>, rows - first);
-      for_row_blocks<kTall<M>>(0, left, [&](auto R, int64_t row) {
-        for_tiles<M>(right, [&](auto V, int64_t column) {
-          f32<V.value> sum[R.value] = {};
-          multiply<V.value, R.value>(count, a + first * left + row, 1, left, b + first * right + column, right, sum);
-          float* to = of_part + tile_slot<M>(V.value, column, left) + row * V.value;
-#pragma GCC unroll 16
-          for (int r = 0; r < R.value; ++r) store<V.value>(to + r * V.value, load<V.value>(to + r * V.value) + sum[r]);
-        });
-      });
-    }
+    const int64_t first = units * part / parts * kUnitRows<M>;
+    const int64_t last = std::min(units * (part + 1) / parts * kUnitRows<M>, rows);
+    add_columns_product<M>(last - first, left, right, a + first * left, b + first * right, sums.data() + part * room);
   }
-  for_tiles<M>(right, [&](auto V, int64_t column) {
-    for (int64_t row = 0; row < left; ++row) {
-      f32<V.value> sum = {};
-      for (int64_t part = 0; part < parts; ++part)
-        sum += load<V.value>(sums.data() + part * room + tile_slot<M>(V.value, column, left) + row * V.value);
-      store<V.value>(out + row * right + column, sum);
-    }
-  });
+  total_of_columns<M>(parts, left, right, sums.data(), out);
 }
 
 }  // namespace VIDNAS_ISA

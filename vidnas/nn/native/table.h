@@ -29,15 +29,44 @@ struct NormGradient {
   float *weight, *bias, *reduce, *reduce_bias, *expand, *expand_bias;
 };
 
+// A convolution and the norm of its output: norm.x is `output`. A chain of stages reads of each one act(gates(norm)),
+// which is in no memory but a cache; see chain.cpp. Shared with Python through ctypes.
+struct Stage {
+  int64_t depthwise;  // or pointwise
+  int64_t inputs;     // channels that it reads
+  Geometry geometry;  // of a depthwise one
+  const float* weight;
+  float* output;
+  Norm norm;  // `other` and y only in the last stage
+};
+
+// The gradients of a stage's parameters; of `norm` only the last stage's y and `other` are set, and never x.
+struct StageGradient {
+  float* weight;
+  NormGradient norm;
+};
+
 struct Kernels {
   void (*depthwise)(int pass, int type, const Geometry&, const void*, const void*, void*, int threads);
   void (*moments)(const Norm&, double* mean, double* squares, int threads);
   void (*apply)(const Norm&, int threads);
-  void (*reduce)(const Norm&, const float* grad, double* products, double* totals, int threads);
+  void (*reduce)(const Norm&, const float* grad, float* kept, double* products, double* totals, int threads);
   void (*gradient)(const Norm&, const NormGradient&, const float* slope, const float* offset, int threads);
-  void (*pointwise)(int pass, int64_t rows, int64_t in, int64_t out, const float*, const float*, float*, int threads);
+  // Matrix products, see pointwise.h; a weight (out, in) is packed for kForward or kInputGradient.
+  int64_t (*packed_weights)(int64_t depth, int64_t columns);
+  void (*pack_pointwise)(int pass, int64_t in, int64_t out, const float* weight, float* packed);
+  void (*rows_product)(int64_t rows, int64_t depth, int64_t columns, const float*, const float* packed, float*,
+                       int threads);
+  void (*columns_product)(int64_t rows, int64_t left, int64_t right, const float*, const float*, float*, int threads);
+  void (*add_columns_product)(int64_t rows, int64_t left, int64_t right, const float*, const float*, float* sums);
+  void (*total_of_columns)(int64_t parts, int64_t left, int64_t right, const float* sums, float*);
 };
 
 // norm_step.cpp
 void norm_forward(const Kernels&, const Norm&, int threads);
 void norm_backward(const Kernels&, const Norm&, const NormGradient&, int threads);
+
+// chain.cpp
+void chain_forward(const Kernels&, const Stage*, int64_t count, const float* x, int threads);
+void chain_backward(const Kernels&, const Stage*, const StageGradient*, int64_t count, const float* x, float* dx,
+                    int threads);

@@ -13,7 +13,7 @@
 
 // Keeps a loaded vector in a register. GCC would load it anew for each use, as an operand of the arithmetic, and a vector
 // that crosses a cache line costs two loads every time.
-#if defined(__AVX512F__)
+#if defined(VIDNAS_AVX512)
 #define VIDNAS_KEEP(value) __asm__("" : "+v"(value))
 #elif defined(__x86_64__)
 #define VIDNAS_KEEP(value) __asm__("" : "+x"(value))
@@ -99,21 +99,109 @@ struct Width {
   static constexpr int value = V;
 };
 
-// Calls body(width, first channel) for vectors of V, V / 2, ... 4, 1 that cover `channels` from `first` on. The
-// last one may overlap the one before: it then computes the same values again, which is cheaper than masks and needs no
-// room behind the tensor.
-template <int V, class Body>
-VIDNAS_INLINE void for_tiles(int64_t channels, Body body, int64_t first = 0) {
-  for (; first + V <= channels; first += V) body(Width<V>{}, first);
-  const int64_t rest = channels - first;
-  if constexpr (V > 1) {
-    constexpr int kNext = V > 4 ? V / 2 : 1;
-    // Half a vector for half a vector's channels; below 8 an overlap is cheaper.
-    if (rest && channels >= V && (V <= 8 || 2 * rest > V))
-      body(Width<V>{}, channels - V);
-    else if (rest)
-      for_tiles<kNext>(channels, body, first);
+// The first `count` lanes, zeros in the others.
+template <int V, class T>
+VIDNAS_INLINE f32<V> load_part(const T* from, int64_t count) {
+  T room[V] = {};
+  std::memcpy(room, from, count * sizeof(T));
+  return load<V>(room);
+}
+
+template <int V, class T>
+VIDNAS_INLINE void store_part(T* to, f32<V> values, int64_t count) {
+  T room[V];
+  store<V>(room, values);
+  std::memcpy(to, room, count * sizeof(T));
+}
+
+#if defined(VIDNAS_AVX512)
+template <>
+VIDNAS_INLINE f32<16> load_part<16>(const float* from, int64_t count) {
+  return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+}
+
+template <>
+VIDNAS_INLINE void store_part<16>(float* to, f32<16> values, int64_t count) {
+  _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), values);
+}
+
+template <>
+VIDNAS_INLINE f32<8> load_part<8>(const float* from, int64_t count) {
+  return _mm256_maskz_loadu_ps(__mmask8((1u << count) - 1), from);
+}
+
+template <>
+VIDNAS_INLINE void store_part<8>(float* to, f32<8> values, int64_t count) {
+  _mm256_mask_storeu_ps(to, __mmask8((1u << count) - 1), values);
+}
+#elif defined(VIDNAS_AVX2)
+VIDNAS_INLINE __m256i mask_of(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+template <>
+VIDNAS_INLINE f32<8> load_part<8>(const float* from, int64_t count) {
+  return _mm256_maskload_ps(from, mask_of(count));
+}
+
+template <>
+VIDNAS_INLINE void store_part<8>(float* to, f32<8> values, int64_t count) {
+  _mm256_maskstore_ps(to, mask_of(count), values);
+}
+#endif
+
+// V channels of a tensor, all of which it has.
+template <int V>
+struct Tile : Width<V> {
+  static constexpr int64_t count = V;
+
+  template <class T>
+  VIDNAS_INLINE f32<V> read(const T* from) const {
+    return load<V>(from);
   }
+  template <class T>
+  VIDNAS_INLINE void write(T* to, f32<V> values) const {
+    store<V>(to, values);
+  }
+};
+
+// The only channels of a tensor that has fewer than V: others are read as zeros and never written.
+template <int V>
+struct Part : Width<V> {
+  int64_t count;
+
+  template <class T>
+  VIDNAS_INLINE f32<V> read(const T* from) const {
+    return load_part<V>(from, count);
+  }
+  template <class T>
+  VIDNAS_INLINE void write(T* to, f32<V> values) const {
+    store_part<V>(to, values, count);
+  }
+};
+
+// Calls body(tile, first channel) for the tiles of `channels`: of M, and one of M / 2 where that holds the rest. The last
+// may overlap the one before: it then computes the same values again, which is cheaper than masks.
+template <int M, class Body>
+VIDNAS_INLINE void for_tiles(int64_t channels, Body body) {
+  constexpr int kHalf = M > 8 ? M / 2 : M;
+  int64_t first = 0;
+  for (; first + M <= channels; first += M) body(Tile<M>{}, first);
+  const int64_t rest = channels - first;
+  if (!rest) return;
+  if (channels == kHalf || (first && rest <= kHalf))
+    body(Tile<kHalf>{}, channels - kHalf);
+  else if (first)
+    body(Tile<M>{}, channels - M);
+  else if (rest < kHalf)
+    body(Part<kHalf>{{}, rest}, 0);
+  else
+    body(Part<M>{{}, rest}, 0);
+}
+
+template <int M>
+int64_t count_tiles(int64_t channels) {
+  return (channels + M - 1) / M;
 }
 
 // Runs body with a compile-time size, for sizes of 1 to B.
@@ -136,7 +224,7 @@ inline void stream(void* to, const void* from, int64_t bytes) {
   std::memcpy(target, source, head);
   int64_t at = head;
   for (; at + 64 <= bytes; at += 64) {
-#if defined(__AVX512F__)
+#if defined(VIDNAS_AVX512)
     _mm512_stream_si512(reinterpret_cast<__m512i*>(target + at), _mm512_loadu_si512(source + at));
 #else
     for (int64_t part = at; part < at + 64; part += 16)

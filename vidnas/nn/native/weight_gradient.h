@@ -1,157 +1,179 @@
 // Weight gradient.
 #pragma once
 
-#include <vector>
-
-#include "depthwise.h"
-#include "packing.h"
+#include "fill.h"
 
 namespace VIDNAS_ISA {
 
-// Adds the share of `count` blocks of B outputs of each row to the weight gradient, for KH rows of the kernel. Both
-// tensors are packed: x has `width` columns with the padding, grad those of the output.
-template <int V, int KW, int KH, int S, int B>
-VIDNAS_INLINE void weight_blocks(const float* x, int64_t width, int64_t row_step, const float* grad, int64_t columns,
-                                 int64_t rows, int64_t count, float* sums) {
-  // With few taps two sums for each where registers allow it, or additions would wait for each other.
-  constexpr int kIn = (B - 1) * S + KW, kSums = KW * KH > 5 || (KW > 3 && V < 16) ? 1 : 2;
-  f32<V> sum[KH][KW][kSums] = {};
-  for (int64_t row = 0; row < rows; ++row, x += row_step * width * V, grad += columns * V) {
-    const float *at = x, *of = grad;
-    for (int64_t block = 0; block < count; ++block, at += B * S * V, of += B * V) {
-      f32<V> grads[B];
+// Adds the share of R rows of B outputs of one frame to the gradients [K * K][V] of each of `count` frames of the kernel.
+template <int K, int S, int V, int R, int B>
+void weight_block(const Plane& plane, const float* const* frames, int64_t count, int64_t row, int64_t column,
+                  const float* grad, float* to) {
+  typedef Direct<K, S> Shape;
+  // A single tap has several sums, or additions would wait for each other.
+  constexpr int kGroup = K < 5 ? K : R == 1 ? 1 : 2, kSums = K == 1 ? 4 : 1;
+  const int64_t columns = (plane.columns - 1) / S + 1;
+  f32<V> grads[R][B];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-      for (int b = 0; b < B; ++b) grads[b] = load<V>(of + b * V);
-#pragma GCC unroll 3
-      for (int dh = 0; dh < KH; ++dh) {
-        const float* from = at + dh * width * V;
-#pragma GCC unroll 32
-        for (int i = 0; i < kIn; ++i) {
-          f32<V> value = load<V>(from + i * V);
-          VIDNAS_KEEP(value);
-#pragma GCC unroll 8
-          for (int k = 0; k < KW; ++k)
-            if ((i - k) % S == 0 && i >= k && (i - k) / S < B)
-              sum[dh][k][(i - k) / S % kSums] += value * grads[(i - k) / S];
+    for (int b = 0; b < B; ++b) grads[r][b] = load<V>(grad + (r * columns + b) * plane.pitch);
+  for (int64_t f = 0; f < count; ++f, to += K * K * V) {
+#pragma GCC unroll 5
+    for (int group = 0; group < K; group += kGroup) {
+      f32<V> sum[kGroup][K][kSums] = {};
+      for_window<V, Shape::window(R), Shape::window(B), Shape::kBefore, Shape::kBehind>(
+          plane, frames[f], Shape::first(row), Shape::first(column),
+          [&](f32<V> value, int i, int j) __attribute__((always_inline)) {
+#pragma GCC unroll 5
+            for (int a = 0; a < kGroup; ++a)
+#pragma GCC unroll 5
+              for (int b = 0; b < K; ++b) {
+                const int r = group + a < K ? Shape::reached(i, group + a, R) : -1, c = Shape::reached(j, b, B);
+                if (r >= 0 && c >= 0) sum[a][b][c % kSums] += value * grads[r][c];
+              }
+          });
+#pragma GCC unroll 5
+      for (int a = 0; a < kGroup; ++a)
+#pragma GCC unroll 5
+        for (int b = 0; b < K; ++b) {
+          if (group + a >= K) continue;
+          float* place = to + ((group + a) * K + b) * V;
+#pragma GCC unroll 4
+          for (int i = 1; i < kSums; ++i) sum[a][b][0] += sum[a][b][i];
+          store<V>(place, load<V>(place) + sum[a][b][0]);
         }
-      }
     }
   }
-#pragma GCC unroll 3
-  for (int dh = 0; dh < KH; ++dh)
-#pragma GCC unroll 8
-    for (int k = 0; k < KW; ++k, sums += V) {
-      if (kSums == 2) sum[dh][k][0] += sum[dh][k][kSums - 1];
-      store<V>(sums, load<V>(sums) + sum[dh][k][0]);
-    }
-}
-
-// Output rows that a sweep takes at once: a packed frame and its gradients stay in the first-level cache.
-inline int64_t rows_of_sweep(const Geometry& g, int64_t lanes) {
-  const int64_t width = (g.ow - 1) * g.sw + g.kw, left = kPacked / (lanes * 4) - width * (g.kh - g.sh);
-  return std::clamp<int64_t>(left / (g.sh * width + g.ow), 1, g.oh);
-}
-
-// Floats that a sweep packs at once: the frames under a kernel and one frame of gradients.
-inline int64_t room_of_sweep(const Geometry& g, int64_t rows, int64_t lanes) {
-  return (g.kt * ((rows - 1) * g.sh + g.kh) * ((g.ow - 1) * g.sw + g.kw) + rows * g.ow) * lanes;
 }
 
 // Adds the share of output rows [first, last) of all frames of a sample, and of one tile of channels, to the weight
-// gradient [tap][V]. Each frame is packed once; then all is read from there, aligned and without a look at borders.
-template <class T, int V, int KW, int KH, int S>
-VIDNAS_INLINE void weight_sweep(const Geometry& g, const T* x, const T* grad, int64_t first, int64_t last, float* packed,
-                                float* sums) {
-  const int64_t rows = last - first, in_rows = (rows - 1) * g.sh + g.kh, width = (g.ow - 1) * S + KW;
-  const int64_t blocks = div_up(g.ow, kBlock), size = g.ow / blocks, larger = g.ow % blocks;
-  float* grads = packed + g.kt * in_rows * width * V;
-  const auto frame = [&](int64_t t) { return packed + t % g.kt * in_rows * width * V; };
+// gradient [tap][V].
+template <int K, int S, class Channels, class T>
+void weight_sweep(Channels tile, const Geometry& g, bool stays, const T* x, const T* grad, int64_t first, int64_t last,
+                  int64_t plane_size, float* room, float* sums) {
+  typedef Direct<K, S> Shape;
+  constexpr int V = Channels::value;
+  constexpr bool kWhole = std::is_same_v<T, float> && std::is_same_v<Channels, Tile<V>>;
+  const bool packs = !kWhole || !stays;
+  const int64_t top = std::max<int64_t>(Shape::first(first), 0), bottom = std::min(Shape::end(last), g.h);
+  const Plane plane = {bottom, g.w, packs ? V : g.c};
+  const Blocks blocks(g.ow, kBlock, 1);
+  float* packed_grad = room + g.kt * plane_size;
+  const auto slot = [&](int64_t f) { return room + f % g.kt * plane_size; };
+  std::vector<const float*> frames(g.kt);
   int64_t next = 0;
   for (int64_t t = 0; t < g.ot; ++t) {
     const Taps kt(t, g.st, g.pt, g.kt, g.t);
-    for (next = std::max(next, kt.origin + kt.begin); next < kt.origin + kt.end; ++next)
-      pack_frame<T, V>(g, x + next * g.h * g.w * g.c, first * g.sh - g.ph, in_rows, -(KW / 2), width, frame(next));
-    pack_positions<T, V>(grad + (t * g.oh + first) * g.ow * g.c, g.c, rows * g.ow, grads);
-    for (int64_t dt = kt.begin; dt < kt.end; ++dt)
-      for (int64_t dh = 0; dh < g.kh; dh += KH) {
-        const float* from = frame(kt.origin + dt) + dh * width * V;
-        float* to = sums + (dt * g.kh + dh) * KW * V;
-        const auto add = [&](int64_t outputs, int64_t column, int64_t count) {
-          with_size<kBlock>(outputs, [&](auto B) {
-            weight_blocks<V, KW, KH, S, B.value>(from + column * S * V, width, g.sh, grads + column * V, g.ow, rows, count,
-                                             to);
-          });
+    const int64_t done = std::max(next, kt.origin + kt.begin);
+    next = kt.origin + kt.end;
+    const T* of_frame = grad + (t * g.oh + first) * g.ow * g.c;
+    const float* back = packed_grad;
+    if constexpr (kWhole)
+      if (!packs) back = of_frame;
+    if (packs) {
+      for (int64_t f = done; f < next; ++f)
+        pack_positions(tile, x + (f * g.h + top) * g.w * g.c, g.c, (bottom - top) * g.w, slot(f));
+      pack_positions(tile, of_frame, g.c, (last - first) * g.ow, packed_grad);
+    }
+    for (int64_t dt = kt.begin; dt < kt.end; ++dt) {
+      const int64_t f = kt.origin + dt;
+      if constexpr (kWhole) frames[dt - kt.begin] = x + f * g.h * g.w * g.c;
+      if (packs) frames[dt - kt.begin] = slot(f) - top * g.w * V;
+    }
+    blocks.each([&](int64_t column, int64_t size) {
+      with_size<kBlock>(size, [&](auto B) {
+        constexpr int R = Shape::rows(V, B.value);
+        const auto add = [&](auto rows, int64_t row) {
+          weight_block<K, S, V, rows.value, B.value>(plane, frames.data(), kt.end - kt.begin, row, column,
+                                                     back + ((row - first) * g.ow + column) * plane.pitch,
+                                                     sums + kt.begin * K * K * V);
         };
-        if (larger) add(size + 1, 0, larger);
-        add(size, larger * (size + 1), blocks - larger);
-      }
+        int64_t row = first;
+        for (; row + R <= last; row += R) add(Width<R>{}, row);
+        for (; row < last; ++row) add(Width<1>{}, row);
+      });
+    });
   }
 }
 
 // Adds the share of one output.
-template <class T, int V>
-VIDNAS_INLINE void weight_position(const Geometry& g, const T* x, const T* grad, const Taps& kt, const Taps& kh,
-                                   int64_t column, float* sums) {
+template <class Channels, class T>
+VIDNAS_INLINE void weight_position(Channels tile, const Geometry& g, const T* x, const T* grad, const Taps& kt,
+                                   const Taps& kh, int64_t column, float* sums) {
+  constexpr int V = Channels::value;
   const Taps kw(column, g.sw, g.pw, g.kw, g.w);
-  const f32<V> value = load<V>(grad);
+  const f32<V> value = tile.read(grad);
   for (int64_t dt = kt.begin; dt < kt.end; ++dt)
     for (int64_t dh = kh.begin; dh < kh.end; ++dh)
       for (int64_t dw = kw.begin; dw < kw.end; ++dw) {
         float* to = sums + ((dt * g.kh + dh) * g.kw + dw) * V;
-        store<V>(to, load<V>(to) + value * load<V>(x + (((kt.origin + dt) * g.h + kh.origin + dh) * g.w + kw.origin +
-                                                        dw) * g.c));
+        store<V>(to, load<V>(to) + value * tile.read(x + (((kt.origin + dt) * g.h + kh.origin + dh) * g.w + kw.origin +
+                                                          dw) * g.c));
       }
 }
 
-// Sums in three levels, a frame's rows, a work unit and a thread, so that rounding grows little with the tensor's size.
+// Output rows that a sweep takes at once: packed, a frame and its gradients stay in the first-level cache.
+inline int64_t rows_of_sweep(const Geometry& g, bool stays, int64_t lanes) {
+  if (stays && g.kt > 1) return g.oh;
+  const int64_t left = kPacked / (lanes * 4) - g.w * (g.kh - g.sh);
+  return std::clamp<int64_t>(left / (g.sh * g.w + g.ow) / 2 * 2, std::min<int64_t>(g.oh, 2), g.oh);
+}
+
+// Sums in three levels, a frame's block, a work unit and a thread, so that rounding grows little with the tensor's size.
+// Writes `repeats` sums for each weight, since each channel of it may be there several times (see fold_positions).
 template <int M, class T>
-void weight_gradient(const Geometry& g, const T* grad, const T* x, T* dw, int threads) {
-  const int64_t rows = rows_of_sweep(g, M), chunks = div_up(g.oh, rows), tiles = count_tiles<M>(g.c);
+void weight_gradient(const Geometry& g, int64_t repeats, const T* grad, const T* x, T* dw, int threads) {
+  const bool stays = in_place<T>({g.t, g.h, g.w}, g.kt, g.kw);
+  const int64_t rows = rows_of_sweep(g, stays, M), chunks = div_up(g.oh, rows), tiles = count_tiles<M>(g.c);
+  const int64_t plane_size = ((rows - 1) * g.sh + g.kh) * g.w * M;
   const int64_t taps = g.kt * g.kh * g.kw, units = g.n * chunks * tiles, room = tiles * taps * M;
   const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads, units));
   std::vector<float> totals(parts * room);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
   for (int64_t part = 0; part < parts; ++part) {
-    std::vector<float> sums(taps * M), packed(room_of_sweep(g, rows, M) + 16);
-    // Aligned to whole cache lines.
-    float* start = packed.data() + (-reinterpret_cast<uintptr_t>(packed.data()) & 63) / sizeof(float);
+    std::vector<float> sums(taps * M), packed(stays && g.c >= M ? 16 : g.kt * plane_size + rows * g.ow * M + 16);
     for (int64_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
       const int64_t n = unit / tiles / chunks, first = unit / tiles % chunks * rows, last = std::min(first + rows, g.oh);
       const T *from = x + n * g.t * g.h * g.w * g.c, *back = grad + n * g.ot * g.oh * g.ow * g.c;
-      int64_t tile = 0;
-      for_tiles<M>(g.c, [&](auto V, int64_t c) {
-        if (tile++ != unit % tiles) return;
+      int64_t index = 0;
+      for_tiles<M>(g.c, [&](auto tile, int64_t c) {
+        if (index++ != unit % tiles) return;
         std::fill(sums.begin(), sums.end(), 0.0f);
-        with_kernel(g, [&](auto KW, auto S) {
-          if constexpr (KW.value == 0 || V.value < kFewest<M>) {
+        with_kernel(g, [&](auto K, auto S) {
+          if constexpr (K.value > 0)
+            weight_sweep<K.value, S.value>(tile, g, stays, from + c, back + c, first, last, plane_size,
+                                           aligned(packed.data()), sums.data());
+          else
             for (int64_t i = first * g.ow; i < last * g.ow; ++i)
               for (int64_t t = 0; t < g.ot; ++t)
-                weight_position<T, V.value>(g, from + c, back + (t * g.oh * g.ow + i) * g.c + c,
-                                            Taps(t, g.st, g.pt, g.kt, g.t), Taps(i / g.ow, g.sh, g.ph, g.kh, g.h),
-                                            i % g.ow, sums.data());
-          } else {
-            // All nine sums of 3 x 3 taps fit into registers.
-            if (KW.value == 3 && g.kh == 3)
-              weight_sweep<T, V.value, KW.value, 3, S.value>(g, from + c, back + c, first, last, start, sums.data());
-            else
-              weight_sweep<T, V.value, KW.value, 1, S.value>(g, from + c, back + c, first, last, start, sums.data());
-          }
+                weight_position(tile, g, from + c, back + (t * g.oh * g.ow + i) * g.c + c,
+                                Taps(t, g.st, g.pt, g.kt, g.t), Taps(i / g.ow, g.sh, g.ph, g.kh, g.h), i % g.ow,
+                                sums.data());
         });
         float* total = totals.data() + part * room + unit % tiles * taps * M;
         for (int64_t k = 0; k < taps * M; k += M) store<M>(total + k, load<M>(total + k) + load<M>(sums.data() + k));
       });
     }
   }
-  int64_t tile = 0;
-  for_tiles<M>(g.c, [&](auto V, int64_t c) {
-    const float* of_tile = totals.data() + tile++ * taps * M;
-    for (int64_t v = 0; v < V.value; ++v)
+  // Tiles that overlap have the same sums.
+  std::vector<float> whole(g.c * taps);
+  const float* of_tile = totals.data();
+  for_tiles<M>(g.c, [&](auto tile, int64_t c) {
+    for (int64_t v = 0; v < tile.count; ++v)
       for (int64_t k = 0; k < taps; ++k) {
         float sum = 0;
-        for (int64_t part = 0; part < parts; ++part) sum += of_tile[part * room + k * V.value + v];
-        store<1>(dw + (c + v) * taps + k, f32<1>{sum});
+        for (int64_t part = 0; part < parts; ++part) sum += of_tile[part * room + k * tile.value + v];
+        whole[(c + v) * taps + k] = sum;
       }
+    of_tile += taps * M;
   });
+  const int64_t size = g.c / repeats * taps;
+  for (int64_t i = 0; i < size; ++i) {
+    float sum = 0;
+    for (int64_t q = 0; q < repeats; ++q) sum += whole[q * size + i];
+    store<1>(dw + i, f32<1>{sum});
+  }
 }
 
 }  // namespace VIDNAS_ISA
