@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from vidnas.arch.cost import HeadPositions, LayerCost, format_macs, head_positions, layer_costs, network_cost
-from vidnas.arch.registry import resolve
+from vidnas.arch.registry import note_on, resolve
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.cli.parsing import make_parser
 
@@ -28,25 +28,27 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     spec = resolve(options.network)
     clip = spec.clip.resized(options.clip) if options.clip else spec.clip
-    print(as_json(spec, clip, options.head) if options.json else as_table(spec, clip, options.head))
+    note = note_on(options.network)
+    print(as_json(spec, clip, options.head, note) if options.json else as_table(spec, clip, options.head, note))
     return 0
 
 
-def as_json(spec: ArchSpec, clip: ClipSpec, head: HeadPositions) -> str:
-    """Name, clip, head counting, content hash, layers and total."""
+def as_json(spec: ArchSpec, clip: ClipSpec, head: HeadPositions, note: str) -> str:
+    """Name, clip, head counting, content hash, what is not the paper's, layers and total."""
     total = network_cost(spec, clip, head)
     report = {
         "name": spec.name,
         "clip": str(clip),
         "head_positions": head,
         "content_hash": spec.content_hash,
+        "note": note,
         "layers": [layer._asdict() for layer in layer_costs(spec, clip, head)],
         "total": {column: getattr(total, column) for column in COLUMNS},
     }
     return json.dumps(report, indent=2)
 
 
-def as_table(spec: ArchSpec, clip: ClipSpec, head: HeadPositions) -> str:
+def as_table(spec: ArchSpec, clip: ClipSpec, head: HeadPositions, note: str) -> str:
     """One line per layer, the total, and how it was counted."""
     layers = layer_costs(spec, clip, head)
     total = network_cost(spec, clip, head)
@@ -63,6 +65,7 @@ def as_table(spec: ArchSpec, clip: ClipSpec, head: HeadPositions) -> str:
     return "\n".join(
         [
             f"{spec.name} ({spec.content_hash}): {total}",
+            *([f"Not all is its paper's: {note} (docs/discrepancies.md)."] if note else []),
             "",
             lines[0],
             rule,

@@ -4,7 +4,7 @@ import json
 from fnmatch import fnmatchcase
 
 from vidnas.arch.cost import format_macs, network_cost
-from vidnas.arch.registry import get_spec, list_models
+from vidnas.arch.registry import get_spec, list_models, note_on
 from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import make_parser
 
@@ -30,6 +30,7 @@ def run(argv: list[str]) -> int:
                 "weights": cost.weights,
                 "params": cost.params,
                 "activations": cost.activations,
+                "note": note_on(name),
             }
             for name, cost in costs.items()
         ]
@@ -37,8 +38,11 @@ def run(argv: list[str]) -> int:
         return 0
     width = max(map(len, names))
     for name, cost in costs.items():
-        print(f"{name:<{width}}  {format_macs(cost.macs):>13} @ {cost.clip:<10}  {cost.params / 1e6:6.3f} M params")
+        line = f"{name:<{width}}  {format_macs(cost.macs):>13} @ {cost.clip:<10}  {cost.params / 1e6:6.3f} M params"
+        print("  ".join([line, *filter(None, [note_on(name)])]))
     print("\nMACs: multiply-adds of conv, linear and matmul for one clip (frames x height x width).")
+    if any(map(note_on, names)):
+        print("Inferred, fitted, reconstruction: what the papers do not say; docs/discrepancies.md has what and why.")
     return 0
 
 

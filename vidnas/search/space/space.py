@@ -162,6 +162,8 @@ class Space(Document):
             VidnasError: the network is not in the space; the message names the first field that is not.
         """
         where = f"{spec.name} is not in the space {self.name}"
+        if len(spec.streams) != len(self.streams):
+            raise VidnasError(f"{where}: it has {len(spec.streams)} streams, the space {len(self.streams)}")
         found: list[list[GroupChoice]] = []
         for p, (stream, arch) in enumerate(zip(self.streams, spec.streams, strict=True)):
             if len(stream.groups) != len(arch.groups):
