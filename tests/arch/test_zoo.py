@@ -187,13 +187,40 @@ def test_fusions_of_manual_tsnet_per_stage(name: str, groups: list[int]) -> None
     assert {(fusion.source, fusion.target) for fusion in fusions} <= {(1, 0)}
 
 
+@pytest.mark.parametrize(
+    ("units", "giga_macs", "mega_weights"),
+    [
+        ({3: (1,), 6: (1,)}, "2.370", "8.235"),
+        ({3: (1, 2)}, "2.314", "7.935"),
+        ({3: (1, 2), 6: (1, 2)}, "2.716", "8.730"),
+    ],
+    ids=["+1 +1", "+2", "+2 +2"],
+)
+def test_attention_in_the_sparse_stream_of_manual_tsnet(
+    units: dict[int, tuple[int, ...]], giga_macs: str, mega_weights: str
+) -> None:
+    """Table 8, other readings than the zoo's."""
+    spec = get_spec("manual_tsnet_70")
+    groups = list(spec.streams[0].groups)
+    for g, after in units.items():
+        nodes = min(groups[g].channels * 3 // 2, 216)
+        attention = GloReSpec(nodes=nodes, states=2 * nodes, after=after)
+        groups[g] = groups[g].model_copy(update={"attention": attention})
+    sparse = spec.streams[0].model_copy(update={"groups": tuple(groups)})
+    cost = network_cost(spec.model_copy(update={"streams": (sparse, spec.streams[1])}))
+    assert_printed(cost.macs / 1e9, giga_macs)
+    assert_printed(cost.weights / 1e6, mega_weights)
+
+
 def test_what_is_not_the_papers_says_so() -> None:
-    noted = {name: note_on(name) for name in list_models()}
+    noted = {name: note_on(get_spec(name)) for name in list_models()}
     for name in list_models():
         assert (noted[name] == "reconstruction") == ("reconstruction" in get_spec(name).name) == ("auto_ts" in name)
         assert name in get_spec(name).name
     assert noted["manual_tsnet_70_glore_4"] == "widths fitted"
     assert [noted[name] for name in ("x3d_s", "x3d_xxl", "autox3d_m")] == ["", "inferred", "attention sizes fitted"]
+    # Of another network by the same name nothing is known.
+    assert note_on(get_spec("autox3d_m").with_classes(5)) == ""
 
 
 def expanded(frames: int, size: int, bottleneck: float, depth: float, width: float = 2.0) -> ArchSpec:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_build import clip_for, randomised
-from test_two_streams import small_two_streams
+from two_streams import small_two_streams
 
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec

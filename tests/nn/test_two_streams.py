@@ -1,5 +1,6 @@
 """Networks of two streams: against a reference written from the paper, and what each fusion changes."""
 
+import copy
 import re
 
 import pytest
@@ -8,45 +9,17 @@ import torch.nn.functional as F
 from random_specs import random_two_streams
 from test_build import LAST, clip_for, randomised, reference_norm
 from torch import Tensor, nn
+from two_streams import KINDS, small_two_streams
 
 from vidnas.arch.fusion import FusionSpec
 from vidnas.arch.plan import fusion_units
 from vidnas.arch.registry import get_spec
-from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, GloReSpec, GroupSpec, Kernel, StemSpec, StreamSpec
+from vidnas.arch.spec import ArchSpec
 from vidnas.arch.units import FusionPlan
 from vidnas.base.errors import VidnasError
 from vidnas.nn.build import VideoNetwork, build, make_unit
 from vidnas.nn.depthwise import DepthwiseConv3d
 from vidnas.nn.norm_act import SqueezeExcite
-
-KINDS = ("time_strided_convolution", "time_to_channel", "time_strided_sampling")
-
-
-def small_two_streams(**changes: object) -> ArchSpec:
-    """Every kind of fusion, attention before a fusion, and one behind the last group; 2 of 8 frames are sparse."""
-    kernel = Kernel(t=3, s=3)
-
-    def stream(widths: tuple[int, ...], every: int) -> StreamSpec:
-        groups = [
-            GroupSpec(depth=1 + g % 2, stride=2 if g % 2 == 0 else 1, channels=width, expansion=2, kernel=kernel)
-            for g, width in enumerate(widths)
-        ]
-        groups[1] = groups[1].model_copy(update={"attention": GloReSpec(nodes=3, states=5)})
-        return StreamSpec(every=every, stem=StemSpec(channels=6), groups=tuple(groups), conv5=widths[-1] + 3)
-
-    fusions = tuple(
-        FusionSpec(source=1, target=0, group=g, kind=kind, combination="sum" if g == 3 else "concat")
-        for g, kind in enumerate((*KINDS, "time_strided_convolution"))
-    )
-    spec = ArchSpec(
-        name="small_two_streams",
-        clip=ClipSpec(frames=8, size=32),
-        streams=(stream((12, 12, 16, 20), 4), stream((4, 5, 6, 10), 1)),
-        fusions=fusions,
-        head=ClassificationSpec(num_classes=5, hidden=16),
-    )
-    return ArchSpec.from_data({**spec.model_dump(), **changes})
-
 
 # The reference
 
@@ -219,7 +192,25 @@ def test_checkpointing_changes_nothing() -> None:
         assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize(("frames", "size", "positions"), [(8, 64, 4), (16, 32, 3)])
+def test_a_captured_network_trains_as_the_network() -> None:
+    """Forward and backward as one graph each."""
+    spec = small_two_streams()
+    streams = tuple(stream.model_copy(update={"groups": stream.groups[:1]}) for stream in spec.streams)
+    head = spec.head.model_copy(update={"dropout": 0.0})
+    spec = spec.model_copy(update={"streams": streams, "fusions": spec.fusions[:1], "head": head})
+    eager = randomised(build(spec)).double()
+    other = copy.deepcopy(eager)
+    captured = torch.compile(other, fullgraph=True, backend="aot_eager")
+    clips = clip_for(spec, batch=3).double()
+    losses = [F.cross_entropy(network(clips), torch.arange(3)) for network in (captured, eager)]
+    torch.testing.assert_close(*losses)
+    for value in losses:
+        value.backward()
+    for (name, ours), right in zip(other.named_parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, right.grad, rtol=1e-6, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize(("frames", "size", "positions"), [(8, 40, 4), (16, 32, 3)])
 def test_positions_of_a_larger_clip_see_the_same_time_and_place_in_both_streams(
     frames: int, size: int, positions: int
 ) -> None:
@@ -228,7 +219,7 @@ def test_positions_of_a_larger_clip_see_the_same_time_and_place_in_both_streams(
     network = randomised(build(spec.model_copy(update={"head": head}))).eval()
     clips = torch.randn(2, 3, frames, size, size).contiguous(memory_format=LAST)
     sparse, dense = network.forward_maps(clips)
-    # The window is 2 and 8 frames, and one position of the last map of 8 x 8 at 32 pixels.
+    # The windows are 2 and 8 frames of 4 x 4 positions.
     rows = []
     for t in range(frames // 4 - 2 + 1):
         for i in range(size // 8 - 4 + 1):
@@ -236,6 +227,7 @@ def test_positions_of_a_larger_clip_see_the_same_time_and_place_in_both_streams(
                 place = slice(i, i + 4), slice(j, j + 4)
                 windows = sparse[:, :, t : t + 2, *place], dense[:, :, 4 * t : 4 * t + 8, *place]
                 rows.append(torch.cat([y.mean((2, 3, 4)) for y in windows], 1))
+    assert len(rows) == positions
     expected = torch.stack([network.head.fc2(network.head.fc1(row).relu()) for row in rows]).mean(0)
     torch.testing.assert_close(network(clips), expected)
 

@@ -109,18 +109,20 @@ def stream_units(spec: ArchSpec, index: int, clip: ClipSpec | None = None) -> It
 def fusion_units(spec: ArchSpec, clip: ClipSpec | None = None) -> list[FusionPlan]:
     """The fusions of a network in the order of the spec; `clip` as in `network_units`."""
     places = [_places(spec, s, clip or spec.clip) for s in range(len(spec.streams))]
-    return [_fusion_unit(spec, fusion, places[fusion.source][fusion.group + 1]) for fusion in spec.fusions]
+    return [
+        fusion_unit(fusion, *_given(spec, fusion), places[fusion.source][fusion.group + 1]) for fusion in spec.fusions
+    ]
 
 
-def fusion_ratio(spec: ArchSpec, fusion: FusionSpec) -> int:
-    """How many frames of the source the target has one of."""
-    return spec.streams[fusion.target].every // spec.streams[fusion.source].every
+def fusion_unit(fusion: FusionSpec, channels: int, ratio: int, behind: Place) -> FusionPlan:
+    """The unit of a fusion.
 
-
-def _fusion_unit(spec: ArchSpec, fusion: FusionSpec, behind: Place) -> FusionPlan:
-    """`behind` is what follows the group in the source."""
-    channels = spec.streams[fusion.source].groups[fusion.group].channels
-    ratio = fusion_ratio(spec, fusion)
+    Args:
+        fusion: what it is.
+        channels: those of the map that the source gives.
+        ratio: number of frames that become one.
+        behind: what follows the group in the source.
+    """
     return FusionPlan(
         path=f"fusions.{fusion.key}",
         stream=fusion.source,
@@ -136,10 +138,16 @@ def _fusion_unit(spec: ArchSpec, fusion: FusionSpec, behind: Place) -> FusionPla
     )
 
 
+def _given(spec: ArchSpec, fusion: FusionSpec) -> tuple[int, int]:
+    """Channels of the map that the source gives, and how many of its frames become one."""
+    source, target = spec.streams[fusion.source], spec.streams[fusion.target]
+    return source.groups[fusion.group].channels, target.every // source.every
+
+
 def _fused_channels(spec: ArchSpec, stream: int, group: int) -> int:
     """Channels that fusions put behind the own ones of a stream after a group."""
     return sum(
-        FUSED_CHANNELS[fusion.kind](spec.streams[fusion.source].groups[group].channels, fusion_ratio(spec, fusion))
+        FUSED_CHANNELS[fusion.kind](*_given(spec, fusion))
         for fusion in spec.fusions
         if (fusion.target, fusion.group, fusion.combination) == (stream, group, "concat")
     )
@@ -200,11 +208,7 @@ def head_unit(spec: ArchSpec, clip: ClipSpec | None = None) -> HeadPlan:
 def group_places(groups: Sequence[GroupSize], stream: int, clip: ClipSpec, every: int = 1) -> list[Place]:
     """Where each group of a stream stands, and what follows the last one; a stage starts at each stride of 2.
 
-    Args:
-        groups: those of the stream.
-        stream: its index.
-        clip: the clip that the network sees.
-        every: of how many frames of it the stream takes one.
+    The stream, named by its index, takes one frame in `every` of the clip.
 
     Raises:
         VidnasError: the clip does not have a multiple of so many frames.

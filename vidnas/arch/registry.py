@@ -55,11 +55,6 @@ def list_models() -> list[str]:
     return list(_ZOO)
 
 
-def note_on(name: str) -> str:
-    """What of a network of the zoo is not its paper's, in a few words; empty where all is."""
-    return _NOTES.get(name, "")
-
-
 def get_spec(name: str) -> ArchSpec:
     """The spec of a network of the zoo.
 
@@ -71,6 +66,12 @@ def get_spec(name: str) -> ArchSpec:
         hint = f"did you mean {near[0]}?" if near else "`vidnas list` names them"
         raise VidnasError(f"no network called {name!r}; {hint}")
     return _ZOO[name]()
+
+
+def note_on(spec: ArchSpec) -> str:
+    """What of a network of the zoo is not its paper's, in a few words; empty where all is, and for other networks."""
+    name = spec.name.partition(" ")[0]
+    return _NOTES[name] if name in _NOTES and get_spec(name).content_hash == spec.content_hash else ""
 
 
 def resolve(name_or_file: str) -> ArchSpec:

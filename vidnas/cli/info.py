@@ -28,12 +28,11 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     spec = resolve(options.network)
     clip = spec.clip.resized(options.clip) if options.clip else spec.clip
-    note = note_on(options.network)
-    print(as_json(spec, clip, options.head, note) if options.json else as_table(spec, clip, options.head, note))
+    print(as_json(spec, clip, options.head) if options.json else as_table(spec, clip, options.head))
     return 0
 
 
-def as_json(spec: ArchSpec, clip: ClipSpec, head: HeadPositions, note: str) -> str:
+def as_json(spec: ArchSpec, clip: ClipSpec, head: HeadPositions) -> str:
     """Name, clip, head counting, content hash, what is not the paper's, layers and total."""
     total = network_cost(spec, clip, head)
     report = {
@@ -41,17 +40,18 @@ def as_json(spec: ArchSpec, clip: ClipSpec, head: HeadPositions, note: str) -> s
         "clip": str(clip),
         "head_positions": head,
         "content_hash": spec.content_hash,
-        "note": note,
+        "note": note_on(spec),
         "layers": [layer._asdict() for layer in layer_costs(spec, clip, head)],
         "total": {column: getattr(total, column) for column in COLUMNS},
     }
     return json.dumps(report, indent=2)
 
 
-def as_table(spec: ArchSpec, clip: ClipSpec, head: HeadPositions, note: str) -> str:
+def as_table(spec: ArchSpec, clip: ClipSpec, head: HeadPositions) -> str:
     """One line per layer, the total, and how it was counted."""
     layers = layer_costs(spec, clip, head)
     total = network_cost(spec, clip, head)
+    note = note_on(spec)
     rows = [*layers, LayerCost("total", total.macs, total.weights, total.params, total.activations)]
     cells = [
         ["layer", *COLUMNS, "% macs"],

@@ -21,6 +21,7 @@ def run(argv: list[str]) -> int:
     if not names:
         raise VidnasError(f"no network matches {options.filter!r}; `vidnas list` names them all")
     costs = {name: network_cost(get_spec(name)) for name in names}
+    notes = {name: note_on(get_spec(name)) for name in names}
     if options.json:
         rows = [
             {
@@ -30,7 +31,7 @@ def run(argv: list[str]) -> int:
                 "weights": cost.weights,
                 "params": cost.params,
                 "activations": cost.activations,
-                "note": note_on(name),
+                "note": notes[name],
             }
             for name, cost in costs.items()
         ]
@@ -39,9 +40,9 @@ def run(argv: list[str]) -> int:
     width = max(map(len, names))
     for name, cost in costs.items():
         line = f"{name:<{width}}  {format_macs(cost.macs):>13} @ {cost.clip:<10}  {cost.params / 1e6:6.3f} M params"
-        print("  ".join([line, *filter(None, [note_on(name)])]))
+        print("  ".join([line, *filter(None, [notes[name]])]))
     print("\nMACs: multiply-adds of conv, linear and matmul for one clip (frames x height x width).")
-    if any(map(note_on, names)):
+    if any(notes.values()):
         print("Inferred, fitted, reconstruction: what the papers do not say; docs/discrepancies.md has what and why.")
     return 0
 

@@ -37,7 +37,7 @@ from vidnas.report.picture import Item, Label, Path2D, Picture, Rect, text_width
 UNIT = 13  # pixels per unit of expansion
 BOX_WIDTH = 40
 LEAST_HEIGHT = 18  # of a box, for its number
-STAR_STEP, FUSION_STEP, GAP = 22, 36, 8
+STAR_STEP, FUSION_STEP, GAP = 22, 48, 8
 TEXT_HEIGHT = 44  # three lines under a box
 BETWEEN_ROWS = 64  # where the fusions have their names
 PILL_HEIGHT = 20
@@ -54,7 +54,7 @@ class FusionLook(NamedTuple):
 FUSIONS: Mapping[FusionKind, FusionLook] = {
     "time_strided_convolution": FusionLook("time-strided convolution", "conv", "#8a4fbe"),
     "time_to_channel": FusionLook("time to channel", "T→C", "#b8502e"),
-    "time_strided_sampling": FusionLook("time-strided sampling", "1/t", "#3f7d4e"),
+    "time_strided_sampling": FusionLook("time-strided sampling", "sample", "#3f7d4e"),
 }
 
 

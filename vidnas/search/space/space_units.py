@@ -30,7 +30,7 @@ def space_units(space: Space) -> Iterator[SpaceUnit]:
     for s, stream in enumerate(space.streams):
         stem, *_, conv5 = stream_units(smallest, s)
         yield SpaceUnit({}, stem)
-        for place in group_places(stream.groups, s, space.clip)[:-1]:
+        for place in group_places(stream.groups, s, space.clip, stream.every)[:-1]:
             yield from _blocks(stream, place)
             yield from _attention(stream, place)
         for c, channels in enumerate(stream.groups[-1].channels):
