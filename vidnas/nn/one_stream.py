@@ -1,13 +1,13 @@
 """Weights of a network of one stream in a network of more: what they give, and what starts afresh."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vidnas.arch.plan import network_units
+from vidnas.arch.plan import stream_units
 from vidnas.arch.spec import ArchSpec
 from vidnas.arch.units import BlockPlan, Conv5Plan
 
@@ -47,16 +47,18 @@ def as_first_stream(spec: ArchSpec, own: Mapping[str, Tensor], given: Mapping[st
         own: its state.
         given: that of the file, under our names.
     """
+    readers = [
+        unit for unit in stream_units(spec, 0) if isinstance(unit, BlockPlan | Conv5Plan) and unit.fused_channels
+    ]
     tensors, notes = dict(given), []
-    for name, columns in _wider(spec):
+    for name, columns in _wider(spec, readers):
         found, wanted = given.get(name), own[name]
         if found is None or found.shape != (len(wanted), columns, *wanted.shape[2:]):
             continue
-        tensors[name] = torch.cat(
-            (found, found.new_zeros(len(wanted), wanted.shape[1] - columns, *wanted.shape[2:])), 1
-        )
+        zeros = found.new_zeros(len(wanted), wanted.shape[1] - columns, *wanted.shape[2:])
+        tensors[name] = torch.cat((found, zeros), 1)
         notes.append(f"{name}: {columns} of {wanted.shape[1]} input channels are the file's, the others start at zero")
-    projections = tuple(f"{unit.path}.{part}" for unit in network_units(spec) if _fused(unit) for part in _PROJECTION)
+    projections = tuple(f"{unit.path}.{part}" for unit in readers for part in _PROJECTION)
     parts = {name: _part(name, projections) for name in own if name not in given}
     fresh = {name for name, part in parts.items() if part}
     counts = Counter(part for part in parts.values() if part)
@@ -66,17 +68,11 @@ def as_first_stream(spec: ArchSpec, own: Mapping[str, Tensor], given: Mapping[st
     return OneStream(tensors, fresh, replaced, notes)
 
 
-def _fused(unit: object) -> bool:
-    return isinstance(unit, BlockPlan | Conv5Plan) and unit.fused_channels > 0
-
-
-def _wider(spec: ArchSpec) -> Iterator[tuple[str, int]]:
+def _wider(spec: ArchSpec, readers: Sequence[BlockPlan | Conv5Plan]) -> Iterator[tuple[str, int]]:
     """Weights of stream 0 and of the head that read other streams too, with the channels that are its own."""
-    for unit in network_units(spec):
-        if isinstance(unit, BlockPlan | Conv5Plan) and unit.stream == 0 and unit.fused_channels:
-            layers = ("expand", "shortcut") if isinstance(unit, BlockPlan) else ("conv",)
-            for layer in layers:
-                yield f"{unit.path}.{layer}.weight", unit.in_channels - unit.fused_channels
+    for unit in readers:
+        for layer in ("expand", "shortcut") if isinstance(unit, BlockPlan) else ("conv",):
+            yield f"{unit.path}.{layer}.weight", unit.in_channels - unit.fused_channels
     yield "head.fc1.weight", spec.streams[0].conv5
 
 
