@@ -2,10 +2,11 @@
 
 import time
 from collections import Counter
+from itertools import product
 
 import pytest
 import torch
-from random_specs import random_spec
+from random_specs import random_spec, random_two_streams
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -49,8 +50,9 @@ def count(spec: ArchSpec, clip: ClipSpec) -> tuple[nn.Module, FlopCounterMode, M
 
 def clips_of(spec: ArchSpec) -> list[ClipSpec]:
     """The spec's own clip, a larger one (several head positions), and where the pool allows it a smaller one."""
-    larger = spec.clip.model_copy(update={"frames": spec.clip.frames + 1, "size": spec.clip.size + 37})
-    smaller = spec.clip.model_copy(update={"frames": 1, "size": max(1, spec.clip.size - 9)})
+    least = max(stream.every for stream in spec.streams)
+    larger = spec.clip.model_copy(update={"frames": spec.clip.frames + least, "size": spec.clip.size + 37})
+    smaller = spec.clip.model_copy(update={"frames": least, "size": max(1, spec.clip.size - 9)})
     return [spec.clip, larger, *([smaller] if spec.head.pool == "global" else [])]
 
 
@@ -89,6 +91,30 @@ def test_cost_equals_a_count_on_200_random_networks(block: int) -> None:
         spec = random_spec(seed)
         clips = clips_of(spec)
         assert_cost_equals_count(spec, clips[seed % len(clips)])
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_cost_equals_a_count_on_networks_of_two_streams(block: int) -> None:
+    for seed in range(20 * block, 20 * block + 20):
+        spec = random_two_streams(seed)
+        clips = clips_of(spec)
+        assert_cost_equals_count(spec, clips[seed % len(clips)])
+
+
+def test_the_random_networks_of_two_streams_cover_every_kind() -> None:
+    specs = [random_two_streams(seed) for seed in range(80)]
+    fusions = [(spec, fusion) for spec in specs for fusion in spec.fusions]
+    assert {
+        (fusion.kind, fusion.combination, spec.streams[fusion.target].every // spec.streams[fusion.source].every > 1)
+        for spec, fusion in fusions
+    } == {
+        *product(("time_strided_convolution",), ("concat", "sum"), (False, True)),
+        *product(("time_to_channel", "time_strided_sampling"), ("concat", "sum"), (True,)),
+    }
+    assert {fusion.source for _, fusion in fusions} == {0, 1}
+    # Some are read by the conv5 of a stream, some in the middle of a longer one.
+    assert {fusion.group + 1 == len(spec.streams[fusion.target].groups) for spec, fusion in fusions} == {False, True}
+    assert {len(spec.streams[0].groups) - len(spec.streams[1].groups) for spec in specs} == {-1, 0, 1}
 
 
 def test_the_random_networks_cover_every_kind() -> None:

@@ -5,7 +5,7 @@ import pytest
 from vidnas.arch.cost import network_cost
 from vidnas.arch.registry import get_spec, list_models
 from vidnas.arch.scale import TOLERANCE, scaled_to_cost
-from vidnas.arch.spec import ClipSpec
+from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.errors import VidnasError
 
 CLIP = ClipSpec(frames=16, size=56, sampling="uniform")
@@ -44,3 +44,15 @@ def test_cost_that_no_width_has():
     message = r"x3d_xxl: no width of it costs 0\.10 MMACs @ 32x312x312, the nearest 0"
     with pytest.raises(VidnasError, match=message):
         scaled_to_cost(get_spec("x3d_xxl"), 1e5)
+
+
+def test_streams_that_are_added_up_keep_their_widths():
+    spec = get_spec("manual_tsnet_70")
+    groups = list(spec.streams[0].groups)
+    groups[1] = groups[1].model_copy(update={"channels": 16})
+    sparse = spec.streams[0].model_copy(update={"groups": tuple(groups)})
+    fusion = spec.fusions[0].model_copy(update={"combination": "sum"})
+    summed = spec.model_copy(update={"streams": (sparse, spec.streams[1]), "fusions": (fusion,)})
+    ArchSpec.from_data(summed.model_dump())
+    with pytest.raises(VidnasError, match=r"manual_tsnet_70: fusions\.0 adds up the maps of two streams"):
+        scaled_to_cost(summed, 1e9)

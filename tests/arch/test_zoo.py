@@ -9,7 +9,7 @@ import pytest
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.plan import network_units
-from vidnas.arch.registry import get_spec, list_models, resolve
+from vidnas.arch.registry import get_spec, list_models, note_on, resolve
 from vidnas.arch.rounding import round_depth, round_width
 from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec
 from vidnas.arch.units import BlockPlan, GloRePlan
@@ -47,6 +47,20 @@ def with_stream(spec: ArchSpec, **changes: object) -> ArchSpec:
         ("autox3d_m_no_attention", "16x224x224", "4.753", "3.781"),
         ("autox3d_l", "16x312x312", "20.543", "6.031"),
         ("autox3d_l_no_attention", "16x312x312", "18.689", "5.945"),
+        ("manual_tsnet_85", "32x160x160", "2.032", "8.97"),
+        ("manual_tsnet_70", "32x160x160", "2.025", "7.74"),
+        ("manual_tsnet_55", "32x160x160", "2.015", "7.03"),
+        ("manual_tsnet_70_fusions_0", "32x160x160", "1.939", "7.529"),
+        ("manual_tsnet_70_fusions_10", "32x160x160", "2.136", "8.073"),
+        ("manual_tsnet_70_glore_2", "32x160x160", "2.200", "7.841"),
+        ("manual_tsnet_70_glore_4", "32x160x160", "2.432", "8.249"),
+        ("manual_tsnet_70_glore_6", "32x160x160", "2.576", "8.854"),
+        ("auto_tsnet_s", "32x160x160", "2.459", "8.549"),
+        ("auto_tsnet_s_no_attention", "32x160x160", "2.050", "7.737"),
+        ("auto_tsnet_m", "32x224x224", "4.701", "8.549"),
+        ("auto_tsnet_m_no_attention", "32x224x224", "4.016", "7.737"),
+        ("auto_tsnet_l", "32x312x312", "14.779", "13.109"),
+        ("auto_tsnet_l_no_attention", "32x312x312", "13.508", "12.297"),
     ],
 )
 def test_training_clip(name: str, clip: str, giga_macs: str, mega_weights: str) -> None:
@@ -97,6 +111,12 @@ def test_parameters_of_the_official_code() -> None:
         ("autox3d_s", 182, "2.996", "3.001", 4),
         ("autox3d_m", 256, "6.833", "6.838", 4),
         ("autox3d_l", 356, "27.640", "27.654", 9),
+        ("auto_tsnet_s_no_attention", 182, "2.822", "2.829", 4),
+        ("auto_tsnet_s", 182, "3.357", "3.364", 4),
+        ("auto_tsnet_m_no_attention", 256, "5.245", "5.252", 4),
+        ("auto_tsnet_m", 256, "6.102", "6.109", 4),
+        ("auto_tsnet_l_no_attention", 356, "18.173", "18.194", 9),
+        ("auto_tsnet_l", 356, "19.815", "19.836", 9),
     ],
 )
 def test_30_view_crop(name: str, size: int, one_position: str, every_position: str, positions: int) -> None:
@@ -106,6 +126,101 @@ def test_30_view_crop(name: str, size: int, one_position: str, every_position: s
     every = network_cost(spec, clip, head="all")
     assert_printed(every.macs / 1e9, every_position)
     assert every.head_positions == positions
+
+
+@pytest.mark.parametrize(
+    ("name", "giga_macs"),
+    [
+        ("manual_tsnet_85", "1.730"),
+        ("manual_tsnet_70", "1.418"),
+        ("manual_tsnet_55", "1.102"),
+        ("auto_tsnet_s", "1.392"),
+    ],
+)
+def test_the_sparse_stream_alone(name: str, giga_macs: str) -> None:
+    """With a head of its own; Auto-TSNet-S's without attention, which the paper adds later."""
+    spec = get_spec(name if name.startswith("manual") else f"{name}_no_attention")
+    alone = spec.alone(0)
+    assert (len(alone.streams), alone.fusions) == (1, ())
+    assert_printed(network_cost(alone).macs / 1e9, giga_macs)
+    # The same stream on clips of its own four frames.
+    itself = with_stream(alone.model_copy(update={"clip": alone.clip.resized("4x160")}), every=1)
+    assert network_cost(itself).macs == network_cost(alone).macs
+
+
+def test_auto_tsnet_lies_in_the_published_space() -> None:
+    """Auto-TSNet Tables 1 and 2: (min, max, step) of channels, the same expansions and kernels everywhere."""
+    ranges = {
+        0: [(32, 48, 8)] * 2 + [(64, 88, 8)] * 2 + [(128, 176, 16)] * 4 + [(248, 344, 24)] * 3,
+        1: [(8, 8, 1), (8, 16, 8)] + [(8, 24, 8)] * 2 + [(16, 32, 8)] * 4 + [(32, 56, 8)] * 3,
+    }
+    spec = get_spec("auto_tsnet_s")
+    for s, (stream, stem) in enumerate(zip(spec.streams, (24, 8), strict=True)):
+        assert stream.stem.channels == stem
+        assert [group.depth for group in stream.groups] == [1, 2, 1, 4, 1, 3, 3, 4, 1, 3, 3]
+        assert [group.stride for group in stream.groups] == [2, 1, 2, 1, 2, 1, 1, 1, 2, 1, 1]
+        for group, (least, most, step) in zip(stream.groups, ranges[s], strict=True):
+            assert group.channels in range(least, most + 1, step)
+            assert group.expansion in [1.5 + 0.75 * i for i in range(7)]
+            assert (group.kernel.t, group.kernel.s) in {(t, side) for t in (1, 3, 5) for side in (3, 5)}
+    # "The final model chooses to insert two GloRe blocks to the sparse stream of stage 3."
+    glores = [unit for unit in network_units(spec) if isinstance(unit, GloRePlan)]
+    assert [(unit.stream, unit.group, unit.nodes, unit.states) for unit in glores] == [
+        (0, 5, 216, 432),
+        (0, 6, 216, 432),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("manual_tsnet_70_fusions_0", []),
+        ("manual_tsnet_70", [1, 3, 5, 7, 10]),
+        ("manual_tsnet_70_fusions_10", [0, 1, 2, 3, 4, 5, 6, 7, 9, 10]),
+    ],
+)
+def test_fusions_of_manual_tsnet_per_stage(name: str, groups: list[int]) -> None:
+    """Table 7: none; 1, 1, 2, 1; 2, 2, 4, 2."""
+    fusions = get_spec(name).fusions
+    assert [fusion.group for fusion in fusions] == groups
+    assert {fusion.kind for fusion in fusions} <= {"time_strided_convolution"}
+    assert {(fusion.source, fusion.target) for fusion in fusions} <= {(1, 0)}
+
+
+@pytest.mark.parametrize(
+    ("units", "giga_macs", "mega_weights"),
+    [
+        ({3: (1,), 6: (1,)}, "2.370", "8.235"),
+        ({3: (1, 2)}, "2.314", "7.935"),
+        ({3: (1, 2), 6: (1, 2)}, "2.716", "8.730"),
+    ],
+    ids=["+1 +1", "+2", "+2 +2"],
+)
+def test_attention_in_the_sparse_stream_of_manual_tsnet(
+    units: dict[int, tuple[int, ...]], giga_macs: str, mega_weights: str
+) -> None:
+    """Table 8, other readings than the zoo's."""
+    spec = get_spec("manual_tsnet_70")
+    groups = list(spec.streams[0].groups)
+    for g, after in units.items():
+        nodes = min(groups[g].channels * 3 // 2, 216)
+        attention = GloReSpec(nodes=nodes, states=2 * nodes, after=after)
+        groups[g] = groups[g].model_copy(update={"attention": attention})
+    sparse = spec.streams[0].model_copy(update={"groups": tuple(groups)})
+    cost = network_cost(spec.model_copy(update={"streams": (sparse, spec.streams[1])}))
+    assert_printed(cost.macs / 1e9, giga_macs)
+    assert_printed(cost.weights / 1e6, mega_weights)
+
+
+def test_what_is_not_the_papers_says_so() -> None:
+    noted = {name: note_on(get_spec(name)) for name in list_models()}
+    for name in list_models():
+        assert (noted[name] == "reconstruction") == ("reconstruction" in get_spec(name).name) == ("auto_ts" in name)
+        assert name in get_spec(name).name
+    assert noted["manual_tsnet_70_glore_4"] == "widths fitted"
+    assert [noted[name] for name in ("x3d_s", "x3d_xxl", "autox3d_m")] == ["", "inferred", "attention sizes fitted"]
+    # Of another network by the same name nothing is known.
+    assert note_on(get_spec("autox3d_m").with_classes(5)) == ""
 
 
 def expanded(frames: int, size: int, bottleneck: float, depth: float, width: float = 2.0) -> ArchSpec:

@@ -44,7 +44,7 @@ def test_list_json_is_the_published_cost(capsys):
 
 def test_info_json(capsys):
     report = json.loads(output(capsys, "info", "x3d_s", "--json"))
-    assert list(report) == ["name", "clip", "head_positions", "content_hash", "layers", "total"]
+    assert list(report) == ["name", "clip", "head_positions", "content_hash", "note", "layers", "total"]
     assert (report["name"], report["clip"], report["head_positions"]) == ("x3d_s", "13x160x160", "one")
     assert report["content_hash"] == get_spec("x3d_s").content_hash
     assert report["total"]["params"] == 3_794_274  # the official code's count

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from two_streams import small_two_streams
 
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec, NonLocalSpec
@@ -91,8 +92,10 @@ every_format = pytest.mark.parametrize("file_format", FORMATS)
 
 
 @every_format
-def test_another_process_without_vidnas_gets_the_same_logits(file_format: Format, tmp_path: Path) -> None:
-    network, info = network_and_info(small_spec(attention=True))
+@pytest.mark.parametrize("streams", [1, 2])
+def test_another_process_without_vidnas_gets_the_same_logits(file_format: Format, streams: int, tmp_path: Path) -> None:
+    spec = small_spec(attention=True) if streams == 1 else small_two_streams().with_classes(len(CLASSES))
+    network, info = network_and_info(spec)
     result = export(network, info, file_format, tmp_path / f"net{SUFFIXES[file_format]}", dynamic_batch=True)
 
     clips = torch.randn(4, 3, CLIP.frames, CLIP.size, CLIP.size)
@@ -153,10 +156,21 @@ def metadata_inside(file_format: Format, path: Path) -> object:
 
 
 @pytest.mark.parametrize(
-    ("file_format", "ensemble"), [("torch", "softmax_mean"), ("onnx", "logit_mean"), ("openvino", "softmax_mean")]
+    ("file_format", "ensemble", "streams"),
+    [
+        ("torch", "softmax_mean", 1),
+        ("onnx", "logit_mean", 1),
+        ("openvino", "softmax_mean", 1),
+        ("onnx", "softmax_mean", 2),
+    ],
 )
-def test_a_larger_test_crop_averages_its_positions(file_format: Format, ensemble: str, tmp_path: Path) -> None:
-    network, info = network_and_info(small_spec(ensemble=ensemble))
+def test_a_larger_test_crop_averages_its_positions(
+    file_format: Format, ensemble: str, streams: int, tmp_path: Path
+) -> None:
+    spec = small_spec(ensemble=ensemble)
+    if streams == 2:
+        spec = small_two_streams(head=spec.head.model_dump())
+    network, info = network_and_info(spec)
     out = tmp_path / f"net{SUFFIXES[file_format]}"
     result = export(network, info, file_format, out, clip=CLIP.resized("8x64"))
 
@@ -237,6 +251,12 @@ def test_broken_weights_are_named_as_such(tmp_path: Path) -> None:
     nn.init.constant_(network.get_parameter("head.fc2.bias"), float("nan"))
     with pytest.raises(VidnasError, match="output is not finite"):
         export(network, info, "torch", tmp_path / "net.pt2")
+
+
+def test_frames_that_a_stream_cannot_take_are_refused(tmp_path: Path) -> None:
+    network, info = network_and_info(small_two_streams().with_classes(len(CLASSES)))
+    with pytest.raises(VidnasError, match="a clip of 10 frames: the network takes one in 4"):
+        export(network, info, "torch", tmp_path / "net.pt2", clip=CLIP.resized("10x32"))
 
 
 def test_a_clip_smaller_than_the_pool_is_refused(tmp_path: Path) -> None:

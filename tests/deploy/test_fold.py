@@ -9,7 +9,7 @@ from vidnas.arch.spec import ArchSpec, ClipSpec, NonLocalSpec
 from vidnas.deploy.fold import fold_norms
 from vidnas.nn.build import VideoNetwork, build
 
-CLIP = ClipSpec(frames=4, size=32)
+CLIP = ClipSpec(frames=8, size=32)
 
 
 def non_local() -> ArchSpec:

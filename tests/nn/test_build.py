@@ -119,7 +119,9 @@ def test_every_network_of_the_zoo(name: str) -> None:
         x = torch.empty(2, 3, spec.clip.frames, spec.clip.size, spec.clip.size)
     assert network(x).shape == (2, 7)
     side = math.ceil(spec.clip.size / 32)
-    assert network.forward_features(x).shape == (2, spec.streams[0].conv5, spec.clip.frames, side, side)
+    assert [y.shape for y in network.forward_maps(x)] == [
+        (2, stream.conv5, spec.clip.frames // stream.every, side, side) for stream in spec.streams
+    ]
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -157,7 +157,7 @@ def test_spaces_that_users_write(videos: Path, tmp_path: Path) -> None:
     plan = plan_search(train, {"macs": 4e6}, SpaceChoice(space=str(mine)), seed=0)
     assert plan.space == tiny_space(num_classes=2)
     mine.write_text(text.replace("channels: [8, 12, 16]", "channels: [8, 12, 18]"))
-    with pytest.raises(VidnasError, match=rf"{mine}, line 11: streams.0.groups.0.channels: must rise in equal steps"):
+    with pytest.raises(VidnasError, match=rf"{mine}, line 12: streams.0.groups.0.channels: must rise in equal steps"):
         plan_search(train, {"macs": 4e6}, SpaceChoice(space=str(mine)), seed=0)
     mine.write_text(get_spec("x3d_xs").to_yaml())
     with pytest.raises(VidnasError, match="x3d_xs has one architecture, so there is nothing to search"):

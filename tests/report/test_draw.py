@@ -4,17 +4,24 @@ import io
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
+from random_specs import random_two_streams
 
+from vidnas.arch.plan import stream_units
 from vidnas.arch.registry import get_spec, list_models
 from vidnas.arch.spec import ATTENTION_KINDS, ArchSpec, ClipSpec, GroupSpec, Kernel, NonLocalSpec, StemSpec, StreamSpec
-from vidnas.arch.units import GloRePlan
-from vidnas.report.draw import FOLDED_STEP, STARS, UNIT, draw, kernel_colour
+from vidnas.arch.units import BlockPlan, GloRePlan
+from vidnas.report.draw import FOLDED_STEP, UNIT, draw
+from vidnas.report.draw_streams import FUSIONS, LEAST_HEIGHT
+from vidnas.report.draw_streams import UNIT as UNIT_OF_HEIGHT
+from vidnas.report.network_parts import STARS, kernel_colour
 from vidnas.report.picture import Dot, Label, Path2D, Picture, Rect, text_width, to_png, to_svg
 
 
@@ -101,6 +108,119 @@ def test_each_kind_of_attention_has_a_star_and_a_name_of_its_own():
     ]
 
 
+def boxes(picture: Picture, stream: int) -> list[Rect]:
+    """Rectangles that stand for a group of a stream."""
+    return [item for item in picture.items if isinstance(item, Rect) and item.hint.startswith(f"streams.{stream}.")]
+
+
+def middle(rect: Rect) -> float:
+    return rect.y + rect.height / 2
+
+
+@pytest.mark.parametrize("name", ["auto_tsnet_s", "manual_tsnet_85"])
+def test_two_streams_are_rows_of_groups(name):
+    spec = get_spec(name)
+    picture = draw(spec)
+    left_edges = []
+    for s, stream in enumerate(spec.streams):
+        drawn = boxes(picture, s)
+        assert [rect.fill for rect in drawn] == [kernel_colour(group.kernel) for group in stream.groups]
+        heights = [max(UNIT_OF_HEIGHT * group.expansion, LEAST_HEIGHT) for group in stream.groups]
+        assert [rect.height for rect in drawn] == pytest.approx(heights)
+        assert len({round(middle(rect), 6) for rect in drawn}) == 1
+        left_edges.append([rect.x for rect in drawn])
+        texts = [item for item in picture.items if isinstance(item, Label) and item.fill == "#ffffff"]
+        for rect, group in zip(drawn, stream.groups, strict=True):
+            (label,) = [
+                one for one in texts if rect.x < one.x < rect.x + rect.width and rect.y < one.y < rect.y + rect.height
+            ]
+            assert label.text == str(group.channels)
+    # Groups of one index stand above each other, in order.
+    assert left_edges[0] == left_edges[1] == sorted(left_edges[0])
+    assert middle(boxes(picture, 0)[0]) < middle(boxes(picture, 1)[0])
+    texts = [item.text for item in picture.items if isinstance(item, Label)]
+    assert texts[0] == spec.name
+    assert {"stream 0", "4 of 32 frames", "stream 1", "32 of 32 frames"} < set(texts)
+    assert texts.count("↓2") == 8
+
+
+def test_arrows_go_from_the_stream_that_gives_to_the_one_that_reads():
+    spec = get_spec("auto_tsnet_s")
+    picture = draw(spec)
+    sparse, dense = boxes(picture, 0), boxes(picture, 1)
+    names = [item for item in picture.items if isinstance(item, Rect) and item.hint.startswith("fusions.")]
+    heads = [
+        item for item in picture.items if isinstance(item, Path2D) and item.fill in {f.colour for f in FUSIONS.values()}
+    ]
+    assert len(names) == len(heads) == len(spec.fusions)
+    for fusion, name, head in zip(spec.fusions, names, heads, strict=True):
+        assert FUSIONS[fusion.kind].name in name.hint
+        assert name.fill == head.fill == FUSIONS[fusion.kind].colour
+        (x, y), *_ = head.points
+        assert y == middle(sparse[0])
+        assert all(y < other for _, other in head.points[1:])  # it points up, to the sparse stream
+        g = fusion.group
+        assert sparse[g].x + sparse[g].width < x < sparse[g + 1].x
+        assert middle(sparse[0]) < middle(name) < middle(dense[0])
+    assert "8 frames to 1" in names[0].hint
+    assert "8 → 64 channels" in names[0].hint
+    turned = spec.model_copy(
+        update={
+            "streams": spec.streams[::-1],
+            "fusions": tuple(
+                fusion.model_copy(update={"source": 0, "target": 1, "combination": "sum"}) for fusion in spec.fusions
+            ),
+        }
+    )
+    picture = draw(turned)
+    heads = [
+        item for item in picture.items if isinstance(item, Path2D) and item.fill in {f.colour for f in FUSIONS.values()}
+    ]
+    assert all(y > other for (_, y), *others in (head.points for head in heads) for _, other in others)
+    assert [item.text for item in picture.items if isinstance(item, Label) and item.text.startswith("+ ")] == [
+        "+ T→C",
+        "+ conv",
+        "+ T→C",
+        "+ sample",
+        "+ T→C",
+    ]
+
+
+def test_stars_of_two_streams_stand_behind_their_group():
+    picture = draw(get_spec("manual_tsnet_70_glore_4"))
+    drawn = stars(picture)
+    assert [star.hint.partition(":")[0] for star in drawn] == [
+        f"streams.{s}.groups.{g}.glore{b}" for s in (0, 1) for g, b in ((3, 4), (6, 3))
+    ]
+    for star in drawn:
+        s, g = int(star.hint.split(".")[1]), int(star.hint.split(".")[3])
+        own, following = boxes(picture, s)[g : g + 2]
+        left, top, right, bottom = extent(star)
+        assert own.x + own.width < left < right < following.x
+        assert top < middle(own) < bottom
+    assert stars(draw(get_spec("auto_tsnet_s_no_attention"))) == []
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_networks_of_two_streams_are_drawn_inside_the_canvas_with_no_text_on_another(seed):
+    spec = random_two_streams(seed)
+    picture = draw(spec)
+    for item in picture.items:
+        left, top, right, bottom = extent(item)
+        assert left >= 0
+        assert top >= 0
+        assert right <= picture.width
+        assert bottom <= picture.height
+    ElementTree.fromstring(to_svg(picture))
+    labels = [item for item in picture.items if isinstance(item, Label)]
+    for one, other in combinations(labels, 2):
+        a, b = extent(one), extent(other)
+        apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+        assert apart, (one, other)
+    units = [unit for s in (0, 1) for unit in stream_units(spec, s) if unit.group is not None]
+    assert len(stars(picture)) == sum(not isinstance(unit, BlockPlan) for unit in units)
+
+
 def test_strides_and_stages():
     texts = [item.text for item in draw(get_spec("autox3d_s")).items if isinstance(item, Label)]
     assert texts.count("↓2") == 4
@@ -176,6 +296,13 @@ def test_svg_stands_alone(name):
     assert svg.count("http") == 1  # the namespace; nothing is fetched
     assert svg == to_svg(draw(get_spec(name)))
     assert len(svg) < 40_000
+
+
+def test_pictures_of_the_pages_are_what_is_drawn():
+    pictures = sorted((Path(__file__).parents[2] / "docs" / "images").glob("*.svg"))
+    assert [path.stem for path in pictures] == ["auto_tsnet_s", "autox3d_s", "manual_tsnet_70"]
+    for path in pictures:
+        assert path.read_text(encoding="utf-8") == to_svg(draw(get_spec(path.stem))), path.name
 
 
 def test_png_is_the_same_every_time_and_not_empty():

@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from vidnas.arch.fusion import TAPS
 from vidnas.arch.plan import head_unit, network_units
 from vidnas.arch.spec import ArchSpec, ClipSpec
-from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, NonLocalPlan, StemPlan, Unit
+from vidnas.arch.units import BlockPlan, Conv5Plan, FusionPlan, GloRePlan, HeadPlan, NonLocalPlan, StemPlan, Unit
 from vidnas.base.errors import VidnasError
 
 HeadPositions = Literal["one", "all"]
@@ -157,6 +158,13 @@ def _non_local(unit: NonLocalPlan) -> Iterator[LayerCost]:
     yield _conv(f"{name}.extend", d * c, c, positions, norm=c)
 
 
+def _fusion(unit: FusionPlan) -> Iterator[LayerCost]:
+    if unit.kind == "time_strided_convolution":
+        channels = unit.out_channels
+        weights = TAPS * unit.in_channels * channels
+        yield _conv(f"{unit.path}.conv", weights, channels, unit.out_positions, norm=channels)
+
+
 def _conv5(unit: Conv5Plan) -> Iterator[LayerCost]:
     channels = unit.out_channels
     yield _conv(unit.path, unit.in_channels * channels, channels, unit.out_positions, norm=channels)
@@ -174,6 +182,7 @@ _LAYERS: Mapping[type[Unit], Callable[[Any], Iterator[LayerCost]]] = {
     BlockPlan: _block,
     GloRePlan: _glore,
     NonLocalPlan: _non_local,
+    FusionPlan: _fusion,
     Conv5Plan: _conv5,
     HeadPlan: _head,
 }

@@ -18,8 +18,8 @@ from vidnas.base.errors import VidnasError
 Device = Literal["cpu", "cuda", "openvino"]
 # Measured neighbours that correct the fit of a curve.
 _NEIGHBOURS = 3
-# Layers whose later numbers of channels (squeezed ones; nodes and states) follow from the first.
-_ONE_FREE: tuple[Kind, ...] = ("depthwise", "attention")
+# Layers whose later numbers of channels (squeezed ones; nodes and states; what a fusion gives) follow from the first.
+_ONE_FREE: tuple[Kind, ...] = ("depthwise", "attention", "fusion")
 
 Milliseconds = Annotated[float, Field(gt=0)]
 Channels = tuple[int, ...]

@@ -1,11 +1,11 @@
 """Names of the zoo and how to get a spec from a name or a file."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vidnas.arch.spec import ArchSpec
-from vidnas.arch.zoo import autox3d, x3d
+from vidnas.arch.zoo import autox3d, tsnet, x3d
 from vidnas.base.document import FILE_SUFFIXES
 from vidnas.base.errors import VidnasError
 
@@ -25,7 +25,28 @@ _ZOO: dict[str, Callable[[], ArchSpec]] = {
         autox3d.autox3d_m_no_attention,
         autox3d.autox3d_l,
         autox3d.autox3d_l_no_attention,
+        tsnet.manual_tsnet_85,
+        tsnet.manual_tsnet_70,
+        tsnet.manual_tsnet_55,
+        tsnet.manual_tsnet_70_fusions_0,
+        tsnet.manual_tsnet_70_fusions_10,
+        tsnet.manual_tsnet_70_glore_2,
+        tsnet.manual_tsnet_70_glore_4,
+        tsnet.manual_tsnet_70_glore_6,
+        tsnet.auto_tsnet_s,
+        tsnet.auto_tsnet_s_no_attention,
+        tsnet.auto_tsnet_m,
+        tsnet.auto_tsnet_m_no_attention,
+        tsnet.auto_tsnet_l,
+        tsnet.auto_tsnet_l_no_attention,
     )
+}
+# What of a network is not its paper's; docs/discrepancies.md has the reasons.
+_NOTES: Mapping[str, str] = {
+    "x3d_xxl": "inferred",
+    **dict.fromkeys(("autox3d_s", "autox3d_m", "autox3d_l"), "attention sizes fitted"),
+    **{name: "widths fitted" for name in _ZOO if name.startswith("manual_tsnet")},
+    **{name: "reconstruction" for name in _ZOO if name.startswith("auto_tsnet")},
 }
 
 
@@ -45,6 +66,12 @@ def get_spec(name: str) -> ArchSpec:
         hint = f"did you mean {near[0]}?" if near else "`vidnas list` names them"
         raise VidnasError(f"no network called {name!r}; {hint}")
     return _ZOO[name]()
+
+
+def note_on(spec: ArchSpec) -> str:
+    """What of a network of the zoo is not its paper's, in a few words; empty where all is, and for other networks."""
+    name = spec.name.partition(" ")[0]
+    return _NOTES[name] if name in _NOTES and get_spec(name).content_hash == spec.content_hash else ""
 
 
 def resolve(name_or_file: str) -> ArchSpec:

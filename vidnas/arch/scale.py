@@ -20,8 +20,14 @@ def scaled_to_cost(spec: ArchSpec, macs: float) -> ArchSpec:
     a little wider, the last ones first.
 
     Raises:
-        VidnasError: no factor does.
+        VidnasError: no factor does, or the maps of streams are added up, which have to stay equally wide.
     """
+    for i, fusion in enumerate(spec.fusions):
+        if fusion.combination == "sum":
+            raise VidnasError(
+                f"{spec.name}: fusions.{i} adds up the maps of two streams, whose widths cannot be scaled apart; "
+                "use concat"
+            )
     low, high = _NARROWEST, _WIDEST
     while high / low > _PRECISION:
         middle = (low * high) ** 0.5
@@ -46,35 +52,34 @@ def _macs(spec: ArchSpec) -> int:
 
 
 def _widenings(spec: ArchSpec) -> Iterator[Callable[[ArchSpec], ArchSpec | None]]:
-    """Ways to make the last stream a channel wider: a group, the last ones first, then the last convolution.
+    """Ways to make a stream a channel wider, the last one first: a group, last ones first, then the last convolution.
 
     Each gives None where it has made its part wider by a quarter.
     """
-    stream = spec.streams[-1]
-    for g, group in reversed(list(enumerate(stream.groups))):
-        yield partial(_wider_group, g=g, most=max(group.channels + 1, round(group.channels * _MOST_WIDENED)))
-    yield partial(_wider_conv5, most=round(stream.conv5 * _MOST_WIDENED))
+    for s, stream in reversed(list(enumerate(spec.streams))):
+        for g, group in reversed(list(enumerate(stream.groups))):
+            yield partial(_wider_group, s=s, g=g, most=max(group.channels + 1, round(group.channels * _MOST_WIDENED)))
+        yield partial(_wider_conv5, s=s, most=round(stream.conv5 * _MOST_WIDENED))
 
 
-def _wider_group(spec: ArchSpec, g: int, most: int) -> ArchSpec | None:
-    stream = spec.streams[-1]
+def _wider_group(spec: ArchSpec, s: int, g: int, most: int) -> ArchSpec | None:
+    stream = spec.streams[s]
     channels = stream.groups[g].channels + 1
     if channels > most:
         return None
     group = stream.groups[g].model_copy(update={"channels": channels})
-    return _with_stream(
-        spec, stream.model_copy(update={"groups": (*stream.groups[:g], group, *stream.groups[g + 1 :])})
-    )
+    groups = (*stream.groups[:g], group, *stream.groups[g + 1 :])
+    return _with_stream(spec, s, stream.model_copy(update={"groups": groups}))
 
 
-def _wider_conv5(spec: ArchSpec, most: int) -> ArchSpec | None:
-    stream = spec.streams[-1]
+def _wider_conv5(spec: ArchSpec, s: int, most: int) -> ArchSpec | None:
+    stream = spec.streams[s]
     channels = stream.conv5 + 1
-    return None if channels > most else _with_stream(spec, stream.model_copy(update={"conv5": channels}))
+    return None if channels > most else _with_stream(spec, s, stream.model_copy(update={"conv5": channels}))
 
 
-def _with_stream(spec: ArchSpec, stream: StreamSpec) -> ArchSpec:
-    return spec.model_copy(update={"streams": (*spec.streams[:-1], stream)})
+def _with_stream(spec: ArchSpec, s: int, stream: StreamSpec) -> ArchSpec:
+    return spec.model_copy(update={"streams": (*spec.streams[:s], stream, *spec.streams[s + 1 :])})
 
 
 def _scaled(spec: ArchSpec, factor: float) -> ArchSpec:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from vidnas.arch.fusion import FusionSpec, check_fusions
 from vidnas.base.document import Document, Frozen
 from vidnas.base.errors import VidnasError
 from vidnas.base.mistakes import FieldError, first_mistake
@@ -193,6 +194,7 @@ class StreamSpec(Frozen):
     """One pathway from frames to its last feature map.
 
     Attributes:
+        every: of how many frames of the clip it takes one, the first; 1 takes all.
         expansion_of: whose channels `expansion` multiplies, the block's input or its output.
         activation: around the middle convolution (elsewhere it is ReLU).
         depthwise: False makes the middle convolution dense (X3D's ablation).
@@ -201,6 +203,7 @@ class StreamSpec(Frozen):
         conv5: channels of the last 1 x 1 x 1 convolution.
     """
 
+    every: Positive = 1
     stem: StemSpec
     groups: Annotated[tuple[GroupSpec, ...], Field(min_length=1)]
     expansion_of: Literal["input", "output"] = "output"
@@ -275,15 +278,19 @@ def head_for(head: HeadSpec, num_classes: int, *, multi_label: bool) -> HeadSpec
 
 
 class ArchSpec(Document):
-    """A whole network: clip, streams, head. `num_classes` 0 leaves fc2 out and the network gives features."""
+    """A whole network: clip, streams, fusions between them, head.
+
+    All streams see the one clip, each the frames that it takes; `num_classes` 0 leaves fc2 out and the network gives
+    features.
+    """
 
     what: ClassVar[str] = "architecture"
     on_lists: ClassVar[str] = _ON_LISTS
 
     name: Annotated[str, Field(min_length=1)]
     clip: ClipSpec
-    # A tuple because two-stream networks are the same data with two entries and fusions between them.
-    streams: Annotated[tuple[StreamSpec, ...], Field(min_length=1, max_length=1)]
+    streams: Annotated[tuple[StreamSpec, ...], Field(min_length=1, max_length=2)]
+    fusions: tuple[FusionSpec, ...] = ()
     head: HeadSpec = ClassificationSpec()
 
     @model_validator(mode="after")
@@ -302,10 +309,56 @@ class ArchSpec(Document):
                 channels = group.channels
         return self
 
+    @model_validator(mode="after")
+    def _one_clip_for_all(self) -> Self:
+        colours = self.streams[0].stem.in_channels
+        for s, stream in enumerate(self.streams):
+            if rule := frames_mistake(self.clip, stream.every):
+                raise FieldError(("streams", s, "every"), rule)
+            if stream.stem.in_channels != colours:
+                rule = f"all streams see one clip, which has {colours} channels for stream 0"
+                raise FieldError(("streams", s, "stem", "in_channels"), rule)
+        return self
+
+    @model_validator(mode="after")
+    def _maps_to_pool_together(self) -> Self:
+        halved = [sum(group.stride == 2 for group in stream.groups) for stream in self.streams]
+        if self.head.pool == "fixed" and len(set(halved)) > 1:
+            raise FieldError(
+                ("head", "pool"),
+                f"fixed needs last maps of one side, stream 0 halves them {halved[0]} times and stream 1 {halved[1]} "
+                "times; use global",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fusions_fit(self) -> Self:
+        check_fusions(self.streams, self.fusions)
+        return self
+
     def with_classes(self, num_classes: int, *, multi_label: bool = False) -> "ArchSpec":
         """The same network for another number of classes, or for several labels per video (`head_for`)."""
         return self.model_copy(update={"head": head_for(self.head, num_classes, multi_label=multi_label)})
 
     def with_clip(self, clip: ClipSpec) -> "ArchSpec":
-        """The same network trained on another clip."""
+        """The same network trained on another clip.
+
+        Raises:
+            VidnasError: a stream cannot take its frames of it.
+        """
+        for s, stream in enumerate(self.streams):
+            if rule := frames_mistake(clip, stream.every):
+                raise VidnasError(f"{self.name}: streams.{s}.every: {rule}")
         return self.model_copy(update={"clip": clip})
+
+    def alone(self, stream: int) -> "ArchSpec":
+        """The network of one of its streams, with a head of its own, on the same clip."""
+        name = f"{self.name}, stream {stream} alone"
+        return self.model_copy(update={"name": name, "streams": (self.streams[stream],), "fusions": ()})
+
+
+def frames_mistake(clip: ClipSpec, every: int) -> str | None:
+    """What is wrong with taking one of `every` frames of a clip."""
+    if clip.frames % every == 0:
+        return None
+    return f"one frame in {every} is taken of a clip of {clip.frames} frames; make frames a multiple of {every}"

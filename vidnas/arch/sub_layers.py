@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
+from vidnas.arch.fusion import FusionKind
 from vidnas.arch.plan import network_units
 from vidnas.arch.spec import ArchSpec, Kernel, Positive
-from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, NonLocalPlan, StemPlan, Unit
+from vidnas.arch.units import BlockPlan, Conv5Plan, FusionPlan, GloRePlan, HeadPlan, NonLocalPlan, StemPlan, Unit
 from vidnas.base.document import Frozen
 
-Kind = Literal["stem", "expand", "depthwise", "project", "shortcut", "attention", "non_local", "conv5", "head"]
+Kind = Literal[
+    "stem", "expand", "depthwise", "project", "shortcut", "attention", "non_local", "fusion", "conv5", "head"
+]
 
 
 class Layer(Frozen):
@@ -28,6 +31,9 @@ class Layer(Frozen):
         gates: whether a depthwise step has squeeze-excitation.
         dense: whether the middle convolution is one over all channels.
         norm: whether a shortcut has one.
+        every: of how many frames of the clip the map that enters has one; for a head it stays 1.
+        fusion: what a fusion does.
+        ratio: how many frames it makes one of.
     """
 
     kind: Kind
@@ -38,10 +44,14 @@ class Layer(Frozen):
     gates: bool = False
     dense: bool = False
     norm: bool = True
+    every: Positive = 1
+    fusion: FusionKind | None = None
+    ratio: Positive = 1
 
     def __str__(self) -> str:
-        parts = [self.kind, str(self.kernel or ""), f"stride {self.stride}" if self.stride > 1 else ""]
-        parts += ["with gates" if self.gates else "", f"at {self.side}x{self.side}"]
+        parts = [self.fusion or self.kind, str(self.kernel or ""), f"stride {self.stride}" if self.stride > 1 else ""]
+        parts += [f"{self.ratio} frames to 1" if self.fusion else "", "with gates" if self.gates else ""]
+        parts += [f"at {self.side}x{self.side}", f"on one frame in {self.every}" if self.every > 1 else ""]
         return " ".join(part for part in parts if part)
 
 
@@ -50,7 +60,7 @@ class SubLayer(NamedTuple):
 
     By kind they are: stem (colours, channels); expand (in, hidden); depthwise (hidden,) or (hidden, squeezed); project
     (hidden, out); shortcut (in, out); attention, which is GloRe, (channels, nodes, states); non_local (channels,
-    inner); conv5 (in, out); head (pooled, hidden) or (pooled, hidden, classes).
+    inner); fusion (in, out); conv5 (in, out); head (pooled, hidden) or (pooled, hidden, classes).
     """
 
     layer: Layer
@@ -77,7 +87,7 @@ def number_of_blocks(spec: ArchSpec) -> int:
 
 
 def _stem(unit: StemPlan) -> Iterator[SubLayer]:
-    layer = _layer(kind="stem", side=unit.side, stride=unit.stride, kernel=unit.kernel)
+    layer = _layer(kind="stem", side=unit.side, stride=unit.stride, kernel=unit.kernel, every=unit.every)
     yield SubLayer(layer, (unit.in_channels, unit.out_channels))
 
 
@@ -90,26 +100,36 @@ def _block(unit: BlockPlan) -> Iterator[SubLayer]:
         activation=unit.activation,
         gates=unit.se_channels > 0,
         dense=not unit.depthwise,
+        every=unit.every,
     )
     squeezed = (unit.se_channels,) if unit.se_channels else ()
-    yield SubLayer(_layer(kind="expand", side=unit.side), (unit.in_channels, unit.hidden))
+    yield SubLayer(_layer(kind="expand", side=unit.side, every=unit.every), (unit.in_channels, unit.hidden))
     yield SubLayer(middle, (unit.hidden, *squeezed))
-    yield SubLayer(_layer(kind="project", side=unit.out_side), (unit.hidden, unit.out_channels))
+    yield SubLayer(_layer(kind="project", side=unit.out_side, every=unit.every), (unit.hidden, unit.out_channels))
     if unit.shortcut != "identity":
-        layer = _layer(kind="shortcut", side=unit.side, stride=unit.stride, norm=unit.shortcut == "projection_norm")
+        norm = unit.shortcut == "projection_norm"
+        layer = _layer(kind="shortcut", side=unit.side, stride=unit.stride, norm=norm, every=unit.every)
         yield SubLayer(layer, (unit.in_channels, unit.out_channels))
 
 
 def _glore(unit: GloRePlan) -> Iterator[SubLayer]:
-    yield SubLayer(_layer(kind="attention", side=unit.side), (unit.in_channels, unit.nodes, unit.states))
+    layer = _layer(kind="attention", side=unit.side, every=unit.every)
+    yield SubLayer(layer, (unit.in_channels, unit.nodes, unit.states))
 
 
 def _non_local(unit: NonLocalPlan) -> Iterator[SubLayer]:
-    yield SubLayer(_layer(kind="non_local", side=unit.side), (unit.in_channels, unit.inner))
+    layer = _layer(kind="non_local", side=unit.side, every=unit.every)
+    yield SubLayer(layer, (unit.in_channels, unit.inner))
+
+
+def _fusion(unit: FusionPlan) -> Iterator[SubLayer]:
+    layer = _layer(kind="fusion", side=unit.side, every=unit.every, fusion=unit.kind, ratio=unit.ratio)
+    yield SubLayer(layer, (unit.in_channels, unit.out_channels))
 
 
 def _conv5(unit: Conv5Plan) -> Iterator[SubLayer]:
-    yield SubLayer(_layer(kind="conv5", side=unit.side), (unit.in_channels, unit.out_channels))
+    layer = _layer(kind="conv5", side=unit.side, every=unit.every)
+    yield SubLayer(layer, (unit.in_channels, unit.out_channels))
 
 
 def _head(unit: HeadPlan) -> Iterator[SubLayer]:
@@ -123,6 +143,7 @@ _SUB_LAYERS: Mapping[type[Unit], Callable[[Any], Iterator[SubLayer]]] = {
     BlockPlan: _block,
     GloRePlan: _glore,
     NonLocalPlan: _non_local,
+    FusionPlan: _fusion,
     Conv5Plan: _conv5,
     HeadPlan: _head,
 }

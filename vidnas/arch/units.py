@@ -1,8 +1,10 @@
 """The units that a network is made of, each with its place and sizes; `vidnas.arch.plan` lists those of a spec."""
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Literal, NamedTuple
 
+from vidnas.arch.fusion import FusionKind
 from vidnas.arch.spec import HeadSpec, Kernel
 
 Shortcut = Literal["identity", "projection", "projection_norm"]
@@ -35,9 +37,10 @@ class StreamUnit(Unit):
     Attributes:
         stream: index of the stream that it belongs to.
         group: index of its group of blocks; None for what stands before or behind the groups.
-        frames: number of frames T, which no unit changes.
+        frames: number of frames T of the map that enters.
         side: height and width of the map that enters.
         stride: by how much it divides height and width.
+        every: of how many frames of the clip the map that enters has one.
     """
 
     stream: int
@@ -45,6 +48,12 @@ class StreamUnit(Unit):
     frames: int
     side: int
     stride: int = 1
+    every: int = 1
+
+    @property
+    def out_frames(self) -> int:
+        """Number of frames of the map that leaves; only fusions change it."""
+        return self.frames
 
     @property
     def out_side(self) -> int:
@@ -59,7 +68,7 @@ class StreamUnit(Unit):
     @property
     def out_positions(self) -> int:
         """T * H * W of the map that leaves."""
-        return self.frames * self.out_side**2
+        return self.out_frames * self.out_side**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +80,12 @@ class StemPlan(StreamUnit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockPlan(StreamUnit):
-    """One MBConv block; `se_channels` 0 means no squeeze-excitation."""
+    """One MBConv block; `se_channels` 0 means no squeeze-excitation.
 
+    `fused_channels` of its input channels, the last ones, come from other streams; it then always has a projection.
+    """
+
+    fused_channels: int = 0
     hidden: int
     kernel: Kernel
     se_channels: int
@@ -98,7 +111,29 @@ class NonLocalPlan(StreamUnit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conv5Plan(StreamUnit):
-    """The last 1 x 1 x 1 convolution of a stream."""
+    """The last 1 x 1 x 1 convolution of a stream; `fused_channels` as in a block."""
+
+    fused_channels: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusionPlan(StreamUnit):
+    """What brings the map of its stream after its group to the frames of another stream.
+
+    Attributes:
+        target: index of the stream that reads it.
+        kind: how.
+        ratio: number of frames that become one.
+    """
+
+    target: int
+    kind: FusionKind
+    ratio: int
+
+    @property
+    def out_frames(self) -> int:
+        """Number of frames of the target."""
+        return self.frames // self.ratio
 
 
 class LastMap(NamedTuple):
@@ -123,13 +158,19 @@ class HeadPlan(Unit):
     windows: tuple[LastMap, ...]
 
     @property
+    def steps(self) -> tuple[int, ...]:
+        """By how many frames the window of each stream moves at a time, so that all see the same time."""
+        common = gcd(*(window.frames for window in self.windows))
+        return tuple(window.frames // common for window in self.windows)
+
+    @property
     def positions(self) -> int:
         """How many the pool leaves for fc1 and fc2."""
         if self.spec.pool == "global":
             return 1
         return max(
-            max(seen.frames - window.frames + 1, 1) * max(seen.side - window.side + 1, 1) ** 2
-            for seen, window in zip(self.maps, self.windows, strict=True)
+            max((seen.frames - window.frames) // step + 1, 1) * max(seen.side - window.side + 1, 1) ** 2
+            for seen, window, step in zip(self.maps, self.windows, self.steps, strict=True)
         )
 
 

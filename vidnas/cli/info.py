@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from vidnas.arch.cost import HeadPositions, LayerCost, format_macs, head_positions, layer_costs, network_cost
-from vidnas.arch.registry import resolve
+from vidnas.arch.registry import note_on, resolve
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.cli.parsing import make_parser
 
@@ -33,13 +33,14 @@ def run(argv: list[str]) -> int:
 
 
 def as_json(spec: ArchSpec, clip: ClipSpec, head: HeadPositions) -> str:
-    """Name, clip, head counting, content hash, layers and total."""
+    """Name, clip, head counting, content hash, what is not the paper's, layers and total."""
     total = network_cost(spec, clip, head)
     report = {
         "name": spec.name,
         "clip": str(clip),
         "head_positions": head,
         "content_hash": spec.content_hash,
+        "note": note_on(spec),
         "layers": [layer._asdict() for layer in layer_costs(spec, clip, head)],
         "total": {column: getattr(total, column) for column in COLUMNS},
     }
@@ -50,6 +51,7 @@ def as_table(spec: ArchSpec, clip: ClipSpec, head: HeadPositions) -> str:
     """One line per layer, the total, and how it was counted."""
     layers = layer_costs(spec, clip, head)
     total = network_cost(spec, clip, head)
+    note = note_on(spec)
     rows = [*layers, LayerCost("total", total.macs, total.weights, total.params, total.activations)]
     cells = [
         ["layer", *COLUMNS, "% macs"],
@@ -63,6 +65,7 @@ def as_table(spec: ArchSpec, clip: ClipSpec, head: HeadPositions) -> str:
     return "\n".join(
         [
             f"{spec.name} ({spec.content_hash}): {total}",
+            *([f"Not all is its paper's: {note} (docs/discrepancies.md)."] if note else []),
             "",
             lines[0],
             rule,

@@ -4,7 +4,7 @@ import json
 from fnmatch import fnmatchcase
 
 from vidnas.arch.cost import format_macs, network_cost
-from vidnas.arch.registry import get_spec, list_models
+from vidnas.arch.registry import get_spec, list_models, note_on
 from vidnas.base.errors import VidnasError
 from vidnas.cli.parsing import make_parser
 
@@ -21,6 +21,7 @@ def run(argv: list[str]) -> int:
     if not names:
         raise VidnasError(f"no network matches {options.filter!r}; `vidnas list` names them all")
     costs = {name: network_cost(get_spec(name)) for name in names}
+    notes = {name: note_on(get_spec(name)) for name in names}
     if options.json:
         rows = [
             {
@@ -30,6 +31,7 @@ def run(argv: list[str]) -> int:
                 "weights": cost.weights,
                 "params": cost.params,
                 "activations": cost.activations,
+                "note": notes[name],
             }
             for name, cost in costs.items()
         ]
@@ -37,8 +39,11 @@ def run(argv: list[str]) -> int:
         return 0
     width = max(map(len, names))
     for name, cost in costs.items():
-        print(f"{name:<{width}}  {format_macs(cost.macs):>13} @ {cost.clip:<10}  {cost.params / 1e6:6.3f} M params")
+        line = f"{name:<{width}}  {format_macs(cost.macs):>13} @ {cost.clip:<10}  {cost.params / 1e6:6.3f} M params"
+        print("  ".join([line, *filter(None, [notes[name]])]))
     print("\nMACs: multiply-adds of conv, linear and matmul for one clip (frames x height x width).")
+    if any(notes.values()):
+        print("Inferred, fitted, reconstruction: what the papers do not say; docs/discrepancies.md has what and why.")
     return 0
 
 

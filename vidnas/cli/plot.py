@@ -11,7 +11,9 @@ from vidnas.report.picture import to_png, to_svg, write
 
 def run(argv: list[str]) -> int:
     """Write the picture."""
-    parser = make_parser("plot", "Draw a network: width = expansion, colour = kernel, number = channels.")
+    parser = make_parser(
+        "plot", "Draw a network: width (of two streams: height) = expansion, colour = kernel, number = channels."
+    )
     parser.add_argument("network", metavar="NAME|FILE", help="a name of `vidnas list`, or a spec file (YAML, JSON)")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="picture to write: .svg or .png")
     options = parser.parse_args(argv)

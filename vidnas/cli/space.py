@@ -95,6 +95,8 @@ def _template(argv: list[str]) -> int:
         print(resolve_space(options.network).to_yaml(), end="")
         return 0
     spec = resolve(options.network)
+    if len(spec.streams) > 1:
+        raise VidnasError(f"{spec.name} has {len(spec.streams)} streams, and a space has one; take a network of one")
     print(_TEMPLATE.format(origin=f"{spec.name} ({network_cost(spec)})") + spec.to_yaml(), end="")
     return 0
 

@@ -8,6 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from vidnas.nn.attention import Attention
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
+from vidnas.nn.fusion import TimeStridedConv
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -22,6 +23,7 @@ _PAIRS: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {
     ),
     FinalConv: (("conv", "norm"),),
     Attention: (("extend", "norm"),),
+    TimeStridedConv: (("conv", "norm"),),
 }
 
 

@@ -45,6 +45,7 @@ class ClassificationHead(UnitModule):
         spec, in_channels = plan.spec, plan.in_channels
         windows = [(window.frames, window.side, window.side) for window in plan.windows]
         self.pool_sizes = windows if spec.pool == "fixed" else None
+        self.pool_steps = plan.steps
         self.mean_of_positions = None if spec.ensemble == "logit_mean" else _MEANS[spec.kind]
         self.fc1 = nn.Linear(in_channels, spec.hidden, bias=False)
         self.dropout = nn.Dropout(spec.dropout)
@@ -68,15 +69,16 @@ class ClassificationHead(UnitModule):
         if self.pool_sizes is None:
             pooled = [x.mean((2, 3, 4))[:, None] for x in maps]
         else:
-            pooled = [_windows(x, size) for x, size in zip(maps, self.pool_sizes, strict=True)]
+            of_streams = zip(maps, self.pool_sizes, self.pool_steps, strict=True)
+            pooled = [_windows(x, size, step) for x, size, step in of_streams]
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled, 2)
 
 
-def _windows(x: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Means of all windows of T x H x W positions: (N, windows, C)."""
+def _windows(x: Tensor, size: tuple[int, int, int], step: int) -> Tensor:
+    """Means of all windows of T x H x W positions, `step` frames apart: (N, windows, C)."""
     if any(have < need for have, need in zip(x.shape[2:], size, strict=True)):
         raise VidnasError(
             f"the clip leaves a last map of {tuple(x.shape[2:])}, smaller than the network's pool {size}: use at "
             "least the frames and crop that it was built for, or head.pool 'global'"
         )
-    return F.avg_pool3d(x, size, stride=1).flatten(2).transpose(1, 2)
+    return F.avg_pool3d(x, size, stride=(step, 1, 1)).flatten(2).transpose(1, 2)

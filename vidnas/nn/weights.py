@@ -19,6 +19,7 @@ from vidnas.base.files import ANOTHER_PLACE, replace_file
 from vidnas.base.mistakes import explain
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.official_keys import OurState, projection_norm_of, to_ours
+from vidnas.nn.one_stream import as_first_stream, is_one_stream
 from vidnas.nn.state_files import one_line, read_state_file
 
 _CLASSIFIER = ("head.fc2.weight", "head.fc2.bias")
@@ -99,8 +100,8 @@ class ModelInfo(Frozen):
 def load_weights(network: VideoNetwork, path: str | Path) -> LoadReport:
     """Fill a network from a weight file: ours, pytorchvideo's or SlowFast's; `.safetensors` or torch.save's.
 
-    A classifier of another number of classes keeps its fresh weights; the report says so. Nothing is changed when
-    an error is raised.
+    A classifier of another number of classes keeps its fresh weights, and the weights of a network of one stream
+    become stream 0 of a network of two; the report says so. Nothing is changed when an error is raised.
 
     Raises:
         VidnasError: unreadable, or weights of another architecture; names the first tensors that differ.
@@ -117,11 +118,14 @@ def build_with_weights(spec: ArchSpec, path: str | Path) -> tuple[VideoNetwork, 
     """
     state, beside = _read(path)
     notes = []
-    found = projection_norm_of(state.tensors)
-    if found is not None and any(stream.projection_norm != found for stream in spec.streams):
-        notes.append(f"projection_norm is {found!r}, as in the file ({spec.name} has {_projection_norm(spec)!r})")
-        streams = tuple(stream.model_copy(update={"projection_norm": found}) for stream in spec.streams)
-        spec = spec.model_copy(update={"streams": streams})
+    streams = list(spec.streams)
+    for s, stream in enumerate(streams):
+        found = projection_norm_of({name: t for name, t in state.tensors.items() if name.startswith(f"streams.{s}.")})
+        if found is not None and stream.projection_norm != found:
+            has = f"{spec.name} has {stream.projection_norm!r}"
+            notes.append(f"streams.{s}.projection_norm is {found!r}, as in the file ({has})")
+            streams[s] = stream.model_copy(update={"projection_norm": found})
+    spec = spec.model_copy(update={"streams": tuple(streams)})
     network = build(spec)
     return network, _fill(network, state, str(path), beside, tuple(notes))
 
@@ -215,12 +219,17 @@ def _read(path: str | Path) -> tuple[OurState, tuple[str, ...]]:
 def _fill(
     network: VideoNetwork, state: OurState, source: str, beside: tuple[str, ...], notes: tuple[str, ...]
 ) -> LoadReport:
-    own = network.state_dict()
-    replaced, left = _classifier_changes(own, state.tensors)
-    given = {name: value for name, value in state.tensors.items() if name not in left and name not in dict(replaced)}
+    own, tensors = network.state_dict(), state.tensors
+    replaced, left = _classifier_changes(own, tensors)
+    fresh = {name for name, _ in replaced}
+    if is_one_stream(network.spec, tensors):
+        part = as_first_stream(network.spec, own, tensors)
+        tensors, notes = part.tensors, (*notes, *part.notes)
+        replaced, fresh = [*replaced, *part.replaced], fresh | part.fresh
+    given = {name: value for name, value in tensors.items() if name not in left and name not in fresh}
     # Files of old torch versions lack these counters, which only a cumulative average reads.
-    counters = [name for name in own if name.endswith("num_batches_tracked") and name not in given]
-    _check_same_network(own, given, {*dict(replaced), *counters}, network.spec, source)
+    counters = [name for name in own if name.endswith("num_batches_tracked") and name not in {*given, *fresh}]
+    _check_same_network(own, given, {*fresh, *counters}, network.spec, source)
     network.load_state_dict(given, strict=False)
     if counters:
         replaced.append((f"{len(counters)} norms' num_batches_tracked", "not in the file"))

@@ -25,7 +25,8 @@ _LEAST_DISTANCE = 0.01
 def unit_entropy(unit: Unit) -> float:
     """What a unit adds to the entropy, in nats.
 
-    Deviation: distances between kernel and map below 0.01 count as 0.01; attention and squeeze-excitation add nothing.
+    Deviation: distances between kernel and map below 0.01 count as 0.01; attention, fusions and squeeze-excitation add
+    nothing.
     """
     if isinstance(unit, BlockPlan):
         kernel = (unit.kernel.t, unit.kernel.s, unit.kernel.s)

@@ -104,7 +104,7 @@ class Supernet(nn.Module):
         spec = self.space.decode(choice)
         state: dict[str, Tensor] = {}
         for s, groups in enumerate(self.space.group_choices(choice)):
-            for plan in stream_units(spec.streams[s], s, spec.clip):
+            for plan in stream_units(spec, s):
                 unit: Any = self.get_submodule(plan.path)
                 windows = _windows(self.space.streams[s], groups, plan, self.windows)
                 for name, tensor in unit.network_state(plan, windows):
@@ -115,7 +115,7 @@ class Supernet(nn.Module):
 
 def _largest_units(largest: Sequence[ArchSpec], stream: int) -> Iterable[StreamUnit]:
     """The units of a stream in any of these networks, each once."""
-    units = (unit for spec in largest for unit in stream_units(spec.streams[stream], stream, spec.clip))
+    units = (unit for spec in largest for unit in stream_units(spec, stream))
     return {unit.path: unit for unit in units}.values()
 
 

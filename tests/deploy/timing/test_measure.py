@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from latency_examples import planted_ms, small_space
+from two_streams import KINDS, small_two_streams
 
-from vidnas.arch.latency import Device, LatencyTable
+from vidnas.arch.latency import Curve, Device, LatencyTable, Point
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.arch.sub_layers import SubLayer, network_sub_layers, number_of_blocks
 from vidnas.base.errors import VidnasError
@@ -142,6 +143,7 @@ def outputs(sub_layer: SubLayer, frames: int) -> tuple[int, ...]:
     layer, channels = sub_layer
     if layer.kind == "head":
         return 1, channels[-1]
+    frames //= layer.every * layer.ratio
     out = -(-layer.side // layer.stride)
     leaving = channels[0] if layer.kind in ("depthwise", "attention", "non_local") else channels[-1]
     return 1, leaving, frames, out, out
@@ -157,6 +159,41 @@ def test_modules_of_sub_layers_have_their_shapes() -> None:
         assert all(tensor.is_contiguous(memory_format=torch.channels_last_3d) for tensor in inputs)
         seen.add(layer.kind)
     assert seen == {"stem", "expand", "depthwise", "project", "shortcut", "attention", "non_local", "conv5", "head"}
+
+
+def test_modules_of_sub_layers_of_two_streams_have_their_shapes() -> None:
+    spec = small_two_streams()
+    shapes = network_sub_layers(spec)
+    for shape in shapes:
+        module, inputs = make_sub_layer(shape, spec.clip.frames)
+        assert all(x.shape[2] == spec.clip.frames // shape.layer.every for x in inputs)
+        with torch.inference_mode():
+            assert module(*inputs).shape == outputs(shape, spec.clip.frames)
+    assert {shape.layer.fusion for shape in shapes if shape.layer.kind == "fusion"} == set(KINDS)
+    # Both streams have this one, on other frames: two entries of a table.
+    alike = {str(shape.layer) for shape in shapes if shape.layer.kind == "expand" and shape.layer.side == 8}
+    assert alike == {"expand at 8x8", "expand at 8x8 on one frame in 4"}
+
+
+def test_a_table_of_two_streams_is_looked_up() -> None:
+    spec = small_two_streams()
+    shapes = network_sub_layers(spec)
+    curves = {
+        layer: Curve(
+            layer=layer, points=tuple(Point(c, 1.0) for c in sorted({s.channels for s in shapes if s.layer == layer}))
+        )
+        for layer in {shape.layer for shape in shapes}
+    }
+    table = LatencyTable(
+        device="cpu", machine="planted", threads=1, versions={}, clip=spec.clip, space="two", overhead_ms=0.5,
+        took_sec=0.0, held_out_error=0.0, fit_error=0.0, curves=tuple(curves.values()),
+    )  # fmt: skip
+    again = LatencyTable.from_json(table.to_json())
+    # A millisecond for each sub-layer, half of one for each block.
+    assert again.network_ms(spec) == pytest.approx(len(shapes) + 0.5 * number_of_blocks(spec))
+    layer = next(shape.layer for shape in shapes if shape.layer.fusion == "time_to_channel")
+    with pytest.raises(VidnasError, match="no time_to_channel 4 frames to 1 at 8x8 with 9, 36 channels"):
+        again.ms(SubLayer(layer, (9, 36)))
 
 
 def test_a_very_small_space_on_this_cpu(caplog: pytest.LogCaptureFixture) -> None:

@@ -95,7 +95,8 @@ def test_every_recipe_loads_strictly(recipe):
 
 
 def test_the_papers_recipes_say_what_the_papers_say():
-    for name, epochs, augment in (("x3d_kinetics", 256, "off"), ("autox3d_kinetics", 300, "auto")):
+    told = [("x3d_kinetics", 256, "off"), ("autox3d_kinetics", 300, "auto"), ("auto_tsnet_kinetics", 300, "off")]
+    for name, epochs, augment in told:
         recipe = yaml.safe_load(next(path for path in RECIPES if path.stem == name).read_text())
         train, clips = recipe["train"], recipe["clips"]
         assert (train["epochs"], train["optimizer"]) == (epochs, "sgd")

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from vidnas.arch.cost import network_cost
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ClipSpec, GloReSpec, NonLocalSpec
 from vidnas.base.errors import VidnasError
+from vidnas.search.costs import CostTable
 from vidnas.search.space.attention_options import glore_spec, non_local_spec
 from vidnas.search.space.published.autox3d import ROWS, autox3d_space
 from vidnas.search.space.published.registry import list_spaces, resolve_space
@@ -106,6 +108,10 @@ def test_encode_names_any_other_difference() -> None:
         space.encode(spec.with_clip(spec.clip.model_copy(update={"frames": 9})))
     with pytest.raises(VidnasError, match="it has 11 groups, the space 4"):
         space.encode(get_spec("autox3d_s"))
+    with pytest.raises(
+        VidnasError, match=r"manual_tsnet_70 is not in the space tiny_space: it has 2 streams, the space 1"
+    ):
+        space.encode(get_spec("manual_tsnet_70"))
     # Attention of another size than the space's is another network.
     full = autox3d_space()
     stream = full.decode(full.largest()).streams[0]
@@ -115,6 +121,25 @@ def test_encode_names_any_other_difference() -> None:
         VidnasError, match=r"streams\.0\.groups\.0\.attention is glore 1x2, the choices are none, glore 42x84"
     ):
         full.encode(full.decode(full.largest()).model_copy(update={"streams": (odd,)}))
+
+
+def test_a_stream_takes_a_part_of_the_frames_in_a_space_as_in_a_network() -> None:
+    data = json.loads(tiny_space().to_json())
+    data["streams"][0]["every"] = 2
+    space = Space.from_data(data)
+    spec = space.decode(space.largest())
+    assert spec.streams[0].every == 2
+    assert space.encode(spec) == space.largest()
+    assert CostTable.of(space).costs([space.largest()]).tolist() == [network_cost(spec).macs]
+    for wrong, message in (
+        (
+            {"fusions": [{"source": 1, "target": 0, "group": 0, "kind": "time_to_channel"}]},
+            "fusions.0.source: there is",
+        ),
+        ({"clip": data["clip"] | {"frames": 9}}, "streams.0.every: one frame in 2 is taken of a clip of 9 frames"),
+    ):
+        with pytest.raises(VidnasError, match=message):
+            Space.from_data(data | wrong)
 
 
 def test_a_single_option_is_no_variable() -> None:

@@ -170,9 +170,9 @@ def test_a_mistake_is_one_line_that_names_the_line_and_the_rule(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1: space: is empty; its fields are name, clip, streams, head"),
+        ("", "line 1: space: is empty; its fields are name, clip, streams, fusions, head"),
         ("# nothing yet\n", "line 1: space: is empty"),
-        ("- a\n- b\n", "line 1: space: is not a mapping; its fields are name, clip, streams, head"),
+        ("- a\n- b\n", "line 1: space: is not a mapping; its fields are name, clip, streams, fusions, head"),
         ("just words\n", "line 1: space: is not a mapping"),
         ("[" * 1500, "not YAML (nested too deeply)"),
         ('{"name": "a",\n "clip": oops oops: }', "line 2: not YAML"),

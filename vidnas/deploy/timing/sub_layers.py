@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from vidnas.arch.spec import ClassificationSpec, Kernel
 from vidnas.arch.sub_layers import Kind, SubLayer
-from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, HeadPlan, LastMap, NonLocalPlan, StemPlan
+from vidnas.arch.units import BlockPlan, Conv5Plan, FusionPlan, GloRePlan, HeadPlan, LastMap, NonLocalPlan, StemPlan
 from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, MBConv3D, Stem
+from vidnas.nn.fusion import make_fusion
 from vidnas.nn.heads import ClassificationHead
 
 Step = Literal["run_shortcut", "run_expand", "run_middle", "run_project"]
@@ -37,7 +38,13 @@ class BlockStep(nn.Module):
 
 
 def make_sub_layer(shape: SubLayer, frames: int) -> Runnable:
-    """The sub-layer as networks execute it for one clip, with random weights and inputs in channels_last_3d."""
+    """The sub-layer as networks execute it for one clip, with random weights and inputs in channels_last_3d.
+
+    Args:
+        shape: the sub-layer.
+        frames: number of frames of the clip.
+    """
+    frames //= shape.layer.every
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module, entering = _module(shape, frames)
@@ -63,6 +70,7 @@ def _geometry(shape: SubLayer, frames: int) -> dict[str, Any]:
         "frames": frames,
         "side": layer.side,
         "stride": layer.stride,
+        "every": layer.every,
         "in_channels": channels[0],
         "out_channels": channels[-1],
     }
@@ -82,6 +90,12 @@ def _attention(shape: SubLayer, frames: int) -> nn.Module:
 def _non_local(shape: SubLayer, frames: int) -> nn.Module:
     channels, inner = shape.channels
     return NonLocal(NonLocalPlan(**_geometry(shape, frames) | {"out_channels": channels}, inner=inner))
+
+
+def _fusion(shape: SubLayer, frames: int) -> nn.Module:
+    layer = shape.layer
+    assert layer.fusion is not None
+    return make_fusion(FusionPlan(**_geometry(shape, frames), target=1, kind=layer.fusion, ratio=layer.ratio))
 
 
 def _conv5(shape: SubLayer, frames: int) -> nn.Module:
@@ -131,6 +145,7 @@ _MODULES: Mapping[Kind, Callable[[SubLayer, int], nn.Module]] = {
     "shortcut": _step("run_shortcut", in_channels=0, out_channels=1),
     "attention": _attention,
     "non_local": _non_local,
+    "fusion": _fusion,
     "conv5": _conv5,
     "head": _head,
 }

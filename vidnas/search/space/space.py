@@ -5,13 +5,24 @@ An architecture is an index vector, one index per variable; `decode` turns it in
 
 from collections.abc import Iterable, Sequence
 from math import prod
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, GroupSpec, HeadSpec, StreamSpec, head_for
+from vidnas.arch.fusion import FusionSpec, check_fusions
+from vidnas.arch.spec import (
+    ArchSpec,
+    ClassificationSpec,
+    ClipSpec,
+    GroupSpec,
+    HeadSpec,
+    StreamSpec,
+    frames_mistake,
+    head_for,
+)
 from vidnas.base.document import Document
 from vidnas.base.errors import VidnasError
+from vidnas.base.mistakes import FieldError
 from vidnas.search.space.attention_options import attention_weights
 from vidnas.search.space.stream_space import KINDS, GroupChoice, Kind, StreamSpace
 
@@ -49,7 +60,21 @@ class Space(Document):
     name: Annotated[str, Field(min_length=1)]
     clip: ClipSpec
     streams: Annotated[tuple[StreamSpace, ...], Field(min_length=1, max_length=1)]
+    fusions: tuple[FusionSpec, ...] = ()
     head: HeadSpec = ClassificationSpec()
+
+    @model_validator(mode="after")
+    def _whole_frames(self) -> Self:
+        for s, stream in enumerate(self.streams):
+            if rule := frames_mistake(self.clip, stream.every):
+                raise FieldError(("streams", s, "every"), rule)
+        return self
+
+    @model_validator(mode="after")
+    def _fusions_fit(self) -> Self:
+        first = GroupChoice(0, 0, 0, 0)
+        check_fusions(self._streams([group.decode(first) for group in s.groups] for s in self.streams), self.fusions)
+        return self
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -140,8 +165,13 @@ class Space(Document):
         ]
 
     def _network(self, groups: Iterable[Sequence[GroupSpec]]) -> ArchSpec:
-        streams = tuple(
+        streams = self._streams(groups)
+        return ArchSpec(name=self.name, clip=self.clip, streams=streams, fusions=self.fusions, head=self.head)
+
+    def _streams(self, groups: Iterable[Sequence[GroupSpec]]) -> tuple[StreamSpec, ...]:
+        return tuple(
             StreamSpec(
+                every=stream.every,
                 stem=stream.stem,
                 groups=tuple(own),
                 expansion_of=stream.expansion_of,
@@ -153,7 +183,6 @@ class Space(Document):
             )
             for stream, own in zip(self.streams, groups, strict=True)
         )
-        return ArchSpec(name=self.name, clip=self.clip, streams=streams, head=self.head)
 
     def encode(self, spec: ArchSpec) -> Choice:
         """The choice that `decode` turns into this network, whatever its name.
@@ -162,6 +191,8 @@ class Space(Document):
             VidnasError: the network is not in the space; the message names the first field that is not.
         """
         where = f"{spec.name} is not in the space {self.name}"
+        if len(spec.streams) != len(self.streams):
+            raise VidnasError(f"{where}: it has {len(spec.streams)} streams, the space {len(self.streams)}")
         found: list[list[GroupChoice]] = []
         for p, (stream, arch) in enumerate(zip(self.streams, spec.streams, strict=True)):
             if len(stream.groups) != len(arch.groups):

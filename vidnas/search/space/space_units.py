@@ -28,9 +28,9 @@ def space_units(space: Space) -> Iterator[SpaceUnit]:
     """Every unit of every network, once per option of the decisions that it depends on."""
     smallest = space.decode(space.smallest())
     for s, stream in enumerate(space.streams):
-        stem, *_, conv5 = stream_units(smallest.streams[s], s, space.clip)
+        stem, *_, conv5 = stream_units(smallest, s)
         yield SpaceUnit({}, stem)
-        for place in group_places(stream.groups, s, space.clip)[:-1]:
+        for place in group_places(stream.groups, s, space.clip, stream.every)[:-1]:
             yield from _blocks(stream, place)
             yield from _attention(stream, place)
         for c, channels in enumerate(stream.groups[-1].channels):

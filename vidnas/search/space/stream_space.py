@@ -108,6 +108,7 @@ class GroupSpace(Frozen):
 class StreamSpace(Frozen):
     """Choices of one pathway; every field but the groups is as in `StreamSpec`."""
 
+    every: Positive = 1
     stem: StemSpec
     groups: Annotated[tuple[GroupSpace, ...], Field(min_length=1)]
     expansion_of: Literal["input", "output"] = "output"
