@@ -5,7 +5,7 @@ runs with slices of the supernet's tensors as its parameters. So a sampled netwo
 computation by construction, and `forward(clips, choice)` keeps no state.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -121,6 +121,31 @@ def extract(supernet: Supernet, choice: Choice) -> VideoNetwork:
     if state:
         raise RuntimeError(f"the network has no parameter {next(iter(state))}")
     return network
+
+
+def insert(supernet: Supernet, choice: Choice, tensors: Mapping[str, Tensor]) -> None:
+    """Give the slices that a choice uses these values, as `network_state` names them; all else stays as it is.
+
+    Raises:
+        RuntimeError: the chosen network has no such parameter, or one of another shape.
+    """
+    state = supernet.network_state(choice)
+    for name, tensor in tensors.items():
+        if name not in state or state[name].shape != tensor.shape:
+            raise RuntimeError(f"the network has no parameter {name} of shape {tuple(tensor.shape)}")
+    parameters = list(supernet.parameters())
+    slices = [state[name] for name in tensors]
+
+    def spread(values: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        # Slicing backwards: each value comes to its place in the supernet's tensors, with zeros between them.
+        return torch.autograd.grad(slices, parameters, values, retain_graph=True, allow_unused=True)
+
+    given = spread([tensor.to(own) for own, tensor in zip(slices, tensors.values(), strict=True)])
+    used = spread([torch.ones_like(own) for own in slices])
+    with torch.no_grad():
+        for parameter, values, mask in zip(parameters, given, used, strict=True):
+            if values is not None and mask is not None:
+                parameter.copy_(torch.where(mask > 0, values, parameter))
 
 
 def _skeleton(spec: ArchSpec) -> VideoNetwork:
