@@ -146,7 +146,7 @@ def prepare_race(
         space = resolve_space(request.space.space, clip=clip)
         space = space.with_classes(len(lists.train.classes), multi_label=lists.train.multi_label)
         clip = space.clip
-    course = Course(lists.train, held, request.targets["macs"], clip, space)
+    course = Course(lists.train, held, request.targets["macs"], clip, space, request.space.streams)
     with ExitStack() as kept_folder:
         if not request.dry_run:
             kept_folder.enter_context(RunFolder(request.out).lock())
