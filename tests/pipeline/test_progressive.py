@@ -18,7 +18,7 @@ from vidnas.base.errors import VidnasError
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.search import SupernetSearch
 from vidnas.pipeline.lists import load_lists
-from vidnas.pipeline.progressive import ProgressiveResult, StepSettings, check_targets, search_progressively
+from vidnas.pipeline.progressive import ProgressiveResult, StepSettings, check_steps, search_progressively
 from vidnas.pipeline.search import BuiltOn, prepare_process
 from vidnas.search.costs import CostTable
 from vidnas.search.space.fusion_space import FusionSpace
@@ -175,15 +175,15 @@ def test_a_finished_one_is_not_searched_again_and_another_is_refused(
 def test_targets_that_earlier_steps_may_leave_no_room_for_are_refused_at_once() -> None:
     space = tiny_two_streams()
     good = settings(space)
-    check_targets(space, good)
+    check_steps(space, good)
     narrow = replace(good[1], targets={"macs": good[0].targets["macs"] + 1e4})
     with pytest.raises(VidnasError, match=r"of step 2 \(stream 1 and fusions\) is below .* MMACs, which networks"):
-        check_targets(space, [good[0], narrow, good[2]])
+        check_steps(space, [good[0], narrow, good[2]])
     with pytest.raises(VidnasError, match=r"of step 3 \(attention\) is below"):
-        check_targets(space, [*good[:2], replace(good[2], targets={"macs": 1.0})])
+        check_steps(space, [*good[:2], replace(good[2], targets={"macs": 1.0})])
     with pytest.raises(VidnasError, match=r"of step 1 \(stream 0\) is below"):
-        check_targets(space, [replace(good[0], targets={"macs": 1.0}), *good[1:]])
+        check_steps(space, [replace(good[0], targets={"macs": 1.0}), *good[1:]])
     with pytest.raises(VidnasError, match=r"a progressive search has 3 steps \(stream 0, .*\), 2 are given"):
-        check_targets(space, good[:2])
+        check_steps(space, good[:2])
     with pytest.raises(VidnasError, match="needs targets of the same metrics"):
-        check_targets(space, [*good[:2], replace(good[2], targets={"params": 1e6})])
+        check_steps(space, [*good[:2], replace(good[2], targets={"params": 1e6})])

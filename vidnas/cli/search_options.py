@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # What `--help` shows.
 FIRST = (
-    "data", "target_macs", "target_ms", "out", "config", "test", "group_regex", "space", "streams", "clip", "sampling",
-    "resume", "dry_run", "max_hours",
+    "data", "target_macs", "target_ms", "out", "config", "test", "group_regex", "space", "clip", "sampling", "resume",
+    "dry_run", "max_hours",
 )  # fmt: skip
 
 

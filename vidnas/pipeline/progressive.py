@@ -7,7 +7,7 @@ optimisers at their start. What earlier steps have chosen is fixed, their weight
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from vidnas.search.costs import CostTable
 from vidnas.search.space.progressive import STEPS, step_space
 from vidnas.search.space.space import Space
 
+# The paper's 1.4 and 2.0 of 2.5 GMACs, and its 800, 400 and 200 of 1400 epochs.
+TARGET_SHARES, EPOCH_SHARES = (0.56, 0.8, 1.0), (4 / 7, 2 / 7, 1 / 7)
 # Of a step's result.json, what the result of the whole repeats.
 _KEPT = ("entropy", "entropy_share", "cost", "targets", "choice")
 
@@ -48,6 +50,27 @@ class StepSettings:
     search: SearchConfig
 
 
+def divided(
+    targets: Mapping[str, float], search: SearchConfig, step_macs: Sequence[float] | None = None
+) -> list[StepSettings]:
+    """The steps of a search of so many epochs under these targets, in the paper's proportions.
+
+    Args:
+        targets: of the whole network, by metric.
+        search: settings of all steps together.
+        step_macs: targets in multiply-adds of the first two steps instead.
+    """
+    steps = []
+    for step, (share, of_epochs) in enumerate(zip(TARGET_SHARES, EPOCH_SHARES, strict=True)):
+        own = {metric: share * target for metric, target in targets.items()}
+        if step_macs is not None and step < len(step_macs):
+            own["macs"] = step_macs[step]
+        epochs = max(1, round(of_epochs * search.epochs))
+        number = None if search.steps is None else max(1, round(of_epochs * search.steps))
+        steps.append(StepSettings(own, replace(search, epochs=epochs, steps=number)))
+    return steps
+
+
 @dataclass(frozen=True)
 class ProgressiveResult:
     """What was found.
@@ -63,9 +86,9 @@ class ProgressiveResult:
     steps: tuple[SearchResult, ...]
 
 
-def step_folder(root: Path, step: int) -> Path:
-    """Where a step has its files."""
-    return root / f"step{step + 1}"
+def step_folder(step: int) -> str:
+    """Where a step has its files, in the folder of the whole."""
+    return f"step{step + 1}"
 
 
 def search_progressively(
@@ -91,7 +114,7 @@ def search_progressively(
         Interrupted: stopped by a signal; the state is saved.
         VidnasError: a target that some choice of earlier steps would leave no room for, or as `search_videos`.
     """
-    check_targets(space, steps)
+    check_steps(space, steps)
     parts = search_parts(train, steps[0].search.seed)
     results: list[SearchResult] = []
     before: BuiltOn | None = None
@@ -101,26 +124,27 @@ def search_progressively(
             plan = _plan(part, train, parts, settings.targets)
             data = SearchData(train, parts, part.clip, data_config, settings.search)
             log.info(f"step {step + 1} of {len(steps)}, {STEPS[step]}: {plan.explanation}, target {plan.budgets_text}")
-            folder = step_folder(root, step)
+            folder = root / step_folder(step)
             result = search_videos(plan, data_config, data, settings.search, folder, resume=resume, built_on=before)
             before = BuiltOn(plan, settings.search, data.steps_per_epoch, result)
             results.append(result)
         found = ProgressiveResult(results[-1].spec, _record(space, results), tuple(results))
         together(_write, found, SearchFolder(root))
-    log.info(
-        f"{SearchFolder(root).derived}: {network_cost(found.spec)}, H {found.record['entropy']:.1f} over all steps"
-    )
+    share = found.record["entropy_share"]
+    log.info(f"{SearchFolder(root).derived}: {network_cost(found.spec)}, H/H0 {share:.2f} over all steps")
     return found
 
 
-def check_targets(space: Space, steps: Sequence[StepSettings]) -> None:
+def check_steps(space: Space, steps: Sequence[StepSettings]) -> None:
     """Make sure before the first step that each can keep its target, whatever the earlier ones find.
 
     Raises:
-        VidnasError: one cannot.
+        VidnasError: one cannot, or settings do not go together.
     """
     if len(steps) != len(STEPS):
         raise VidnasError(f"a progressive search has {len(STEPS)} steps ({', '.join(STEPS)}), {len(steps)} are given")
+    if any(settings.search.baseline_names for settings in steps):
+        raise VidnasError("search.baselines: not for a progressive search, whose steps are on supernets of their own")
     metrics = [tuple(settings.targets) for settings in steps]
     if len(set(metrics)) > 1 or not metrics[0]:
         raise VidnasError("every step of a progressive search needs targets of the same metrics")
