@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +187,21 @@ def test_targets_that_earlier_steps_may_leave_no_room_for_are_refused_at_once() 
         check_steps(space, good[:2])
     with pytest.raises(VidnasError, match="needs targets of the same metrics"):
         check_steps(space, [*good[:2], replace(good[2], targets={"params": 1e6})])
+    first, *others = space.fusions
+    always = space.model_copy(update={"fusions": (first.model_copy(update={"kind": first.kind[1:]}), *others)})
+    with pytest.raises(VidnasError, match=r"space two: fusions\.0\.kind: a progressive search needs none among"):
+        check_steps(always, good)
+
+
+def test_the_least_that_a_step_is_asked_for_is_enough() -> None:
+    """Whatever stream 0 is: what stream 1 adds at the least is the same beside all of them."""
+    space = tiny_two_streams()
+    first = step_space(space, 0)
+    costs = CostTable.of(first)
+    choices = list(product(*map(range, first.sizes)))
+    added = set()
+    for choice in choices:
+        second = CostTable.of(step_space(space, 1, first.decode(choice)))
+        added.add(second.cheapest()[1] - costs.cost(choice))
+    assert len(choices) > 8
+    assert len(added) == 1

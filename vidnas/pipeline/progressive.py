@@ -7,6 +7,7 @@ optimisers at their start. What earlier steps have chosen is fixed, their weight
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,8 @@ def search_progressively(
     parts = search_parts(train, steps[0].search.seed)
     results: list[SearchResult] = []
     before: BuiltOn | None = None
-    with RunFolder(root).lock():
+    with ExitStack() as held:
+        together(held.enter_context, RunFolder(root).lock())
         for step, settings in enumerate(steps):
             part = step_space(space, step, before.result.spec if before else None)
             plan = _plan(part, train, parts, settings.targets)
@@ -148,12 +150,17 @@ def check_steps(space: Space, steps: Sequence[StepSettings]) -> None:
     metrics = [tuple(settings.targets) for settings in steps]
     if len(set(metrics)) > 1 or not metrics[0]:
         raise VidnasError("every step of a progressive search needs targets of the same metrics")
+    for f, fusion in enumerate(space.fusions):
+        if "none" not in fusion.kind:
+            rule = "a progressive search needs none among the kinds of every fusion, as it comes to them late; add it"
+            raise VidnasError(f"space {space.name}: fusions.{f}.kind: {rule}")
+    first = step_space(space, 0)
     for metric in metrics[0]:
         targets = [settings.targets[metric] for settings in steps]
-        whole, first = (CostTable.of(part, analytic(metric)) for part in (space, step_space(space, 0)))
-        # Whatever stream 0 is, the cheapest stream 1 without fusions and attention costs the same beside it.
-        least = first.cheapest()[1]
-        beside = whole.cheapest()[1] - least
+        choice, least = CostTable.of(first, analytic(metric)).cheapest()
+        second = step_space(space, 1, first.decode(choice))
+        # Whatever stream 0 is, the cheapest stream 1 without fusions costs the same beside it.
+        beside = CostTable.of(second, analytic(metric)).cheapest()[1] - least
         for step, (target, needed) in enumerate(zip(targets, (least, targets[0] + beside, targets[1]), strict=True)):
             if target < needed:
                 raise VidnasError(
