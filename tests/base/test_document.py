@@ -40,6 +40,7 @@ ZOO = {
     "auto_tsnet_l_no_attention": "dab95aec2155",
 }
 SPACES = {
+    "auto_tsnet": "314d5baf38ba",
     "autox3d": "c26c3ca31c8b",
     "tiny": "115602bd3c6c",
     "auto 2e+07": "4e6c43261209",

@@ -5,7 +5,7 @@ and its export. Tensors are (N, C, T, H, W), kernels (t, s) meaning t x s x s.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -310,25 +310,8 @@ class ArchSpec(Document):
         return self
 
     @model_validator(mode="after")
-    def _one_clip_for_all(self) -> Self:
-        colours = self.streams[0].stem.in_channels
-        for s, stream in enumerate(self.streams):
-            if rule := frames_mistake(self.clip, stream.every):
-                raise FieldError(("streams", s, "every"), rule)
-            if stream.stem.in_channels != colours:
-                rule = f"all streams see one clip, which has {colours} channels for stream 0"
-                raise FieldError(("streams", s, "stem", "in_channels"), rule)
-        return self
-
-    @model_validator(mode="after")
-    def _maps_to_pool_together(self) -> Self:
-        halved = [sum(group.stride == 2 for group in stream.groups) for stream in self.streams]
-        if self.head.pool == "fixed" and len(set(halved)) > 1:
-            raise FieldError(
-                ("head", "pool"),
-                f"fixed needs last maps of one side, stream 0 halves them {halved[0]} times and stream 1 {halved[1]} "
-                "times; use global",
-            )
+    def _streams_fit(self) -> Self:
+        check_streams(self.clip, self.streams, self.head)
         return self
 
     @model_validator(mode="after")
@@ -355,6 +338,28 @@ class ArchSpec(Document):
         """The network of one of its streams, with a head of its own, on the same clip."""
         name = f"{self.name}, stream {stream} alone"
         return self.model_copy(update={"name": name, "streams": (self.streams[stream],), "fusions": ()})
+
+
+def check_streams(clip: ClipSpec, streams: Sequence[StreamSpec], head: HeadSpec) -> None:
+    """Refuse streams that cannot see one clip together, or whose last maps the head cannot pool together.
+
+    Raises:
+        FieldError: the first broken rule, with its field.
+    """
+    colours = streams[0].stem.in_channels
+    for s, stream in enumerate(streams):
+        if rule := frames_mistake(clip, stream.every):
+            raise FieldError(("streams", s, "every"), rule)
+        if stream.stem.in_channels != colours:
+            rule = f"all streams see one clip, which has {colours} channels for stream 0"
+            raise FieldError(("streams", s, "stem", "in_channels"), rule)
+    halved = [sum(group.stride == 2 for group in stream.groups) for stream in streams]
+    if head.pool == "fixed" and len(set(halved)) > 1:
+        raise FieldError(
+            ("head", "pool"),
+            f"fixed needs last maps of one side, stream 0 halves them {halved[0]} times and stream 1 {halved[1]} "
+            "times; use global",
+        )
 
 
 def frames_mistake(clip: ClipSpec, every: int) -> str | None:

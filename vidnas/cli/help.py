@@ -107,7 +107,7 @@ def choices(action: argparse.Action) -> tuple[str, ...]:
     if action.choices is not None:
         return tuple(map(str, action.choices))
     parts = [part for part in _parts(type_of(action)) if part is not NoneType]
-    return get_args(parts[0]) if len(parts) == 1 and get_origin(parts[0]) is Literal else ()
+    return tuple(map(str, get_args(parts[0]))) if len(parts) == 1 and get_origin(parts[0]) is Literal else ()
 
 
 def type_of(action: argparse.Action) -> Any:

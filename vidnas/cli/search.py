@@ -5,10 +5,11 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vidnas.arch.cost import parse_amount
 from vidnas.base.log import log
 from vidnas.cli.executor_options import add_executor_options, chosen_executor
 from vidnas.cli.help import asks_for_first
-from vidnas.cli.parsing import errors_on_rank_zero
+from vidnas.cli.parsing import UsageError, errors_on_rank_zero
 from vidnas.cli.search_options import FIRST, read_request, search_parser
 from vidnas.pipeline.race.config import RaceConfig
 
@@ -26,7 +27,11 @@ def run(argv: list[str]) -> int:
     from vidnas.pipeline.method import choose_method
 
     found = "searched.json"
-    if options.no_trials:
+    if options.step_targets and not options.progressive:
+        raise UsageError("--step-targets: they are those of a --progressive search; add it or leave them out")
+    if options.progressive:
+        done = _progressively(options, request)
+    elif options.no_trials:
         done = _on_supernet(options, request) is not None
     else:
         with errors_on_rank_zero():
@@ -84,11 +89,46 @@ def _with_trials(options: Any, request: "SearchRequest") -> bool:
     return True
 
 
+def _progressively(options: Any, request: "SearchRequest") -> bool:
+    """Search a space of two streams in steps; False after a dry run."""
+    from vidnas.pipeline.prepare import job_settings, prepare_search, remember
+    from vidnas.pipeline.progressive import check_steps, divided, search_progressively, step_folder
+    from vidnas.search.space.progressive import STEPS
+
+    step_macs = [parse_amount(text, name="--step-targets") for text in (options.step_targets or "").split(",") if text]
+    if len(step_macs) not in (0, len(STEPS) - 1):
+        raise UsageError(f"--step-targets {options.step_targets}: give those of the first two steps, as 28M,40M")
+    if step_macs and "macs" not in request.targets:
+        raise UsageError("--step-targets: multiply-adds of steps need those of the whole; add --target-macs")
+    if "ms" in request.targets:
+        raise UsageError("--target-ms: steps are held to multiply-adds, parameters or activations; leave one out")
+    with prepare_search(replace(request, search_folder=step_folder(0))) as inputs:
+        space = inputs.plan.space
+        check_steps(space, divided(request.targets, inputs.config, step_macs or None))
+        settings = job_settings(request, inputs)
+        if settings is None:
+            return False
+        remember(replace(request, search_folder=step_folder(len(STEPS) - 1)), inputs, options.train, "1x1")
+        steps = divided(request.targets, settings.search, step_macs or None)
+        search_progressively(space, inputs.plan.train, steps, request.data, request.out, resume=request.resume)
+    return True
+
+
 def _parser(*, whole: bool) -> "ConfigParser":
     description = "Find the best network for your videos within a budget of multiply-adds."
     parser = search_parser("search", description, whole=whole, first=(*FIRST, "no_trials", "race.trials"))
     parser.add_argument(
         "--no_trials", action="store_true", help="no race of the networks found: the supernet alone judges"
+    )
+    parser.add_argument(
+        "--progressive", action="store_true", help="two streams in steps: stream 0, stream 1 with fusions, attention"
+    )
+    parser.add_argument(
+        "--step_targets",
+        type=str | None,
+        default=None,
+        metavar="AMOUNT,AMOUNT",
+        help="multiply-adds of the first two steps, as 28M,40M; default 56%% and 80%% of the targets",
     )
     add_executor_options(parser, by_default="one per core")
     parser.add_class_arguments(RaceConfig, "race")

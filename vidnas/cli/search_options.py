@@ -51,8 +51,13 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
     )
     parser.add_argument("--out", type=new_folder, metavar="FOLDER", help="run folder")
     parser.add_argument(
-        "--space", type=str, default="auto", metavar="NAME|FILE", help="auto, autox3d, tiny, or a file (`vidnas space`)"
+        "--space",
+        type=str,
+        default="auto",
+        metavar="NAME|FILE",
+        help="auto, autox3d, auto_tsnet, tiny, or a file (`vidnas space`)",
     )
+    parser.add_argument("--streams", type=Literal[1, 2], default=1, help="with --space auto: 2 searches two streams")
     add_clip_options(parser, by_default="by a race or a look at the videos")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--dry_run", action="store_true", help="print space, time, memory and disk, and stop")
@@ -125,7 +130,7 @@ def read_request(parser: "ConfigParser", argv: Sequence[str], search_folder: str
         out=out,
         data=data,
         targets=targets,
-        space=SpaceChoice(options.space, options.clip, options.sampling, options.stride, options.fps),
+        space=SpaceChoice(options.space, options.streams, options.clip, options.sampling, options.stride, options.fps),
         search=options.search,
         device=options.device,
         latency_table=Path(options.latency_table) if options.latency_table else None,

@@ -11,6 +11,7 @@ from vidnas.arch.registry import list_models, resolve
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import ANOTHER_PLACE, replace_file
 from vidnas.cli.parsing import Parser, UsageError, make_parser, natural, positive, suggestion
+from vidnas.search.space.progressive import STEPS, step_sizes
 from vidnas.search.space.published.registry import list_spaces, resolve_space
 from vidnas.search.space.space import Space
 from vidnas.search.space.windows import WINDOW_MODES, channel_coverage, unit
@@ -23,6 +24,7 @@ _TEMPLATE = """\
 #   channels: {{from: 16, to: 32, step: 8}}      # or [16, 24, 32]
 #   kernel: [{{t: 1, s: 3}}, {{t: 3, s: 3}}, {{t: 5, s: 3}}]
 #   attention: [none, glore, {{nodes: 36, states: 72}}]
+# So may the kind of a fusion between streams, as [none, time_to_channel, time_strided_sampling].
 # Look at it with `vidnas space info FILE`, use it with `vidnas search --space FILE`.
 """
 
@@ -95,8 +97,6 @@ def _template(argv: list[str]) -> int:
         print(resolve_space(options.network).to_yaml(), end="")
         return 0
     spec = resolve(options.network)
-    if len(spec.streams) > 1:
-        raise VidnasError(f"{spec.name} has {len(spec.streams)} streams, and a space has one; take a network of one")
     print(_TEMPLATE.format(origin=f"{spec.name} ({network_cost(spec)})") + spec.to_yaml(), end="")
     return 0
 
@@ -133,6 +133,7 @@ def _report(space: Space) -> dict[str, Any]:
         "variables": [{"name": str(v), "options": list(space.option_names(v))} for v in space.variables],
         "cheapest": {metric: table.cheapest()[1] for metric, table in tables.items()},
         "dearest": {metric: table.dearest()[1] for metric, table in tables.items()},
+        "steps": dict(zip(STEPS, step_sizes(space), strict=True)) if len(space.streams) > 1 else {},
         "coverage": [
             {"channels": list(channels)}
             | {mode: list(channel_coverage(channels, mode)[:: int(unit(channels))]) for mode in WINDOW_MODES}
@@ -155,6 +156,9 @@ def _as_text(report: dict[str, Any]) -> str:
         f"{format_macs(cheapest['macs'])} to {format_macs(dearest['macs'])} @ {report['clip']}, "
         f"{cheapest['params'] / 1e6:.3f} to {dearest['params'] / 1e6:.3f} M params",
     ]
+    if report["steps"]:
+        steps = (f"{step} {_shown(size)}" for step, size in report["steps"].items())
+        lines.append(f"a progressive search chooses step by step: {', '.join(steps)}")
     if decisions:
         lines += ["", *_aligned([["decision", "options"], *decisions])]
     if coverage:
@@ -175,4 +179,8 @@ def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _counted(number: int, thing: str) -> str:
-    return f"{f'{number:,}' if number < 1e6 else f'{number:.2e}'} {thing}{'s' if number != 1 else ''}"
+    return f"{_shown(number)} {thing}{'s' if number != 1 else ''}"
+
+
+def _shown(number: int) -> str:
+    return f"{number:,}" if number < 1e6 else f"{number:.2e}"

@@ -20,7 +20,7 @@ from vidnas.engine.supernet.search import SupernetSearch
 from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.job import Job, check_lists, list_hashes, load_job
 from vidnas.pipeline.lists import Lists, load_lists, search_parts
-from vidnas.pipeline.plan import SearchPlan, analytic, reachable
+from vidnas.pipeline.plan import SearchPlan, analytic
 from vidnas.pipeline.search import load_trained, new_search, parts_identity, prepare_process
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
@@ -166,7 +166,7 @@ def _plan(
         train=lists.train,
         space=space,
         budgets=tuple(budgets),
-        ranges=tuple(reachable(budget) for budget in budgets),
+        ranges=tuple((table.cheapest()[1], table.dearest()[1]) for table in tables.values()),
         explanation=f"space {space.name}, as searched",
         parts=search_parts(lists.train, config.seed),
     )

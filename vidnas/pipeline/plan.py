@@ -26,8 +26,9 @@ class SpaceChoice:
     """Where to search.
 
     Attributes:
-        space: `auto` scales AutoX3D's space to the target; `autox3d` is the published one; `tiny` has 12 variables;
-            anything else is a space file (YAML or JSON).
+        space: `auto` scales AutoX3D's space to the target; `autox3d` is the published one, `auto_tsnet` that of two
+            streams; `tiny` has 12 variables; anything else is a space file (YAML or JSON).
+        streams: with `auto`; 2 scales Auto-TSNet's space.
         clip: frames x size, as 16x56, or a whole spec; null is the space's own; `auto` chooses by a look at the videos.
         sampling: stride (frames at a fixed distance) or uniform (over the whole video); null: uniform for videos
             shorter than X3D's clips.
@@ -36,6 +37,7 @@ class SpaceChoice:
     """
 
     space: str = "auto"
+    streams: Literal[1, 2] = 1
     clip: str | ClipSpec | None = None
     sampling: Literal["stride", "uniform"] | None = None
     stride: float | None = None
@@ -118,6 +120,8 @@ def plan_search(
     held = holding(train)
     clip = chosen_clip(choice, held)
     if choice.space != "auto":
+        if choice.streams != 1:
+            raise VidnasError(f"--streams goes with --space auto, {choice.space} has streams of its own; leave one out")
         probe = None
         space, explanation = _named_space(train, choice.space, clip)
     else:
@@ -127,7 +131,7 @@ def plan_search(
                 "--target-ms, or name a --space"
             )
         probe = None if clip else probe or probe_videos(train, held, seed)
-        space, explanation = _auto_space(train, targets, clip, probe, held, latency)
+        space, explanation = _auto_space(train, targets, choice.streams, clip, probe, held, latency)
     budgets, ranges = [], []
     for metric, target in targets.items():
         table = latency.costs(space) if metric == "ms" and latency else CostTable.of(space, analytic(metric))
@@ -153,6 +157,7 @@ def _named_space(train: VideoList, name: str, clip: ClipSpec | None) -> tuple[Sp
 def _auto_space(
     train: VideoList,
     targets: Mapping[str, float],
+    streams: int,
     clip: ClipSpec | None,
     probe: Probe | None,
     held: Holding,
@@ -162,9 +167,9 @@ def _auto_space(
 
     def scaled(macs: float) -> tuple[Space, str]:
         if clip is None and probe is not None:
-            space, told = _at_prior_clip(macs, len(train.classes), prior_of(probe), held)
+            space, told = _at_prior_clip(macs, len(train.classes), streams, prior_of(probe), held)
         else:
-            space, told = auto_space(macs, num_classes=len(train.classes), clip=clip)
+            space, told = auto_space(macs, num_classes=len(train.classes), streams=streams, clip=clip)
         return space.with_classes(len(train.classes), multi_label=train.multi_label), told
 
     if "macs" in targets:
@@ -173,11 +178,12 @@ def _auto_space(
     return scaled(latency.macs_within(targets["ms"], lambda macs: scaled(macs)[0]))
 
 
-def _at_prior_clip(macs: float, num_classes: int, prior: Prior, held: Holding) -> tuple[Space, str]:
+def _at_prior_clip(macs: float, num_classes: int, streams: int, prior: Prior, held: Holding) -> tuple[Space, str]:
     """At the first clip of those that a prior prefers at which a scaled space reaches the cost, else at the rung's."""
     for clip in clips_by_prior(prior, macs, held):
         try:
-            space, told = auto_space(macs, num_classes=num_classes, clip=clip, origin="by a look at the videos")
+            origin = "by a look at the videos"
+            space, told = auto_space(macs, num_classes=num_classes, streams=streams, clip=clip, origin=origin)
             break
         except VidnasError:
             continue
@@ -185,6 +191,7 @@ def _at_prior_clip(macs: float, num_classes: int, prior: Prior, held: Holding) -
         space, told = auto_space(
             macs,
             num_classes=num_classes,
+            streams=streams,
             max_frames=held.frames,
             max_size=held.short_side,
             video_sec=held.duration_sec,

@@ -203,7 +203,7 @@ def _course(request: SearchRequest, lists: Lists) -> Course:
         space = resolve_space(request.space.space, clip=clip)
         space = space.with_classes(len(lists.train.classes), multi_label=lists.train.multi_label)
         clip = space.clip
-    return Course(lists.train, held, request.targets["macs"], clip, space)
+    return Course(lists.train, held, request.targets["macs"], clip, space, request.space.streams)
 
 
 def job_settings(

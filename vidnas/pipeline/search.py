@@ -1,5 +1,7 @@
 """Search: from a plan to a derived architecture, in one folder that can be killed and resumed."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -29,6 +31,7 @@ from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.unreadable import describe_unreadable, gather_unreadable
 from vidnas.search.budget import Budget
 from vidnas.search.derive import Candidate
+from vidnas.search.inherit import inherit
 from vidnas.search.space.space import Choice
 
 
@@ -45,6 +48,36 @@ class SearchResult:
     spec: ArchSpec
     record: Mapping[str, Any]
     folder: SearchFolder
+
+
+@dataclass(frozen=True)
+class BuiltOn:
+    """A finished search that another one starts from: with the weights of the network that it has found.
+
+    Attributes:
+        plan: its space, target and parts.
+        config: its settings.
+        steps_per_epoch: of its data.
+        result: what it has found.
+    """
+
+    plan: SearchPlan
+    config: SearchConfig
+    steps_per_epoch: int
+    result: SearchResult
+
+    @property
+    def content_hash(self) -> str:
+        """12 hex digits over all that its weights follow from."""
+        content = {"identity": self.result.record["identity"], "choice": self.result.record["choice"]}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def give_weights(self, search: SupernetSearch) -> None:
+        """Put its weights into a search at its start."""
+        config = self.config.for_processes(get_world_size())
+        before = new_search(self.plan, config.schedule(self.steps_per_epoch), config)
+        load_trained(before, self.result.folder, self.result.record["identity"])
+        inherit(search.supernet, before.supernet, tuple(self.result.record["choice"]))
 
 
 def prepare_process(config: SearchConfig, threads: int | None = None) -> SearchConfig:
@@ -84,6 +117,7 @@ def search_videos(
     root: Path,
     *,
     resume: bool = False,
+    built_on: BuiltOn | None = None,
 ) -> SearchResult:
     """Train the supernet and alpha, then derive: candidates under the target are judged on the holdout.
 
@@ -97,6 +131,7 @@ def search_videos(
         config: settings.
         root: folder; made if missing.
         resume: go on from the state in it, or return the result that is there.
+        built_on: an earlier search whose weights this one starts with.
 
     Raises:
         Interrupted: stopped by a signal; the state is saved.
@@ -105,7 +140,7 @@ def search_videos(
     config = config.for_processes(get_world_size())
     with ExitStack() as held:
         together(held.enter_context, RunFolder(root).lock())
-        return _search_locked(plan, data_config, data, config, SearchFolder(root), resume)
+        return _search_locked(plan, data_config, data, config, SearchFolder(root), resume, built_on)
 
 
 def _search_locked(
@@ -115,14 +150,19 @@ def _search_locked(
     config: SearchConfig,
     folder: SearchFolder,
     resume: bool,
+    built_on: BuiltOn | None,
 ) -> SearchResult:
     schedule = config.schedule(data.steps_per_epoch)
     identity = _identity(plan, data_config, config)
+    if built_on is not None:
+        identity["built on"] = built_on.content_hash
     if resume and (finished := together(_finished_before, folder, identity)) is not None:
         log.info(f"{folder.derived}: searched already, nothing to do")
         return finished
     together(_open, folder, plan, {"search": asdict(config), "identity": identity}, resume)
     search = new_search(plan, schedule, config)
+    if built_on is not None:
+        built_on.give_weights(search)
     run_search(
         search,
         data.weights_batches(schedule),

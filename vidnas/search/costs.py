@@ -1,7 +1,8 @@
 """The cost of any choice of a space by look-up, as a sum of factors.
 
 What a unit costs depends on few decisions: a block's on its kernel, its expansion and the channels on both sides,
-attention's on the channels that it follows. So small tables serve ten thousand choices in milliseconds, the exact range
+attention's on the channels that it follows, a fusion's on those that it reads, and what reads a fusion on its kind
+besides. So small tables serve ten thousand choices in milliseconds, the exact range
 of a space, and derivation under a budget (`vidnas.search.factors`).
 """
 
@@ -73,10 +74,10 @@ def cost_factors(space: Space, unit_cost: Callable[[Unit], float]) -> FactorSum:
     """What the units of a network cost together; whole numbers stay such."""
     place = {variable.path: v for v, variable in enumerate(space.variables)}
     tables: dict[Scope, Array] = {}
-    for options, unit in space_units(space):
+    for options, unit, instead_of in space_units(space):
         searched = sorted((place[path], option) for path, option in options.items() if path in place)
         scope = tuple(v for v, _ in searched)
-        cost = unit_cost(unit)
+        cost = unit_cost(unit) - (unit_cost(instead_of) if instead_of else 0)
         if scope not in tables:
             tables[scope] = np.zeros([space.sizes[v] for v in scope], dtype=type(cost))
         tables[scope][tuple(option for _, option in searched)] += cost

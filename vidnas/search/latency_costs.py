@@ -28,8 +28,8 @@ def latency_costs(space: Space, table: LatencyTable) -> CostTable:
 def reached_shapes(space: Space) -> Mapping[Layer, list[tuple[int, ...]]]:
     """The sub-layers of all networks of a space: per layer its channels, in order."""
     found: dict[Layer, set[tuple[int, ...]]] = defaultdict(set)
-    for _, unit in space_units(space):
-        for layer, channels in unit_sub_layers(unit):
+    for space_unit in space_units(space):
+        for layer, channels in unit_sub_layers(space_unit.unit):
             found[layer].add(channels)
     return {layer: sorted(shapes) for layer, shapes in found.items()}
 

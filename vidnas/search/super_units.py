@@ -4,35 +4,29 @@ Every super unit has `network_state(plan, windows)`: the parameters of the ordin
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vidnas.arch.spec import Kernel
-from vidnas.arch.units import BlockPlan, Conv5Plan, GloRePlan, NonLocalPlan, StemPlan, StreamUnit, Unit
+from vidnas.arch.units import BlockPlan, Conv5Plan, FusionPlan, GloRePlan, NonLocalPlan, StemPlan, StreamUnit, Unit
 from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, Stem, conv3d
+from vidnas.nn.fusion import TimeStridedConv
 from vidnas.nn.initialise import UnitModule
 from vidnas.nn.norm_act import SqueezeExcite
+from vidnas.search.choice_windows import FIRST, Windows
 from vidnas.search.space.stream_space import StreamSpace
+from vidnas.search.space.windows import Window
 
-# The key of a group's first block, which alone reads other channels than the group gives.
-FIRST = "block1"
 KernelSharing = Literal["separate", "cropped"]
-Window = tuple[int, ...]
-
-
-class Windows(NamedTuple):
-    """The channels that a choice uses of a unit: those that enter, the hidden ones of a block, those that leave."""
-
-    inputs: Window
-    hidden: Window
-    outputs: Window
 
 
 class SuperBlock(UnitModule):
     """Parameters of an MBConv block at its largest; named as in `MBConv3D`, with one middle norm per kernel.
+
+    Of what enters, fused channels are the last ones; they count for nothing at first.
 
     Pointwise layers are shared between kernels. `separate`: each (t, s) has its own depthwise tensor. `cropped`: all
     are the centre of one tensor of the largest t and s (Once-for-All, arXiv 1908.09791).
@@ -46,7 +40,8 @@ class SuperBlock(UnitModule):
         group, entering = space.groups[largest.group], space.input_channels(largest.group)
         kernels = group.kernel
         fixed = len(group.channels) == 1 and group.channels == entering
-        projects = largest.key == FIRST and (group.stride == 2 or not fixed)
+        projects = largest.key == FIRST and (group.stride == 2 or not fixed or largest.fused_channels > 0)
+        self._fused_channels = largest.fused_channels
         hidden, out_channels = largest.hidden, largest.out_channels
         groups = hidden if largest.depthwise else 1
         self.expand = conv3d(largest.in_channels, hidden)
@@ -66,6 +61,9 @@ class SuperBlock(UnitModule):
     def start(self, *, zero_init_residual: bool) -> None:
         if zero_init_residual:
             nn.init.zeros_(self.project_norm.weight)
+        _silence(self.expand, self._fused_channels)
+        if self.shortcut is not None:
+            _silence(self.shortcut, self._fused_channels)
 
     def network_state(self, plan: BlockPlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
         """The parameters of `MBConv3D(plan)` on these windows."""
@@ -128,7 +126,14 @@ class SuperStem(Stem):
 
 
 class SuperConv5(FinalConv):
-    """Parameters of conv5 for the widest last group."""
+    """Parameters of conv5 for the widest last group; fused channels as in a block."""
+
+    def __init__(self, largest: Conv5Plan) -> None:
+        super().__init__(largest)
+        self._fused_channels = largest.fused_channels
+
+    def start(self, *, zero_init_residual: bool) -> None:
+        _silence(self.conv, self._fused_channels)
 
     def network_state(self, plan: Conv5Plan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
         """The parameters of `FinalConv(plan)` on this window of what enters."""
@@ -136,11 +141,33 @@ class SuperConv5(FinalConv):
         yield from _slices("norm", self.norm, None)
 
 
+class SuperTimeStridedConv(TimeStridedConv):
+    """Parameters of a time-strided convolution for the widest group that gives."""
+
+    def network_state(self, plan: FusionPlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
+        """The parameters of `TimeStridedConv(plan)` on these windows."""
+        yield from _slices("conv", self.conv, windows.outputs, windows.inputs)
+        yield from _slices("norm", self.norm, windows.outputs)
+
+
+class WithoutWeights(UnitModule):
+    """What stands for a fusion that only rearranges a map."""
+
+    def network_state(self, plan: FusionPlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
+        """Nothing."""
+        yield from ()
+
+
+def _super_fusion(largest: FusionPlan) -> nn.Module:
+    return SuperTimeStridedConv(largest) if largest.kind == "time_strided_convolution" else WithoutWeights()
+
+
 _MODULES: Mapping[type[Unit], Callable[[Any, StreamSpace, KernelSharing], nn.Module]] = {
     StemPlan: lambda largest, space, sharing: SuperStem(largest),
     BlockPlan: SuperBlock,
     GloRePlan: lambda largest, space, sharing: SuperGloRe(largest),
     NonLocalPlan: lambda largest, space, sharing: SuperNonLocal(largest),
+    FusionPlan: lambda largest, space, sharing: _super_fusion(largest),
     Conv5Plan: lambda largest, space, sharing: SuperConv5(largest),
 }
 
@@ -148,6 +175,12 @@ _MODULES: Mapping[type[Unit], Callable[[Any, StreamSpace, KernelSharing], nn.Mod
 def make_super_unit(largest: StreamUnit, space: StreamSpace, sharing: KernelSharing) -> nn.Module:
     """What holds a unit of a stream for all networks of a space, from the unit at its largest."""
     return _MODULES[type(largest)](largest, space, sharing)
+
+
+def _silence(layer: nn.Module, columns: int) -> None:
+    """Let a layer start without regard to so many of its input channels, the last ones."""
+    weight = layer.get_parameter("weight")
+    nn.init.zeros_(weight.narrow(1, weight.shape[1] - columns, columns))
 
 
 def _slices(

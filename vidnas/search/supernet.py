@@ -5,7 +5,8 @@ runs with slices of the supernet's tensors as its parameters. So a sampled netwo
 computation by construction, and `forward(clips, choice)` keeps no state.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -13,16 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vidnas.arch.plan import head_unit, stream_units
+from vidnas.arch.plan import fusion_units, head_unit, network_units, stream_units
 from vidnas.arch.spec import ArchSpec
-from vidnas.arch.units import StreamUnit, Unit
+from vidnas.arch.units import BlockPlan, Conv5Plan, StreamUnit, Unit
 from vidnas.nn.build import VideoNetwork, build, make_unit
 from vidnas.nn.heads import ClassificationHead
 from vidnas.nn.initialise import initialise
+from vidnas.search.choice_windows import FIRST, ChoiceWindows, fused_columns
 from vidnas.search.space.space import Choice, Space
-from vidnas.search.space.stream_space import GroupChoice, StreamSpace
-from vidnas.search.space.windows import WindowMode, channel_window, hidden_window
-from vidnas.search.super_units import FIRST, KernelSharing, Window, Windows, make_super_unit
+from vidnas.search.space.stream_space import StreamSpace
+from vidnas.search.space.windows import WindowMode
+from vidnas.search.super_units import KernelSharing, make_super_unit
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -42,27 +44,6 @@ class SuperStream(nn.Module):
                 self.groups[plan.group][plan.key] = unit  # type: ignore[operator]
 
 
-def _windows(space: StreamSpace, choice: Sequence[GroupChoice], plan: StreamUnit, mode: WindowMode) -> Windows:
-    """What a choice uses of a unit of its stream."""
-
-    def outputs(g: int) -> Window:
-        return channel_window(space.groups[g].channels, choice[g].channels, mode) if g >= 0 else everything
-
-    everything = tuple(range(space.stem.channels))
-    if plan.group is None:
-        return Windows(outputs(len(choice) - 1), (), ())
-    g, group, own = plan.group, space.groups[plan.group], choice[plan.group]
-    first = plan.key == FIRST
-    basis, index = group.channels, own.channels
-    if first and space.expansion_of == "input":
-        basis, index = space.input_channels(g), choice[g - 1].channels if g else 0
-    return Windows(
-        inputs=outputs(g - 1) if first else outputs(g),
-        hidden=hidden_window(group.expansion, own.expansion, basis, index, mode),
-        outputs=outputs(g),
-    )
-
-
 class Supernet(nn.Module):
     """Weights for every network of a space.
 
@@ -73,7 +54,8 @@ class Supernet(nn.Module):
         space: the search space.
         windows: which channels a candidate uses, see `vidnas.search.space.windows`.
         kernels: what the kernels of a block share, see `SuperBlock`.
-        zero_init_residual: see `vidnas.nn.initialise`. An inserted attention unit always starts as the identity.
+        zero_init_residual: see `vidnas.nn.initialise`. An inserted attention unit always starts as the identity, and
+            what reads a fusion disregards it at first.
     """
 
     def __init__(
@@ -89,7 +71,11 @@ class Supernet(nn.Module):
         self.windows: WindowMode = windows
         largest = space.envelopes()
         self.streams = nn.ModuleList(
-            SuperStream(stream, _largest_units(largest, s), kernels) for s, stream in enumerate(space.streams)
+            SuperStream(stream, _largest_units(space, largest, s), kernels) for s, stream in enumerate(space.streams)
+        )
+        fusions = {plan.key: plan for spec in largest for plan in fusion_units(spec)}
+        self.fusions = nn.ModuleDict(
+            {key: make_super_unit(plan, space.streams[plan.stream], kernels) for key, plan in fusions.items()}
         )
         self.head = ClassificationHead(head_unit(largest[0]))
         initialise(self, zero_init_residual=zero_init_residual)
@@ -102,21 +88,27 @@ class Supernet(nn.Module):
     def network_state(self, choice: Choice) -> dict[str, Tensor]:
         """The chosen network's parameters by name, as differentiable slices of the supernet's."""
         spec = self.space.decode(choice)
+        windows = ChoiceWindows(self.space, choice, self.windows)
         state: dict[str, Tensor] = {}
-        for s, groups in enumerate(self.space.group_choices(choice)):
-            for plan in stream_units(spec, s):
+        for plan in network_units(spec):
+            if isinstance(plan, StreamUnit):
                 unit: Any = self.get_submodule(plan.path)
-                windows = _windows(self.space.streams[s], groups, plan, self.windows)
-                for name, tensor in unit.network_state(plan, windows):
+                for name, tensor in unit.network_state(plan, windows.of(plan)):
                     state[f"{plan.path}.{name}"] = tensor
         state.update((f"head.{name}", tensor) for name, tensor in self.head.named_parameters())
         return state
 
 
-def _largest_units(largest: Sequence[ArchSpec], stream: int) -> Iterable[StreamUnit]:
-    """The units of a stream in any of these networks, each once."""
-    units = (unit for spec in largest for unit in stream_units(spec, stream))
-    return {unit.path: unit for unit in units}.values()
+def _largest_units(space: Space, largest: Sequence[ArchSpec], stream: int) -> Iterator[StreamUnit]:
+    """The units of a stream in any of these networks, each once; what reads fusions, with columns for every kind."""
+    for plan in {plan.path: plan for spec in largest for plan in stream_units(spec, stream)}.values():
+        if isinstance(plan, BlockPlan | Conv5Plan) and (plan.group is None or plan.key == FIRST):
+            group = len(space.streams[stream].groups) if plan.group is None else plan.group
+            columns = fused_columns(space, stream, group)
+            own = plan.in_channels - plan.fused_channels
+            yield replace(plan, in_channels=own + columns, fused_channels=columns)
+        else:
+            yield plan
 
 
 def extract(supernet: Supernet, choice: Choice) -> VideoNetwork:
@@ -129,6 +121,31 @@ def extract(supernet: Supernet, choice: Choice) -> VideoNetwork:
     if state:
         raise RuntimeError(f"the network has no parameter {next(iter(state))}")
     return network
+
+
+def insert(supernet: Supernet, choice: Choice, tensors: Mapping[str, Tensor]) -> None:
+    """Give the slices that a choice uses these values, as `network_state` names them; all else stays as it is.
+
+    Raises:
+        RuntimeError: the chosen network has no such parameter, or one of another shape.
+    """
+    state = supernet.network_state(choice)
+    for name, tensor in tensors.items():
+        if name not in state or state[name].shape != tensor.shape:
+            raise RuntimeError(f"the network has no parameter {name} of shape {tuple(tensor.shape)}")
+    parameters = list(supernet.parameters())
+    slices = [state[name] for name in tensors]
+
+    def spread(values: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        # Slicing backwards: each value comes to its place in the supernet's tensors, with zeros between them.
+        return torch.autograd.grad(slices, parameters, values, retain_graph=True, allow_unused=True)
+
+    given = spread([tensor.to(own) for own, tensor in zip(slices, tensors.values(), strict=True)])
+    used = spread([torch.ones_like(own) for own in slices])
+    with torch.no_grad():
+        for parameter, values, mask in zip(parameters, given, used, strict=True):
+            if values is not None and mask is not None:
+                parameter.copy_(torch.where(mask > 0, values, parameter))
 
 
 def _skeleton(spec: ArchSpec) -> VideoNetwork:

@@ -16,7 +16,8 @@ from vidnas.engine.supernet.steps import (
     two_pass_backward,
     uniform_backward,
 )
-from vidnas.search.space.space import Choice
+from vidnas.search.space.fusion_space import FusionSpace
+from vidnas.search.space.space import Choice, Space
 from vidnas.search.supernet import Supernet
 
 Backward = Callable[[SupernetScorer, Sequence[Choice]], object]
@@ -48,13 +49,24 @@ class Kept:
         self.ledger.change(-self.size)
 
 
-def most_kept(backward: Backward, number: int) -> int:
-    """Bytes at the peak of a gradient over the largest architecture and `number` - 1 others, all of which matter."""
+def two_streams() -> Space:
+    """The one stream of `space` twice, of all frames and of every second one, with fusions to choose from."""
+    (dense,) = space().streams
+    sparse = dense.model_copy(update={"every": 2})
+    fusions = tuple(FusionSpace(source=1, target=0, group=g, kind=("none", "time_to_channel")) for g in range(2))
+    return space().model_copy(update={"streams": (sparse, dense), "fusions": fusions})
+
+
+def most_kept(backward: Backward, number: int, space: Space) -> int:
+    """Bytes at the peak of a gradient over the largest architecture and `number` - 1 others, all of which matter.
+
+    All decisions of the space have two options.
+    """
     torch.manual_seed(0)
-    supernet = Supernet(space()).double()
+    supernet = Supernet(space).double()
     rng = random.Random(0)
-    others = rng.sample(range(2 ** len(space().sizes) - 1), 12)
-    choices = [space().largest(), *(tuple(other >> i & 1 for i in range(len(space().sizes))) for other in others)]
+    others = rng.sample(range(2 ** len(space.sizes) - 1), 12)
+    choices = [space.largest(), *(tuple(other >> i & 1 for i in range(len(space.sizes))) for other in others)]
     ledger = Ledger()
     with torch.autograd.graph.saved_tensors_hooks(ledger.keep, lambda kept: kept.tensor):
         backward(SupernetScorer(supernet, *batch(), dropout_seed=7), choices[:number])
@@ -74,14 +86,15 @@ def through_all(scorer: SupernetScorer, choices: Sequence[Choice]) -> None:
     [partial(two_pass_backward, mode="mean"), partial(streamed_backward, tau=6.0), uniform_backward, sandwich_backward],
     ids=["two_pass", "streamed", "uniform", "sandwich"],
 )
-def test_the_peak_does_not_grow_with_the_number_of_architectures(backward: Backward) -> None:
-    peaks = [most_kept(backward, number) for number in (1, 4, 13)]
+@pytest.mark.parametrize("space", [space(), two_streams()], ids=["one stream", "two streams"])
+def test_the_peak_does_not_grow_with_the_number_of_architectures(space: Space, backward: Backward) -> None:
+    peaks = [most_kept(backward, number, space) for number in (1, 4, 13)]
     assert peaks[0] > 100_000
     assert peaks == [peaks[0]] * 3
 
 
 def test_autograd_through_all_of_them_keeps_all_of_them() -> None:
-    one, four, thirteen = (most_kept(through_all, number) for number in (1, 4, 13))
-    assert one == pytest.approx(most_kept(uniform_backward, 1), rel=1e-3)
+    one, four, thirteen = (most_kept(through_all, number, space()) for number in (1, 4, 13))
+    assert one == pytest.approx(most_kept(uniform_backward, 1, space()), rel=1e-3)
     assert four > 2 * one
     assert thirteen > 2 * four

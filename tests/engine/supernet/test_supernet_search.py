@@ -14,7 +14,11 @@ from vidnas.base.interrupt import Interrupted
 from vidnas.engine.run.fabric import make_fabric
 from vidnas.engine.supernet.search import SupernetSearch
 from vidnas.engine.supernet.warm_start import warm_start
+from vidnas.search.alpha import AlphaSearch
 from vidnas.search.archive import read
+from vidnas.search.budget import Budget
+from vidnas.search.costs import CostTable
+from vidnas.search.space.fusion_space import FusionSpace
 
 
 def assert_equal(folder: Path, search: SupernetSearch, whole: Path, reference: SupernetSearch) -> None:
@@ -81,3 +85,16 @@ def test_the_warm_start_happens_before_the_first_step(tmp_path: Path) -> None:
 def test_exploding_loss_is_said(tmp_path: Path) -> None:
     with pytest.raises(VidnasError, match=r"not finite; lower search\.lr"):
         go(tmp_path / "run", replace(CONFIG, optimizer="sgd", lr=1e30, grad_clip=None))
+
+
+def test_the_warm_start_looks_at_all_streams() -> None:
+    """What stream 1 decides has its preferences too."""
+    (dense,) = space().streams
+    streams = (dense.model_copy(update={"every": 2}), dense)
+    fusion = FusionSpace(source=1, target=0, group=0, kind=("none", "time_to_channel"))
+    both = space().model_copy(update={"streams": streams, "fusions": (fusion,)})
+    config = replace(CONFIG, warm_start=2.0)
+    table = CostTable.of(both)
+    alpha = AlphaSearch([Budget(table, table.dearest()[1])], config.alpha_settings(8), 0)
+    warm_start(alpha, both, Batches(2)(0), config, make_fabric(torch.device("cpu"), config.precision))
+    assert (alpha.distribution.logits != 0).all()

@@ -105,6 +105,14 @@ def test_clip_is_raced_for_first(synthetic_data, tmp_path):
     assert len(keys) == len(set(keys))
 
 
+def test_networks_of_two_streams_are_proposed_where_they_are_asked_for(synthetic_data):
+    """At a clip that two streams can divide; at another one there are none, and the race goes on."""
+    for streams, clip, expected in ((1, CLIP, {1}), (2, CLIP, {2}), (2, CLIP.model_copy(update={"frames": 5}), set())):
+        found = replace(course(synthetic_data), streams=streams).networks(clip, 8, 0)
+        of_space = [proposal.spec for proposal in found if proposal.source in ("entropy", "random")]
+        assert {len(spec.streams) for spec in of_space} == expected
+
+
 MOMENTS = {
     "in the first training": Moment("return", "Training._metrics", 1),
     "after a line of the archive": Moment("return", "TrialArchive.add", 3),

@@ -15,6 +15,7 @@ from vidnas.arch.spec import ClipSpec, GloReSpec, NonLocalSpec
 from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
 from vidnas.search.space.attention_options import glore_spec, non_local_spec
+from vidnas.search.space.published.auto_tsnet import auto_tsnet_space
 from vidnas.search.space.published.autox3d import ROWS, autox3d_space
 from vidnas.search.space.published.registry import list_spaces, resolve_space
 from vidnas.search.space.published.scaled import scaled_space, tiny_space
@@ -214,7 +215,11 @@ def test_choices_of_another_space_are_refused() -> None:
 
 
 def test_spaces_by_name() -> None:
-    assert [resolve_space(name).size for name in list_spaces()] == [autox3d_space().size, tiny_space().size]
+    assert [resolve_space(name).size for name in list_spaces()] == [
+        autox3d_space().size,
+        auto_tsnet_space().size,
+        tiny_space().size,
+    ]
     clip = ClipSpec(frames=4, size=32)
     space = resolve_space("tiny", clip=clip, num_classes=5)
     assert (space.clip, space.head.num_classes) == (clip, 5)

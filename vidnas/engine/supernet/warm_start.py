@@ -63,7 +63,7 @@ def _score(space: Space, choice: Choice, clips: Sequence[Tensor], alike: Tensor,
     torch.manual_seed(seed)
     network = build(space.decode(choice), zero_init_residual=False).to(fabric.device)
     with fabric.autocast():
-        features = [network.forward_features(part).mean((2, 3, 4)) for part in clips]
+        features = [torch.cat([own.mean((2, 3, 4)) for own in network.forward_maps(part)], 1) for part in clips]
     return alignment(torch.cat(features), alike)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 from vidnas.arch.cost import format_macs
 from vidnas.arch.spec import ClassificationSpec, ClipSpec, HeadSpec, head_for
@@ -35,6 +36,7 @@ class Course:
         macs: the budget.
         clip: where it is given.
         space: where other networks than X3D are to come from, at its clip; None is from anywhere.
+        streams: of the networks of a scaled space, where they may come from anywhere.
     """
 
     train: VideoList
@@ -42,6 +44,7 @@ class Course:
     macs: float
     clip: ClipSpec | None = None
     space: Space | None = None
+    streams: Literal[1, 2] = 1
 
     @property
     def head(self) -> HeadSpec:
@@ -105,10 +108,10 @@ class Course:
         return list(islice(different_in_turn(sources), number))
 
     def _scaled_space(self, clip: ClipSpec) -> Space | None:
-        """AutoX3D's scaled to this cost and clip; None where no scale of it has the cost."""
+        """AutoX3D's, or Auto-TSNet's, scaled to this cost and clip; None where no scale of it has the cost."""
         try:
-            space, _ = auto_space(self.macs, num_classes=len(self.train.classes), clip=clip)
+            space, _ = auto_space(self.macs, num_classes=len(self.train.classes), streams=self.streams, clip=clip)
         except VidnasError as error:
-            log.info(f"note: no networks of AutoX3D's space: {error}")
+            log.info(f"note: no networks of a scaled space: {error}")
             return None
         return space.with_classes(len(self.train.classes), multi_label=self.train.multi_label)

@@ -3,13 +3,14 @@
 An architecture is an index vector, one index per variable; `decode` turns it into an ArchSpec, `encode` back.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from math import prod
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from vidnas.arch.fusion import FusionSpec, check_fusions
+from vidnas.arch.fusion import FusionSpec
 from vidnas.arch.spec import (
     ArchSpec,
     ClassificationSpec,
@@ -17,20 +18,25 @@ from vidnas.arch.spec import (
     GroupSpec,
     HeadSpec,
     StreamSpec,
+    check_streams,
     frames_mistake,
     head_for,
 )
 from vidnas.base.document import Document
 from vidnas.base.errors import VidnasError
-from vidnas.base.mistakes import FieldError
 from vidnas.search.space.attention_options import attention_weights
+from vidnas.search.space.fusion_space import FusionSpace, check_fusion_choices, fused_channels
 from vidnas.search.space.stream_space import KINDS, GroupChoice, Kind, StreamSpace
 
 Choice = tuple[int, ...]
+_T = TypeVar("_T")
 
 
 class Variable(NamedTuple):
-    """One searched decision: the `size` options of the list at a `path`, as `streams.0.groups.3.kernel`."""
+    """One searched decision: the `size` options of the list at a `path`.
+
+    Paths are as `streams.0.groups.3.kernel` and `fusions.3.kind`.
+    """
 
     path: str
     size: int
@@ -40,8 +46,8 @@ class Variable(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What is decided: the last word of the path."""
-        return self.path.rpartition(".")[2]
+        """What is decided: the last word of the path, and `fusion` for the kind of one."""
+        return "fusion" if self.path.startswith("fusions.") else self.path.rpartition(".")[2]
 
 
 def path_of(stream: int, group: int, kind: Kind) -> str:
@@ -49,43 +55,45 @@ def path_of(stream: int, group: int, kind: Kind) -> str:
     return f"streams.{stream}.groups.{group}.{kind}"
 
 
+def fusion_path(fusion: int) -> str:
+    """The path of a fusion's list."""
+    return f"fusions.{fusion}.kind"
+
+
 class Space(Document):
     """A search space: every architecture has this clip and head, and one option of each list."""
 
     what: ClassVar[str] = "space"
     on_lists: ClassVar[str] = (
-        "must be one value; lists may stand for a group's channels, expansion, kernel (of {t, s} pairs) and attention"
+        "must be one value; lists may stand for a group's channels, expansion, kernel (of {t, s} pairs) and attention, "
+        "and for a fusion's kind"
     )
 
     name: Annotated[str, Field(min_length=1)]
     clip: ClipSpec
-    streams: Annotated[tuple[StreamSpace, ...], Field(min_length=1, max_length=1)]
-    fusions: tuple[FusionSpec, ...] = ()
+    streams: Annotated[tuple[StreamSpace, ...], Field(min_length=1, max_length=2)]
+    fusions: tuple[FusionSpace, ...] = ()
     head: HeadSpec = ClassificationSpec()
 
     @model_validator(mode="after")
-    def _whole_frames(self) -> Self:
-        for s, stream in enumerate(self.streams):
-            if rule := frames_mistake(self.clip, stream.every):
-                raise FieldError(("streams", s, "every"), rule)
-        return self
-
-    @model_validator(mode="after")
-    def _fusions_fit(self) -> Self:
+    def _streams_fit(self) -> Self:
         first = GroupChoice(0, 0, 0, 0)
-        check_fusions(self._streams([group.decode(first) for group in s.groups] for s in self.streams), self.fusions)
+        streams = self._stream_specs([group.decode(first) for group in stream.groups] for stream in self.streams)
+        check_streams(self.clip, streams, self.head)
+        check_fusion_choices(self.streams, self.fusions)
         return self
 
     @property
     def variables(self) -> tuple[Variable, ...]:
-        """The searched decisions, group by group; a list of one option is none."""
-        return tuple(
+        """The searched decisions, group by group, then fusion by fusion; a list of one option is none."""
+        of_groups = (
             Variable(path_of(s, g, kind), len(group.choices(kind)))
             for s, stream in enumerate(self.streams)
             for g, group in enumerate(stream.groups)
             for kind in KINDS
-            if len(group.choices(kind)) > 1
         )
+        of_fusions = (Variable(fusion_path(f), len(fusion.kind)) for f, fusion in enumerate(self.fusions))
+        return tuple(variable for variable in chain(of_groups, of_fusions) if variable.size > 1)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -119,13 +127,7 @@ class Space(Document):
         Raises:
             VidnasError: `choice` is not one of this space.
         """
-        variables = self.variables
-        if len(choice) != len(variables):
-            raise VidnasError(f"space {self.name}: a choice has {len(variables)} indices, this one {len(choice)}")
-        for variable, index in zip(variables, choice, strict=True):
-            if not 0 <= index < variable.size:
-                raise VidnasError(f"space {self.name}: {variable} has no option {index} of {variable.size}")
-        picks = {variable.path: index for variable, index in zip(variables, choice, strict=True)}
+        picks = self._picks(choice)
         return tuple(
             tuple(
                 GroupChoice(*(picks.get(path_of(s, g, kind), 0) for kind in KINDS)) for g in range(len(stream.groups))
@@ -133,42 +135,82 @@ class Space(Document):
             for s, stream in enumerate(self.streams)
         )
 
-    def choice_of(self, groups: Sequence[Sequence[GroupChoice]]) -> Choice:
-        """The index vector of full group choices; the reverse of `group_choices`."""
+    def fusion_choices(self, choice: Choice) -> tuple[int, ...]:
+        """Indices into the list of every fusion.
+
+        Raises:
+            VidnasError: `choice` is not one of this space.
+        """
+        picks = self._picks(choice)
+        return tuple(picks.get(fusion_path(f), 0) for f in range(len(self.fusions)))
+
+    def _picks(self, choice: Choice) -> dict[str, int]:
+        """The option of each variable, by its path."""
+        variables = self.variables
+        if len(choice) != len(variables):
+            raise VidnasError(f"space {self.name}: a choice has {len(variables)} indices, this one {len(choice)}")
+        for variable, index in zip(variables, choice, strict=True):
+            if not 0 <= index < variable.size:
+                raise VidnasError(f"space {self.name}: {variable} has no option {index} of {variable.size}")
+        return {variable.path: index for variable, index in zip(variables, choice, strict=True)}
+
+    def choice_of(self, groups: Sequence[Sequence[GroupChoice]], fusions: Sequence[int] = ()) -> Choice:
+        """The index vector of full choices; the reverse of `group_choices` and `fusion_choices`."""
         picks = {
             path_of(s, g, kind): getattr(choice, kind)
             for s, stream in enumerate(groups)
             for g, choice in enumerate(stream)
             for kind in KINDS
         }
+        picks |= {fusion_path(f): index for f, index in enumerate(fusions)}
         return tuple(picks[variable.path] for variable in self.variables)
+
+    def fusion_into(self, stream: int, group: int) -> int | None:
+        """Which fusion is concatenated to what enters a group of a stream, or its conv5 behind the last one."""
+        into = (
+            f
+            for f, fusion in enumerate(self.fusions)
+            if (fusion.target, fusion.group + 1, fusion.combination) == (stream, group, "concat") and fusion.kinds
+        )
+        return next(into, None)
+
+    def fusion_ratio(self, fusion: FusionSpace) -> int:
+        """How many frames of the source the target has one of."""
+        return self.streams[fusion.target].every // self.streams[fusion.source].every
 
     def decode(self, choice: Choice) -> ArchSpec:
         """The network that a choice stands for; its name follows from its content."""
         indices = self.group_choices(choice)
-        spec = self._network(
+        groups = (
             [group.decode(index) for group, index in zip(stream.groups, own, strict=True)]
             for stream, own in zip(self.streams, indices, strict=True)
         )
+        fusions = (fusion.decode(i) for fusion, i in zip(self.fusions, self.fusion_choices(choice), strict=True))
+        spec = self._network(groups, (fusion for fusion in fusions if fusion))
         return spec.model_copy(update={"name": f"{self.name}_{spec.content_hash[:8]}"})
 
     def envelopes(self) -> list[ArchSpec]:
         """Networks whose units hold those of every other as slices, but for kernels; often none of the space.
 
-        They differ in the kind of attention only, since a group has one kind.
+        They differ in the kinds of attention and fusions only, since a group has one kind, and so has a fusion. What
+        a unit reads of several kinds of fusions is in none of them.
         """
         streams = [[group.envelopes() for group in stream.groups] for stream in self.streams]
-        kinds = max(len(group) for groups in streams for group in groups)
+        fusions = [own for fusion in self.fusions if (own := fusion.of_every_kind())]
+        kinds = max(len(each) for each in chain(*streams, fusions))
         return [
-            self._network([group[min(kind, len(group) - 1)] for group in groups] for groups in streams)
+            self._network(
+                [[_at_most(group, kind) for group in groups] for groups in streams],
+                [_at_most(fusion, kind) for fusion in fusions],
+            )
             for kind in range(kinds)
         ]
 
-    def _network(self, groups: Iterable[Sequence[GroupSpec]]) -> ArchSpec:
-        streams = self._streams(groups)
-        return ArchSpec(name=self.name, clip=self.clip, streams=streams, fusions=self.fusions, head=self.head)
+    def _network(self, groups: Iterable[Sequence[GroupSpec]], fusions: Iterable[FusionSpec]) -> ArchSpec:
+        streams = self._stream_specs(groups)
+        return ArchSpec(name=self.name, clip=self.clip, streams=streams, fusions=tuple(fusions), head=self.head)
 
-    def _streams(self, groups: Iterable[Sequence[GroupSpec]]) -> tuple[StreamSpec, ...]:
+    def _stream_specs(self, groups: Iterable[Sequence[GroupSpec]]) -> tuple[StreamSpec, ...]:
         return tuple(
             StreamSpec(
                 every=stream.every,
@@ -211,18 +253,30 @@ class Space(Document):
                         )
                     indices.append(options.index(value))
                 found[-1].append(GroupChoice(*indices))
-        choice = self.choice_of(found)
+        choice = self.choice_of(found, [*self._fusions_of(spec, where)])
         difference = _first_difference(self.decode(choice).model_dump(), spec.model_dump(), "")
         if difference:
             raise VidnasError(f"{where}: {difference}")
         return choice
 
+    def _fusions_of(self, spec: ArchSpec, where: str) -> Iterator[int]:
+        """Indices into the list of every fusion."""
+        for i, fusion in enumerate(spec.fusions):
+            if not any(place.is_place_of(fusion) for place in self.fusions):
+                way = f"from stream {fusion.source} to stream {fusion.target} after group {fusion.group}"
+                raise VidnasError(f"{where}: fusions.{i} goes {way}, where the space has none")
+        for f, place in enumerate(self.fusions):
+            kind = next((fusion.kind for fusion in spec.fusions if place.is_place_of(fusion)), "none")
+            if kind not in place.kind:
+                raise VidnasError(f"{where}: fusions.{f}.kind is {kind}, the choices are {', '.join(place.kind)}")
+            yield place.kind.index(kind)
+
     def smallest(self) -> Choice:
-        """Fewest channels, least expansion, smallest kernel and no attention everywhere."""
+        """Fewest channels, least expansion, smallest kernel and no attention everywhere, least fused."""
         return tuple(min(range(v.size), key=self._extent(v)) for v in self.variables)
 
     def largest(self) -> Choice:
-        """Most channels and expansion, largest kernel and attention everywhere."""
+        """Most channels and expansion, largest kernel and attention everywhere, most fused."""
         return tuple(max(range(v.size), key=self._extent(v)) for v in self.variables)
 
     def _extent(self, variable: Variable) -> Any:
@@ -233,6 +287,10 @@ class Space(Document):
             group = self._at(variable.path.rpartition(".")[0])
             widest = group.channels[-1]
             return lambda i: attention_weights(group.attention_units(widest)[i], widest)
+        if variable.kind == "fusion":
+            fusion = self._at(variable.path.rpartition(".")[0])
+            ratio = self.fusion_ratio(fusion)
+            return lambda i: fused_channels(options[i], 1, ratio)
         return lambda i: options[i]
 
     def with_classes(self, num_classes: int, *, multi_label: bool = False) -> "Space":
@@ -240,8 +298,20 @@ class Space(Document):
         return self.model_copy(update={"head": head_for(self.head, num_classes, multi_label=multi_label)})
 
     def with_clip(self, clip: ClipSpec) -> "Space":
-        """The same space for networks that see another clip."""
+        """The same space for networks that see another clip.
+
+        Raises:
+            VidnasError: a stream cannot take its frames of it.
+        """
+        for s, stream in enumerate(self.streams):
+            if rule := frames_mistake(clip, stream.every):
+                raise VidnasError(f"space {self.name}: streams.{s}.every: {rule}")
         return self.model_copy(update={"clip": clip})
+
+
+def _at_most(options: Sequence[_T], index: int) -> _T:
+    """The option at an index, or the last one before it."""
+    return options[min(index, len(options) - 1)]
 
 
 def _first_difference(ours: Any, theirs: Any, path: str) -> str | None:

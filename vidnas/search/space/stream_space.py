@@ -119,7 +119,7 @@ class StreamSpace(Frozen):
     conv5: Positive
 
     def input_channels(self, group: int) -> tuple[int, ...]:
-        """Candidates of the channels that enter a group."""
+        """Candidates of the stream's own channels that enter a group, or conv5 behind the last one."""
         return self.groups[group - 1].channels if group else (self.stem.channels,)
 
     def bases(self, group: int) -> tuple[tuple[int, ...], ...]:

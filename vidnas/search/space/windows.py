@@ -20,6 +20,7 @@ from itertools import chain, pairwise
 from math import gcd, lcm
 from typing import Literal, get_args
 
+Window = tuple[int, ...]
 WindowMode = Literal["naive", "fair", "cyclic"]
 WINDOW_MODES: tuple[WindowMode, ...] = get_args(WindowMode)
 

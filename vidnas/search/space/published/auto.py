@@ -10,6 +10,7 @@ from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
 from vidnas.search.space.published.autox3d import EXPANSIONS, KERNELS
 from vidnas.search.space.published.scaled import scaled_space
+from vidnas.search.space.published.scaled_streams import scaled_two_streams, two_stream_clip
 from vidnas.search.space.space import Space
 
 # Where in the range of a space's costs the target should lie, and what is aimed at: the lower, the wider the space.
@@ -82,6 +83,7 @@ def auto_space(
     target_macs: float,
     *,
     num_classes: int,
+    streams: int = 1,
     clip: ClipSpec | None = None,
     origin: str = "as given",
     max_frames: int | None = None,
@@ -96,7 +98,8 @@ def auto_space(
     Args:
         target_macs: multiply-adds of one clip at the training crop.
         num_classes: number of classes of the head.
-        clip: taken as it is; default that of the rung (`auto_clip`).
+        streams: 1 scales AutoX3D's space, 2 Auto-TSNet's.
+        clip: taken as it is; default that of the rung (`auto_clip`), for two streams with more frames.
         origin: where that clip comes from, for the line.
         max_frames: number of frames that the videos hold; limits the clip.
         max_size: short side of the videos in pixels; limits the clip.
@@ -106,10 +109,12 @@ def auto_space(
         VidnasError: no scaled space reaches the target at this clip; the message has the range that can be had.
     """
     rung = nearest_rung(target_macs)
-    chosen = clip or auto_clip(rung, max_frames, max_size, video_sec)
+    chosen, scaled = clip or auto_clip(rung, max_frames, max_size, video_sec), scaled_space
+    if streams == 2:
+        chosen, scaled = clip or two_stream_clip(chosen, max_frames), scaled_two_streams
 
     def space_of(width: float, offer: Offer) -> Space:
-        return scaled_space(
+        return scaled(
             chosen,
             width_factor=width,
             depth_factor=rung.depth_factor,

@@ -7,11 +7,16 @@ from pathlib import Path
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.document import FILE_SUFFIXES
 from vidnas.base.errors import VidnasError
+from vidnas.search.space.published.auto_tsnet import auto_tsnet_space
 from vidnas.search.space.published.autox3d import autox3d_space
 from vidnas.search.space.published.scaled import tiny_space
 from vidnas.search.space.space import Space
 
-_SPACES: dict[str, Callable[[], Space]] = {"autox3d": autox3d_space, "tiny": tiny_space}
+_SPACES: dict[str, Callable[[], Space]] = {
+    "autox3d": autox3d_space,
+    "auto_tsnet": auto_tsnet_space,
+    "tiny": tiny_space,
+}
 
 
 def list_spaces() -> list[str]:

@@ -44,20 +44,20 @@ def scaled_space(
             group = GroupSpace(
                 depth=depth,
                 stride=1 if place else 2,
-                channels=_channels(smallest * width_factor, largest * width_factor, step * width_factor),
+                channels=channel_range(smallest * width_factor, largest * width_factor, step * width_factor),
                 expansion=tuple(e for e in EXPANSIONS if e <= max_expansion),
                 kernel=kernels,
                 attention=("none", "glore"),
                 nodes_per_channel=nodes_per_channel,
             )
             groups.append(group)
-    stem = StemSpec(channels=max(MIN_CHANNELS, _round(24 * width_factor)))
-    stream = StreamSpace(stem=stem, groups=tuple(groups), expansion_of="input", conv5=_round(432 * width_factor))
+    stem = StemSpec(channels=max(MIN_CHANNELS, round_to_unit(24 * width_factor)))
+    stream = StreamSpace(stem=stem, groups=tuple(groups), expansion_of="input", conv5=round_to_unit(432 * width_factor))
     return Space(
         name=f"autox3d_space_{clip.frames}x{clip.size}_w{width_factor:.3g}_d{depth_factor:.3g}",
         clip=clip,
         streams=(stream,),
-        head=ClassificationSpec(num_classes=num_classes, hidden=max(256, _round(2048 * width_factor))),
+        head=ClassificationSpec(num_classes=num_classes, hidden=max(256, round_to_unit(2048 * width_factor))),
     )
 
 
@@ -84,11 +84,13 @@ def tiny_space(clip: ClipSpec | None = None, *, num_classes: int = 400) -> Space
     )
 
 
-def _channels(smallest: float, largest: float, step: float) -> tuple[int, ...]:
-    by = _round(step)
-    start = max(by, _round(smallest), MIN_CHANNELS)
-    return tuple(range(start, max(start, _round(largest)) + 1, by))
+def channel_range(smallest: float, largest: float, step: float, least: int = MIN_CHANNELS) -> tuple[int, ...]:
+    """Candidates in multiples of 4, of which the first is not below `least`."""
+    by = round_to_unit(step)
+    start = max(by, round_to_unit(smallest), least)
+    return tuple(range(start, max(start, round_to_unit(largest)) + 1, by))
 
 
-def _round(width: float) -> int:
+def round_to_unit(width: float) -> int:
+    """The nearest multiple of 4, at least that."""
     return UNIT * max(1, round(width / UNIT))

@@ -1,0 +1,66 @@
+"""`vidnas search --progressive`: from videos to a network of two streams, and what later commands make of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from search_commands import QUICK, fails
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ArchSpec
+from vidnas.cli.main import main
+from vidnas.search.space.space import Space
+
+PROGRESSIVE = ["--space", "auto", "--streams", "2", "--clip", "8x24", "--sampling", "uniform", "--target-macs", "4M"]
+
+
+def command(videos: Path, out: Path, *more: str) -> list[str]:
+    return ["search", "--data", str(videos), "--out", str(out), *PROGRESSIVE, "--progressive", *QUICK, *more]
+
+
+def test_from_videos_to_a_network_and_on(
+    synthetic_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(command(synthetic_data, out)) == 0
+    told = capsys.readouterr().out
+    assert "step 2 of 3, stream 1 and fusions: space auto_tsnet_space_8x24" in told
+    spec = ArchSpec.load(out / "searched.json")
+    assert [stream.every for stream in spec.streams] == [2, 1]
+    record = json.loads((out / "result.json").read_text())
+    assert [step["targets"]["macs"] for step in record["steps"]] == [0.56 * 4e6, 0.8 * 4e6, 4e6]
+    # Nine steps in proportions of 4, 2 and 1.
+    lengths = [len((out / f"step{step}/curves.jsonl").read_text().splitlines()) for step in (1, 2, 3)]
+    assert lengths == [5, 3, 1]
+    assert Space.load(out / "step3/space.json").size == 4096
+    assert "holds a run already" in fails(capsys, command(synthetic_data, out))
+    assert main(command(synthetic_data, out, "--resume")) == 0
+    # The last step is a finished search like any other, though its target may be above all that it can choose from.
+    assert main(["derive", str(out), "--targets", f"{network_cost(spec).macs}"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--step-targets", "1M"], 2, "--step-targets 1M: give those of the first two steps, as 28M,40M"),
+        (["--step-targets", "3.9M,3.95M"], 1, "of step 2 (stream 1 and fusions) is below"),
+        (
+            ["--space", "tiny", "--streams", "1", "--target-macs", "2M"],
+            1,
+            "has one stream; a progressive search goes from stream to stream",
+        ),
+        (["--search.baselines", "random"], 1, "search.baselines: not for a progressive search"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    synthetic_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], code: int, message: str
+) -> None:
+    assert message in fails(capsys, command(synthetic_data, tmp_path / "run", *more), code)
+
+
+def test_streams_and_step_targets_have_their_places(
+    synthetic_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["search", "--data", str(synthetic_data), "--out", str(tmp_path / "run"), "--target-macs", "4M"]
+    assert "--streams goes with --space auto" in fails(capsys, [*start, "--space", "tiny", "--streams", "2"])
+    assert "add it or leave them out" in fails(capsys, [*start, "--step-targets", "1M,2M"], 2)
