@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vidnas.base.limits import Positive
@@ -43,6 +43,15 @@ def add_executor_options(parser: argparse.ArgumentParser, *, by_default: str) ->
         help="of a running Ray cluster, as 10.0.0.1:6379; default that of Ray's environment variable, else one is "
         "started here",
     )
+
+
+def one_per_core(options: Any) -> "AbstractContextManager[Executor]":
+    """What the options ask for, by default a training per core; settings of the trainings are at `options.train`."""
+    from vidnas.data.processes import cores
+    from vidnas.engine.trials.executors import QUIETLY
+
+    training = options.train
+    return chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
 
 
 @contextmanager

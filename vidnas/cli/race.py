@@ -8,7 +8,7 @@ from vidnas.arch.cost import parse_amount
 from vidnas.base.log import log
 from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
-from vidnas.cli.executor_options import add_executor_options, chosen_executor
+from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import new_folder
 from vidnas.cli.search_options import add_clip_options, add_macs_option, check_hours
@@ -29,9 +29,7 @@ def run(argv: list[str]) -> int:
     options = _parser(whole=not asks_for_first(argv)).read(argv)
 
     from vidnas.data.datamodule import DataConfig
-    from vidnas.data.processes import cores
     from vidnas.engine.run.folder import RunFolder
-    from vidnas.engine.trials.executors import QUIETLY
     from vidnas.pipeline.lists import holding, load_lists
     from vidnas.pipeline.out import check_out, check_unlike
     from vidnas.pipeline.plan import SpaceChoice, chosen_clip
@@ -57,8 +55,7 @@ def run(argv: list[str]) -> int:
     choice = SpaceChoice(clip=options.clip, sampling=options.sampling, stride=options.stride, fps=options.fps)
     course = Course(lists.train, held, macs, chosen_clip(choice, held))
     training = options.train
-    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
-    with RunFolder(out).lock(), chosen as executor:
+    with RunFolder(out).lock(), one_per_core(options) as executor:
         race = Race(
             course,
             data,

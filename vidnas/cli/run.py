@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.base.limits import Positive
 from vidnas.base.log import is_first_process, log
-from vidnas.cli.executor_options import add_executor_options, chosen_executor
+from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero
 from vidnas.cli.search_options import FIRST, read_request, search_parser
@@ -51,14 +51,10 @@ def run(argv: list[str]) -> int:
 
 def _times(options: Any, request: "SearchRequest") -> "MethodTimes":
     """What there is time for."""
-    from vidnas.data.processes import cores
-    from vidnas.engine.trials.executors import QUIETLY
     from vidnas.pipeline.prepare import measure_methods
 
-    training = options.train
-    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
-    with chosen as executor:
-        return measure_methods(request, training, options.race, executor, 2 * options.final_seeds)
+    with one_per_core(options) as executor:
+        return measure_methods(request, options.train, options.race, executor, 2 * options.final_seeds)
 
 
 def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
@@ -81,8 +77,6 @@ def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
 
 def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOutcome | None":
     """Race, with a search at the clip that won if the method is `both`; None after a dry run."""
-    from vidnas.data.processes import cores
-    from vidnas.engine.trials.executors import QUIETLY
     from vidnas.pipeline.method import keep_method
     from vidnas.pipeline.prepare import job_settings, prepare_race, prepare_search, remember
     from vidnas.pipeline.run import run_race, run_search_and_race
@@ -90,8 +84,7 @@ def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOu
     training, hours = options.train, request.max_hours
     if hours and method == "both":
         hours, request = hours / 2, replace(request, max_hours=hours / 2)
-    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
-    with chosen as executor:
+    with one_per_core(options) as executor:
         settings = _settings(options, request, training, executor)
         with prepare_race(request, training, options.race, executor, hours, 2 * options.final_seeds) as prepared:
             if prepared is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidnas.arch.cost import parse_amount
 from vidnas.base.log import log
-from vidnas.cli.executor_options import add_executor_options, chosen_executor
+from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero
 from vidnas.cli.search_options import FIRST, read_request, search_parser
@@ -67,17 +67,14 @@ def _on_supernet(options: Any, request: "SearchRequest") -> "Searched | None":
 
 def _with_trials(options: Any, request: "SearchRequest") -> bool:
     """Race for the clip, search at it, race with what the search proposes; False after a dry run."""
-    from vidnas.data.processes import cores
     from vidnas.engine.run.folder import RunFolder
-    from vidnas.engine.trials.executors import QUIETLY
     from vidnas.pipeline.prepare import prepare_race
     from vidnas.pipeline.run import supernet_proposals
 
     training, hours = options.train, request.max_hours
     if hours:
         hours, request = hours / 2, replace(request, max_hours=hours / 2)
-    chosen = chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
-    with chosen as executor:
+    with one_per_core(options) as executor:
         with prepare_race(request, training, options.race, executor, hours, 0) as prepared:
             if prepared is None:
                 return False
