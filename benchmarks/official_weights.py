@@ -64,8 +64,9 @@ def theirs_for(spec: ArchSpec, state: dict[str, Tensor]) -> nn.Module:
         model_num_class=spec.head.num_classes,
         head_activation=None,
     )
-    if spec.streams[0].projection_norm == "always":
-        network.blocks[1].res_blocks[0].branch1_norm = nn.BatchNorm3d(spec.streams[0].groups[0].channels)
+    [stream] = spec.streams
+    if stream.projection_norm == "always":
+        network.blocks[1].res_blocks[0].branch1_norm = nn.BatchNorm3d(stream.groups[0].channels)
     network.load_state_dict(to_theirs(state, PYTORCHVIDEO))
     return network.eval()
 

@@ -346,12 +346,12 @@ def check_streams(clip: ClipSpec, streams: Sequence[StreamSpec], head: HeadSpec)
     Raises:
         FieldError: the first broken rule, with its field.
     """
-    colours = streams[0].stem.in_channels
+    first, *_ = streams
     for s, stream in enumerate(streams):
         if rule := frames_mistake(clip, stream.every):
             raise FieldError(("streams", s, "every"), rule)
-        if stream.stem.in_channels != colours:
-            rule = f"all streams see one clip, which has {colours} channels for stream 0"
+        if stream.stem.in_channels != first.stem.in_channels:
+            rule = f"all streams see one clip, which has {first.stem.in_channels} channels for stream 0"
             raise FieldError(("streams", s, "stem", "in_channels"), rule)
     halved = [sum(group.stride == 2 for group in stream.groups) for stream in streams]
     if head.pool == "fixed" and len(set(halved)) > 1:

@@ -73,7 +73,8 @@ def _wider(spec: ArchSpec, readers: Sequence[BlockPlan | Conv5Plan]) -> Iterator
     for unit in readers:
         for layer in ("expand", "shortcut") if isinstance(unit, BlockPlan) else ("conv",):
             yield f"{unit.path}.{layer}.weight", unit.in_channels - unit.fused_channels
-    yield "head.fc1.weight", spec.streams[0].conv5
+    first, *_ = spec.streams
+    yield "head.fc1.weight", first.conv5
 
 
 def _part(name: str, projections: tuple[str, ...]) -> str | None:

@@ -118,10 +118,10 @@ def _legend_entries(spec: ArchSpec) -> list[Entry]:
 
 
 def _stages(spec: ArchSpec) -> list[Stage]:
-    groups = spec.streams[0].groups
+    [stream] = spec.streams
     inner = (unit for unit in stream_units(spec, 0) if unit.group is not None)
     stages: list[Stage] = []
-    for group, (_, of_group) in zip(groups, groupby(inner, key=lambda unit: unit.group), strict=True):
+    for group, (_, of_group) in zip(stream.groups, groupby(inner, key=lambda unit: unit.group), strict=True):
         units = list(of_group)
         runs = tuple(_runs(units, group.expansion))
         cost = sum(map(_macs, units))

@@ -48,7 +48,8 @@ def step_space(space: Space, step: int, before: ArchSpec | None = None) -> Space
         raise VidnasError(f"space {space.name}: {STEPS[step]} are searched behind {STEPS[step - 1]}; give its network")
     if step == 1:
         step_space(space, 0).encode(before)
-        streams = [_without_attention(_fixed(first, before.streams[0])), _without_attention(second)]
+        [backbone] = before.streams
+        streams = [_without_attention(_fixed(first, backbone)), _without_attention(second)]
         return _part(space, step, streams, space.fusions)
     found = zip(space.fusions, space.fusion_choices(space.encode(before)), strict=True)
     fusions = (fusion.model_copy(update={"kind": (fusion.kind[k],)}) for fusion, k in found)
