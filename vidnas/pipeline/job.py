@@ -21,7 +21,7 @@ class Job:
     """The part of a job's settings that its search does not record.
 
     Attributes:
-        search: folder of the search within the run folder, `search` or `.`.
+        search: folder of the search within the run folder, `search` or `.`; of a progressive one that of its last step.
         data: where the videos are and how clips are made of them.
         training: how networks are trained.
         views: clips x crops of a test.

@@ -2,8 +2,8 @@
 
 from statistics import mean, stdev
 
-from vidnas.arch.cost import format_macs
-from vidnas.report.data import NetworkResult, PairedComparison, RaceSummary, RunReport
+from vidnas.arch.cost import format_macs, network_cost
+from vidnas.report.data import NetworkResult, PairedComparison, RaceSummary, RunReport, SearchReport
 
 # benchmarks/results/demo_seeds.json
 SPREAD = (
@@ -29,6 +29,18 @@ def verdict(report: RunReport) -> str:
         f"Searched {_percent(found.mean)}, X3D {_percent(x3d.mean)} {found.metric} on "
         f"{_videos(found, x3d)} at {_costs(found, x3d)}{equal}: {trainings(len(report.seeds))}"
         f"{_difference(found, x3d)}."
+    )
+
+
+def search_verdict(report: SearchReport) -> str:
+    """What a search has come to, and what it does not say."""
+    cost = network_cost(report.spec)
+    network = f"a network of {format_macs(cost.macs)} @ {cost.clip}"
+    if report.race is not None:
+        return f"The race of what was proposed chose {network}, from the source {report.race.winner.source}."
+    return (
+        f"The search derived {network}. It is not trained: the supernet's weights are shared, and say little of how it "
+        "will do with its own."
     )
 
 

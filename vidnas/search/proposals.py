@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vidnas.arch.fusion import FUSED_CHANNELS, FusionKind, FusionSpec, check_fusions
 from vidnas.arch.registry import get_spec
 from vidnas.arch.scale import TOLERANCE, scaled_to_cost
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel
 from vidnas.arch.zoo.x3d import x3d
 from vidnas.base.errors import VidnasError
+from vidnas.base.mistakes import FieldError
 from vidnas.search.baselines import choices_within
 from vidnas.search.budget import between
 from vidnas.search.costs import CostTable
@@ -29,6 +31,8 @@ _TIMES, _SIDES = (1, 3, 5), (3, 5)
 # By what a mutation multiplies channels and expansion, and what it leaves these between.
 _FACTORS = (2 / 3, 3 / 2)
 _EXPANSIONS = (1.0, 6.75)
+# Mutants in a row that are known already or have no width at the cost, after which there are no more.
+_MISSES = 200
 
 
 class Proposal(NamedTuple):
@@ -78,9 +82,11 @@ def along_axes(clip: ClipSpec, macs: float, head: HeadSpec, depth_factor: float)
 def mutants(
     parent: ArchSpec, macs: float, seed: int, source: str, *, changes: Sequence[int] = (1, 2, 3)
 ) -> Iterator[Proposal]:
-    """Endless different networks with one to three decisions of a parent changed, at the same cost.
+    """Different networks with one to three decisions of a parent changed, at the same cost; endless where it has some.
 
-    A decision is a group's depth, kernel, expansion or its channels beside those of the others.
+    A decision is a group's depth, kernel, expansion or its channels beside those of the others; of two streams also
+    what the sparser one is given of the other after a group. Of a network that adds maps up, whose widths cannot be
+    changed apart, only those that do so no more.
 
     Args:
         parent: as it is, at any cost.
@@ -91,13 +97,16 @@ def mutants(
     """
     rng = np.random.default_rng(seed)
     seen = {parent.content_hash}
-    while True:
+    misses = 0
+    while misses < _MISSES:
+        misses += 1
         changed = parent
         for _ in range(int(rng.choice(changes))):
             changed = _changed(changed, rng)
         for spec in _at_cost([changed.model_copy(update={"name": "mutant"})], macs):
             if spec.content_hash not in seen:
                 seen.add(spec.content_hash)
+                misses = 0
                 yield Proposal(spec, source)
 
 
@@ -137,13 +146,35 @@ def _at_cost(specs: Iterable[ArchSpec], macs: float) -> Iterator[ArchSpec]:
 
 
 def _changed(spec: ArchSpec, rng: np.random.Generator) -> ArchSpec:
-    """One decision of a random group changed."""
-    s = int(rng.integers(len(spec.streams)))
+    """One decision of a random group changed, or of the fusions between two streams."""
+    number = len(spec.streams)
+    s = int(rng.integers(number + (number > 1)))
+    if s == number:
+        return _with_changed_fusion(spec, rng)
     stream = spec.streams[s]
     g = int(rng.integers(len(stream.groups)))
     groups = (*stream.groups[:g], _changed_group(stream.groups[g], rng), *stream.groups[g + 1 :])
     stream = stream.model_copy(update={"groups": groups})
     return spec.model_copy(update={"streams": (*spec.streams[:s], stream, *spec.streams[s + 1 :])})
+
+
+def _with_changed_fusion(spec: ArchSpec, rng: np.random.Generator) -> ArchSpec:
+    """Another kind of fusion after a random group, or none; as it is where none can be there."""
+    source, target = sorted(range(2), key=lambda s: spec.streams[s].every)
+    ratio = spec.streams[target].every // spec.streams[source].every
+    g = int(rng.integers(len(spec.streams[target].groups)))
+    others = [fusion for fusion in spec.fusions if fusion.group != g]
+    now = next((fusion.kind for fusion in spec.fusions if fusion.group == g), None)
+    kinds: list[FusionKind | None] = [None, *(FUSED_CHANNELS if ratio > 1 else ("time_strided_convolution",))]
+    kinds.remove(now)
+    kind = kinds[int(rng.integers(len(kinds)))]
+    new = [FusionSpec(source=source, target=target, group=g, kind=kind)] if kind else []
+    fusions = tuple(sorted([*others, *new], key=lambda fusion: fusion.group))
+    try:
+        check_fusions(spec.streams, fusions)
+    except FieldError:
+        return spec
+    return spec.model_copy(update={"fusions": fusions})
 
 
 def _changed_group(group: GroupSpec, rng: np.random.Generator) -> GroupSpec:

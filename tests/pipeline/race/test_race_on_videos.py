@@ -11,6 +11,7 @@ import pytest
 import torch
 from moments import Moment, die_at
 from tiny_training import tiny_config, tiny_data
+from two_streams import two_stream_space
 
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.errors import VidnasError
@@ -23,6 +24,7 @@ from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.course import Course
 from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.race.result import RaceResult
+from vidnas.search.clips import near_clips
 
 HELD = Holding(frames=24, short_side=48, duration_sec=1.0)
 CLIP = ClipSpec(frames=4, size=24, sampling="uniform")
@@ -111,6 +113,30 @@ def test_networks_of_two_streams_are_proposed_where_they_are_asked_for(synthetic
         found = replace(course(synthetic_data), streams=streams).networks(clip, 8, 0)
         of_space = [proposal.spec for proposal in found if proposal.source in ("entropy", "random")]
         assert {len(spec.streams) for spec in of_space} == expected
+
+
+def test_clips_of_a_race_for_two_streams_are_those_that_they_can_see(synthetic_data):
+    one = course(synthetic_data, clip=None)
+    two = replace(one, streams=2)
+    near = near_clips(CLIP.model_copy(update={"frames": 8, "size": 32}), HELD.frames, HELD.short_side)
+    assert any(clip.frames % 2 for clip in near)
+    for clips, all_of_them in ((two.clips(), one.clips()), (two.x3d_at_all(near), one.x3d_at_all(near))):
+        assert clips
+        assert all(proposal.spec.clip.frames % 2 == 0 for proposal in clips)
+        assert {proposal.spec.content_hash for proposal in clips} < {one.spec.content_hash for one in all_of_them}
+    with pytest.raises(VidnasError, match=r"clip 5x24x24: two streams need an even number of frames"):
+        replace(two, clip=CLIP.model_copy(update={"frames": 5})).clips()
+
+
+def test_a_search_that_cannot_follow_is_refused_before_the_race_of_clips(synthetic_data):
+    def refuse(space):
+        raise VidnasError(f"no room at {space.clip.frames} frames")
+
+    for clip in (None, CLIP):
+        with pytest.raises(VidnasError, match="no room at"):
+            replace(course(synthetic_data, clip=clip), streams=2, check=refuse).clips()
+    with pytest.raises(VidnasError, match="no room at"):
+        replace(course(synthetic_data), space=two_stream_space(), clip=two_stream_space().clip, check=refuse).clips()
 
 
 MOMENTS = {

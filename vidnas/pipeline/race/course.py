@@ -1,6 +1,6 @@
 """What is raced for on a list of videos, and who may start."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -37,6 +37,7 @@ class Course:
         clip: where it is given.
         space: where other networks than X3D are to come from, at its clip; None is from anywhere.
         streams: of the networks of a scaled space, where they may come from anywhere.
+        check: refuses spaces in which the search that is to follow cannot be made; None takes all.
     """
 
     train: VideoList
@@ -45,6 +46,7 @@ class Course:
     clip: ClipSpec | None = None
     space: Space | None = None
     streams: Literal[1, 2] = 1
+    check: Callable[[Space], None] | None = None
 
     @property
     def head(self) -> HeadSpec:
@@ -61,23 +63,36 @@ class Course:
         return Proposal(x3d_at(clip, self.macs, self.head, self.depth_factor), "x3d")
 
     def x3d_at_all(self, clips: Sequence[ClipSpec]) -> list[Proposal]:
-        """X3D at each clip at which some width of it has the cost."""
+        """X3D at each clip at which some width of it has the cost, and which the networks asked for can see."""
         found = []
         for clip in clips:
             try:
+                self.check_clip(clip)
                 found.append(self.x3d(clip))
             except VidnasError:
                 continue
         return found
 
+    def check_clip(self, clip: ClipSpec) -> None:
+        """Make sure that there are networks of the space, or of so many streams, as they are asked for.
+
+        Raises:
+            VidnasError: not at this clip.
+        """
+        space = self._scaled_space(clip) if self.space is None and self.streams > 1 else self.space
+        if space is not None and self.check is not None:
+            self.check(space)
+
     def clips(self) -> list[Proposal]:
         """What the race of clips starts with."""
         if self.clip is not None:
+            self.check_clip(self.clip)
             return [self.x3d(self.clip)]
-        found = self.x3d_at_all(
-            clip_proposals(self.macs, self.held.frames, self.held.short_side, self.held.duration_sec)
-        )
+        clips = clip_proposals(self.macs, self.held.frames, self.held.short_side, self.held.duration_sec)
+        found = self.x3d_at_all(clips)
         if not found:
+            if clips:
+                self.check_clip(clips[-1])
             raise VidnasError(
                 f"no X3D network costs {format_macs(self.macs)} at any clip that these videos hold; give another "
                 "target, or a clip (--clip 16x56)"
@@ -96,9 +111,11 @@ class Course:
         macs, head = self.macs, self.head
         x3d = self.x3d(clip).spec
         sources: list[Iterable[Proposal]] = [supernet]
-        space = self.space or self._scaled_space(clip)
-        if space is not None:
+        try:
+            space = self.space or self._scaled_space(clip)
             sources += [by_entropy(space, macs, number), drawn(space, macs, seed)]
+        except VidnasError as error:
+            log.info(f"note: no networks of a scaled space: {error}")
         if self.space is None:
             sources += [
                 mutants(x3d, macs, seed, "near x3d"),
@@ -107,11 +124,11 @@ class Course:
             ]
         return list(islice(different_in_turn(sources), number))
 
-    def _scaled_space(self, clip: ClipSpec) -> Space | None:
-        """AutoX3D's, or Auto-TSNet's, scaled to this cost and clip; None where no scale of it has the cost."""
-        try:
-            space, _ = auto_space(self.macs, num_classes=len(self.train.classes), streams=self.streams, clip=clip)
-        except VidnasError as error:
-            log.info(f"note: no networks of a scaled space: {error}")
-            return None
+    def _scaled_space(self, clip: ClipSpec) -> Space:
+        """AutoX3D's, or Auto-TSNet's, scaled to this cost and clip.
+
+        Raises:
+            VidnasError: no scale of it has the cost.
+        """
+        space, _ = auto_space(self.macs, num_classes=len(self.train.classes), streams=self.streams, clip=clip)
         return space.with_classes(len(self.train.classes), multi_label=self.train.multi_label)
