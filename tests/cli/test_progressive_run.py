@@ -16,22 +16,28 @@ from vidnas.cli.main import main
 from vidnas.engine.supernet.folder import SearchJournal
 from vidnas.pipeline.race.archive import TrialArchive, read_trials
 from vidnas.pipeline.search import BuiltOn
-from vidnas.search.costs import CostTable
 
-SPACE = ["--space", "auto", "--streams", "2", "--clip", "8x24", "--sampling", "uniform", "--target-macs", "4M"]
 SHORT = ["--search.checkpoint_every_steps", "2", "--trials", "8", "--folds", "2", "--parallel", "1"]
 SHORT += ["--train.steps", "1", "--train.batch_size", "6", "--train.threads", "1"]
 
 
 def command(videos: Path, out: Path, *more: str) -> list[str]:
-    return ["run", "--data", str(videos), "--out", str(out), *SPACE, "--method", "both", *QUICK, *SHORT, *more]
+    return ["run", "--data", str(videos), "--out", str(out), "--method", "both", *QUICK, *SHORT, *more]
 
 
 @pytest.fixture(scope="module")
-def whole(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The options of a small space of two streams, in a file."""
+    file = tmp_path_factory.mktemp("space") / "two.json"
+    file.write_text(two_stream_space().to_json())
+    return ["--space", str(file), "--target-macs", "1.4M"]
+
+
+@pytest.fixture(scope="module")
+def whole(videos: Path, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing happens to."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert main(command(videos, out, "--progressive")) == 0
+    assert main(command(videos, out, *small, "--progressive")) == 0
     return out
 
 
@@ -44,7 +50,7 @@ def rows(page: str) -> dict[str, list[str]]:
 def test_steps_are_on_the_page_and_the_last_candidates_in_the_race(whole: Path) -> None:
     steps = json.loads((whole / "result.json").read_text())["search"]
     assert [step["step"] for step in steps] == ["stream 0", "stream 1 and fusions", "attention"]
-    assert [step["targets"]["macs"] for step in steps] == [0.56 * 4e6, 0.8 * 4e6, 4e6]
+    assert [step["targets"]["macs"] for step in steps] == [0.56 * 1.4e6, 0.8 * 1.4e6, 1.4e6]
     specs = [ArchSpec.load(whole / f"search/step{number}/searched.json") for number in (1, 2, 3)]
     assert [step["spec"] for step in steps] == [spec.content_hash for spec in specs]
     assert [len(spec.streams) for spec in specs] == [1, 2, 2]
@@ -99,16 +105,16 @@ MOMENTS = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed(
-    whole: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    whole: Path, videos: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     out = tmp_path / "run"
     owner, name, number = MOMENTS[moment]
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, at_call(number, getattr(owner, name)))
         with pytest.raises(Killed):
-            main(command(videos, out, "--progressive"))
+            main(command(videos, out, *small, "--progressive"))
     assert not (out / "result.json").exists()
-    assert main(command(videos, out, "--progressive", "--resume")) == 0
+    assert main(command(videos, out, *small, "--progressive", "--resume")) == 0
     steps = [f"step{n}/{file}" for n in (1, 2, 3) for file in ("archive.jsonl", "curves.jsonl", "result.json")]
     for file in ("searched.json", "result.json", *steps):
         assert (out / "search" / file).read_bytes() == (whole / "search" / file).read_bytes(), file
@@ -124,34 +130,27 @@ def timeless(out: Path) -> list[Any]:
     return [result, trials]
 
 
-def test_a_space_of_two_streams_in_one_step_with_its_race(videos: Path, tmp_path: Path) -> None:
-    space = two_stream_space()
-    (tmp_path / "two.json").write_text(space.to_json())
-    table = CostTable.of(space.with_classes(2))
-    target = f"{(table.cheapest()[1] + table.dearest()[1]) // 2}"
+def test_a_space_of_two_streams_in_one_step_with_its_race(videos: Path, small: list[str], tmp_path: Path) -> None:
     out = tmp_path / "run"
-    own = ["--streams", "1", "--space", str(tmp_path / "two.json"), "--target-macs", target, "--clip", "8x24"]
-    assert main(command(videos, out, *own)) == 0
+    assert main(command(videos, out, *small)) == 0
     sources = {entry.source for entry in read_trials(out / "race" / "trials.jsonl")}
     assert {"x3d", "supernet", "entropy", "random"} <= sources
-    page = (out / "report.html").read_text()
-    table_of = rows(page)
-    assert "1: everything at once" in table_of
-    assert "sum" not in table_of
+    table = rows((out / "report.html").read_text())
+    assert "1: everything at once" in table
+    assert "sum" not in table
     [step] = json.loads((out / "result.json").read_text())["search"]
-    assert step["initial_entropy"] == pytest.approx(math.log(space.size))
+    assert step["initial_entropy"] == pytest.approx(math.log(two_stream_space().size))
 
 
 def test_what_it_goes_with_is_one_line(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
+    progressive = command(videos, out, "--target-macs", "4M", "--progressive")
     for method in ("race", "auto"):
-        line = fails(capsys, command(videos, out, "--progressive", "--method", method), 2)
+        line = fails(capsys, [*progressive, "--streams", "2", "--method", method], 2)
         assert f"--method {method} may do without; add --method supernet or --method both" in line
-    line = fails(capsys, command(videos, out, "--progressive", "--streams", "1"), 2)
+    line = fails(capsys, progressive, 2)
     assert "--progressive: goes from stream to stream; add --streams 2, or name a --space of two streams" in line
     # Before anything is trained for the clip.
-    anyclip = [word for word in command(videos, out, "--progressive") if word not in ("--clip", "8x24")]
-    at = anyclip.index("--sampling")
-    line = fails(capsys, [*anyclip[:at], *anyclip[at + 2 :], "--step-targets", "3.9M,3.95M"])
+    line = fails(capsys, [*progressive, "--streams", "2", "--step-targets", "3.9M,3.95M"])
     assert "of step 2 (stream 1 and fusions) is below" in line
     assert not out.exists() or not (out / "race").exists()
