@@ -19,7 +19,11 @@ _SUMS = " H and H0 of a progressive search are added up over its steps: each dec
 def search_section(search: SearchSummary) -> str:
     """The space, the steps, and of each its charts; of several also the network that each has found."""
     several = len(search.steps) > 1
-    parts = [f"<p>{_space(search.space)}</p>", _steps(search), f"<p>{clean(_ENTROPY + (_SUMS if several else ''))}</p>"]
+    parts = [
+        f"<p>{_space(search.space)} {clean(search.space.explanation)}</p>",
+        _steps(search),
+        f"<p>{clean(_ENTROPY + (_SUMS if several else ''))}</p>",
+    ]
     for number, step in enumerate(search.steps, start=1):
         if several:
             parts += [f"<h3>{clean(_title(number, step))}</h3>", f"<p>{_space(step.space)}</p>"]
@@ -58,7 +62,7 @@ def _space(space: SpaceSummary) -> str:
     )
     return (
         f"Space <b>{clean(space.name)}</b>: {count(space.size)} architectures of {space.variables} decisions, "
-        f"{budgets}. {clean(space.explanation)}"
+        f"{budgets}."
     )
 
 
