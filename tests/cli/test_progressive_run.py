@@ -130,9 +130,15 @@ def timeless(out: Path) -> list[Any]:
     return [result, trials]
 
 
-def test_a_space_of_two_streams_in_one_step_with_its_race(videos: Path, small: list[str], tmp_path: Path) -> None:
+def test_a_space_of_two_streams_in_one_step_with_its_race(
+    videos: Path, small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert main(command(videos, out, *small)) == 0
+    capsys.readouterr()
+    # What was searched in one step does not go on in several.
+    line = fails(capsys, command(videos, out, *small, "--progressive", "--resume"))
+    assert "cannot go on from this: search folder search then, search/step3 now" in line
     sources = {entry.source for entry in read_trials(out / "race" / "trials.jsonl")}
     assert {"x3d", "supernet", "entropy", "random"} <= sources
     table = rows((out / "report.html").read_text())

@@ -54,7 +54,7 @@ def keep_job(job: Job, root: Path) -> None:
         then, now = (
             {f"clips.{name}": value for name, value in one.data.fixed_settings().items()} for one in (before, job)
         )
-        check_identity(then, now, path)
+        check_identity({"search folder": before.search, **then}, {"search folder": job.search, **now}, path)
     data = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in vars(job.data).items()}
     write_json(path, {**vars(job), "data": data, "training": asdict(job.training), "lists": dict(job.lists)})
 

@@ -1,7 +1,7 @@
 """The whole job: find a network, train it and X3D at equal cost, test both on the same videos, report."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,10 +111,10 @@ def run_search(request: SearchRequest, inputs: SearchInputs, search: SearchConfi
     """
     if told := supernet_warning(search.schedule(inputs.data.steps_per_epoch).total):
         log.info(f"note: {told}")
-    searched = search_on_supernet(request, inputs, search)
+    searched, phase = _search(request, inputs, search)
     spec = searched.spec
     x3d = x3d_baseline(spec, network_cost(spec).macs)
-    return _conclude(inputs.lists, inputs.plan.targets, spec, x3d, settings, searched, [*_search_phase(searched)])
+    return _conclude(inputs.lists, inputs.plan.targets, spec, x3d, settings, searched, [phase])
 
 
 def run_race(lists: Lists, race: Race, settings: RunSettings) -> RunOutcome:
@@ -130,22 +130,23 @@ def run_race(lists: Lists, race: Race, settings: RunSettings) -> RunOutcome:
     """
     start = time.perf_counter()
     race.choose_clip()
-    return _conclude_race(lists, race, (), settings, None, start)
+    return _conclude_race(lists, race, (), settings, start)
 
 
 def run_search_and_race(
     request: SearchRequest, inputs: SearchInputs, search: SearchConfig, race: Race, settings: RunSettings
 ) -> RunOutcome:
     """Search on a supernet at the clip that the race has chosen, then race with what it proposes, and as `run_race`."""
-    searched = search_on_supernet(request, inputs, search)
+    searched = _search(request, inputs, search)
     start = time.perf_counter()
-    return _conclude_race(inputs.lists, race, searched.proposals(), settings, searched, start)
+    return _conclude_race(inputs.lists, race, searched[0].proposals(), settings, start, searched)
 
 
-def _search_phase(searched: Searched | None) -> Iterator[Phase]:
-    """Whatever of it was done before an interruption counts."""
-    if searched is not None and searched.sec is not None:
-        yield Phase("search", searched.sec)
+def _search(request: SearchRequest, inputs: SearchInputs, search: SearchConfig) -> tuple[Searched, Phase]:
+    start = time.perf_counter()
+    searched = search_on_supernet(request, inputs, search)
+    # What was done before an interruption counts; what belongs to no step, as baselines, only where there was none.
+    return searched, Phase("search", max(searched.sec or 0.0, time.perf_counter() - start))
 
 
 def _conclude_race(
@@ -153,11 +154,12 @@ def _conclude_race(
     race: Race,
     supernet: list[Proposal] | tuple[()],
     settings: RunSettings,
-    searched: Searched | None,
     start: float,
+    search: tuple[Searched, Phase] | None = None,
 ) -> RunOutcome:
     result = race.choose_network(supernet)
-    phases = [*_search_phase(searched), Phase("race", time.perf_counter() - start)]
+    searched, phases = (search[0], [search[1]]) if search else (None, [])
+    phases.append(Phase("race", time.perf_counter() - start))
     winner, x3d = result.winner.proposal.spec, result.yardstick.proposal.spec
     # The winner may have come with another clip; X3D is compared with at that one.
     if winner.clip != x3d.clip:

@@ -59,7 +59,8 @@ def probable_candidates(
     Raises:
         VidnasError: nothing in the space costs so little.
     """
-    use = use if _can_use(budgets, use) else 0.0
+    if use and not _can_use(budgets, use):
+        use = 0.0
     listed = fitting_choices(distribution, budgets, among=_SEARCHED)
     found = list(islice((one for one in listed if usage(budgets, [one.choice])[0] >= use), number))
     return found or [_derived_in_band(distribution, budgets, use)]
