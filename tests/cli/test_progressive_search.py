@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from search_commands import QUICK, fails
+from two_streams import two_stream_space
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
@@ -48,8 +49,10 @@ def test_from_videos_to_a_network_and_on(
 
 def test_the_candidates_of_the_last_step_are_raced(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
+    (tmp_path / "two.json").write_text(two_stream_space().to_json())
+    small = ["--space", str(tmp_path / "two.json"), "--streams", "1", "--target-macs", "1.4M"]
     trials = ["--trials", "8", "--folds", "2", "--parallel", "1", "--train.steps", "1", "--train.batch_size", "8"]
-    assert main(command(videos, out, *trials, "--train.threads", "1")) == 0
+    assert main(command(videos, out, *small, *trials, "--train.threads", "1")) == 0
     entries = list(read_trials(out / "race" / "trials.jsonl"))
     assert ArchSpec.load(out / "searched.json").content_hash in {one.network for one in entries}
     assert {"x3d", "supernet", "entropy", "random"} <= {one.source for one in entries}
