@@ -111,10 +111,10 @@ def run_search(request: SearchRequest, inputs: SearchInputs, search: SearchConfi
     """
     if told := supernet_warning(search.schedule(inputs.data.steps_per_epoch).total):
         log.info(f"note: {told}")
-    searched, phase = _search(request, inputs, search)
+    searched, phases = _search(request, inputs, search)
     spec = searched.spec
     x3d = x3d_baseline(spec, network_cost(spec).macs)
-    return _conclude(inputs.lists, inputs.plan.targets, spec, x3d, settings, searched, [phase])
+    return _conclude(inputs.lists, inputs.plan.targets, spec, x3d, settings, searched, phases)
 
 
 def run_race(lists: Lists, race: Race, settings: RunSettings) -> RunOutcome:
@@ -142,11 +142,14 @@ def run_search_and_race(
     return _conclude_race(inputs.lists, race, searched[0].proposals(), settings, start, searched)
 
 
-def _search(request: SearchRequest, inputs: SearchInputs, search: SearchConfig) -> tuple[Searched, Phase]:
+def _search(request: SearchRequest, inputs: SearchInputs, search: SearchConfig) -> tuple[Searched, list[Phase]]:
     start = time.perf_counter()
     searched = search_on_supernet(request, inputs, search)
-    # What was done before an interruption counts; what belongs to no step, as baselines, only where there was none.
-    return searched, Phase("search", max(searched.sec or 0.0, time.perf_counter() - start))
+    took, times = time.perf_counter() - start, [step.result.sec or 0.0 for step in searched.steps]
+    if len(times) > 1:
+        return searched, [Phase(f"search: {name}", sec) for name, sec in zip(searched.names, times, strict=True)]
+    # What was done before an interruption counts, baselines behind the search only where there was none.
+    return searched, [Phase("search", max(times[0], took))]
 
 
 def _conclude_race(
@@ -155,10 +158,10 @@ def _conclude_race(
     supernet: list[Proposal] | tuple[()],
     settings: RunSettings,
     start: float,
-    search: tuple[Searched, Phase] | None = None,
+    search: tuple[Searched, list[Phase]] | None = None,
 ) -> RunOutcome:
     result = race.choose_network(supernet)
-    searched, phases = (search[0], [search[1]]) if search else (None, [])
+    searched, phases = search or (None, [])
     phases.append(Phase("race", time.perf_counter() - start))
     winner, x3d = result.winner.proposal.spec, result.yardstick.proposal.spec
     # The winner may have come with another clip; X3D is compared with at that one.

@@ -42,12 +42,6 @@ class Searched:
         return self.last.result.spec
 
     @property
-    def sec(self) -> float | None:
-        """Of the clock, over all steps; None where it was not kept."""
-        times = [step.result.sec for step in self.steps if step.result.sec is not None]
-        return sum(times) if len(times) == len(self.steps) else None
-
-    @property
     def alpha_steps(self) -> int:
         """Steps on alpha, of all steps together."""
         return sum(step.result.record["alpha_steps"] for step in self.steps)
@@ -66,9 +60,8 @@ class Searched:
         return list(different_in_turn(sources))
 
     def summary(self) -> list[dict[str, Any]]:
-        """The steps as builtins."""
-        named = zip(self.names, self.steps, strict=True)
-        return [{"step": name, **step.summary(), "sec": step.result.sec} for name, step in named]
+        """The steps as builtins, the same however often the search was interrupted."""
+        return [{"step": name, **step.summary()} for name, step in zip(self.names, self.steps, strict=True)]
 
 
 def search_on_supernet(request: SearchRequest, inputs: SearchInputs, config: SearchConfig) -> Searched:
