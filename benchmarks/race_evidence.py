@@ -162,10 +162,8 @@ def seed_rows(found: list[Entry], trained: Mapping[str, Mapping[str, Any]]) -> l
 
 def search_supernet(
     lists: Lists, data: DataConfig, setting: Setting, winner: ArchSpec, options: argparse.Namespace, seed: int
-) -> ArchSpec | None:
+) -> ArchSpec:
     """What a search on a supernet alone finds, at the clip that the race found."""
-    if not options.supernet_steps:
-        return None
     config = prepare_process(SearchConfig(steps=options.supernet_steps, lr=0.003, alpha_batch_size=8, seed=seed))
     plan = plan_search(lists.train, {"macs": setting.macs}, SpaceChoice(clip=winner.clip), seed)
     parts = SearchData(plan.train, plan.parts, plan.space.clip, data, config)
@@ -212,7 +210,7 @@ def main() -> None:
     parser.add_argument("--races", type=int, default=4)
     parser.add_argument("--trials", type=int, default=28, help="of each race")
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
-    parser.add_argument("--supernet-steps", type=int, default=9000, help="0 leaves the supernet out")
+    parser.add_argument("--supernet-steps", type=int, default=9000, help="0 leaves the supernet for later")
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -242,10 +240,9 @@ def main() -> None:
         own |= {"result": summary(result), "trials": trials}
         record["races"][seed : seed + 1] = [own]
         winner, source = result.winner.proposal
-        if "supernet" not in own:
-            supernet = search_supernet(lists, data, setting, winner, options, seed)
-            own["supernet"] = supernet and supernet.model_dump(mode="json")
-        supernet = ArchSpec.from_data(own["supernet"]) if own["supernet"] else None
+        if "supernet" not in own and options.supernet_steps:
+            own["supernet"] = search_supernet(lists, data, setting, winner, options, seed).model_dump(mode="json")
+        supernet = ArchSpec.from_data(own["supernet"]) if "supernet" in own else None
         save()
         found += entries(course, setting, winner, source, supernet, seed)
         train_all(found, lists, data, training, options, record["trained"], save)
