@@ -25,6 +25,7 @@ from vidnas.report.data import (
     ClassifierResult,
     DataSummary,
     Kind,
+    Lead,
     MultiLabelNetworkResult,
     NetworkResult,
     Racer,
@@ -80,7 +81,8 @@ def _race(race: RaceResult) -> RaceSummary:
         )
 
     clips, networks = (tuple(map(racer, standings)) for standings in (race.clips, race.networks))
-    return RaceSummary(clips, networks, race.trials, describe_early(race.early))
+    lead = race.lead and Lead(100 * race.lead.mean, 100 * race.lead.error, len(race.first.ahead_of(race.yardstick)))
+    return RaceSummary(clips, networks, race.trials, lead, describe_early(race.early))
 
 
 def _space(plan: SearchPlan) -> SpaceSummary:
