@@ -15,7 +15,7 @@ from vidnas.pipeline.race.early import describe_early
 from vidnas.pipeline.race.result import RaceResult
 from vidnas.pipeline.search import SearchStep
 from vidnas.pipeline.supernet import Searched
-from vidnas.report.data import DataSummary, Racer, RaceSummary
+from vidnas.report.data import DataSummary, Lead, Racer, RaceSummary
 from vidnas.report.search_data import (
     BudgetSummary,
     SearchCurves,
@@ -40,7 +40,8 @@ def race_summary(race: RaceResult) -> RaceSummary:
         )
 
     clips, networks = (tuple(map(racer, standings)) for standings in (race.clips, race.networks))
-    return RaceSummary(clips, networks, race.trials, describe_early(race.early))
+    lead = race.lead and Lead(100 * race.lead.mean, 100 * race.lead.error, len(race.first.ahead_of(race.yardstick)))
+    return RaceSummary(clips, networks, race.trials, lead, describe_early(race.early))
 
 
 def search_summary(searched: Searched) -> SearchSummary:

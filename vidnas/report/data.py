@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from vidnas.arch.cost import Cost, network_cost
 from vidnas.arch.spec import ArchSpec
@@ -229,6 +229,14 @@ class Racer:
         return sum(self.scores) / len(self.scores) if self.scores else None
 
 
+class Lead(NamedTuple):
+    """By how many points the first on the folds is ahead of X3D over so many rounds, and the standard error of that."""
+
+    points: float
+    error: float
+    rounds: int
+
+
 @dataclass(frozen=True)
 class RaceSummary:
     """Trainings to the end on folds of the training list, round by round.
@@ -237,18 +245,20 @@ class RaceSummary:
         clips: X3D at each clip, the best first; empty where the clip was given.
         networks: at the clip that won, the best first.
         trials: trainings in all.
+        lead: of the first network; None where that is X3D.
         early: how far their losses on the way foretold their results, in words; empty where it is not known.
     """
 
     clips: tuple[Racer, ...]
     networks: tuple[Racer, ...]
     trials: int
+    lead: Lead | None = None
     early: str = ""
 
     @property
     def winner(self) -> Racer:
-        """The first of the networks."""
-        return self.networks[0]
+        """The network to be used."""
+        return next(racer for racer in self.networks if racer.won)
 
     @property
     def yardstick(self) -> Racer:
