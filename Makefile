@@ -7,9 +7,10 @@ RUN_DIR ?= runs
 MOTIONS := move_left,move_right,turn_clockwise,turn_counter
 MORE_MOTIONS := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe supernet-ranks planted \
-    bench-search bench-modes bench-tabular bench-processes bench-latency bench-factors bench-op bench-train bench-small \
-    bench-infer bench-data bench-wait fair-windows profile-step sanitize official-weights clean
+.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe supernet-ranks \
+    two-stream-ablations planted bench-search bench-modes bench-tabular bench-processes bench-latency bench-factors \
+    bench-op bench-train bench-small bench-infer bench-data bench-wait fair-windows profile-step sanitize \
+    official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -73,6 +74,11 @@ generated-race: .venv/package
 supernet-ranks: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/supernet_ranks.py --data $(DATA) $(OPTIONS) --work $(RUN_DIR)/ranks \
 	    --out benchmarks/results/supernet_ranks.json
+
+# make two-stream-ablations DATA=DIR: Auto-TSNet's Tables 4 and 6 to 9 at a size for CPUs; hours, resumable
+two-stream-ablations: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/two_stream_ablations.py --data $(DATA) $(OPTIONS) \
+	    --work $(RUN_DIR)/ablations --out benchmarks/results/two_stream_ablations.json
 
 # make recipe DATA=DIR: what each choice of the training recipe gives on folds of a training list; hours, resumable
 recipe: .venv/package

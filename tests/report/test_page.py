@@ -269,8 +269,6 @@ def test_steps_have_rows_charts_networks_and_probabilities_of_their_own():
     beliefs = html[html.index("<h2>Probabilities</h2>") :]
     assert beliefs.index("Step 1: stream 0") < beliefs.index("group 1, kernel") < beliefs.index("Step 2: the rest")
     assert beliefs.index("Step 2: the rest") < beliefs.index("group 2, attention")
-    unknown = replace(in_steps(), steps=tuple(replace(step, wall_sec=None) for step in in_steps().steps))
-    assert '<td>sum</td><td class="number">–</td>' in page(report(search=unknown))
 
 
 def test_a_step_that_had_nothing_to_choose():

@@ -145,7 +145,7 @@ def run_search_and_race(
 def _search(request: SearchRequest, inputs: SearchInputs, search: SearchConfig) -> tuple[Searched, list[Phase]]:
     start = time.perf_counter()
     searched = search_on_supernet(request, inputs, search)
-    took, times = time.perf_counter() - start, [step.result.sec or 0.0 for step in searched.steps]
+    took, times = time.perf_counter() - start, [step.result.sec for step in searched.steps]
     if len(times) > 1:
         return searched, [Phase(f"search: {name}", sec) for name, sec in zip(searched.names, times, strict=True)]
     # What was done before an interruption counts, baselines behind the search only where there was none.

@@ -45,13 +45,13 @@ class SearchResult:
         spec: the derived architecture.
         record: as in result.json: choice, cost, candidates, probabilities, entropy, unreadable videos by part.
         folder: everything it left.
-        sec: of the clock that it took, what an interruption lost not counted; None for one of before this was kept.
+        sec: of the clock that it took, what an interruption lost not counted.
     """
 
     spec: ArchSpec
     record: Mapping[str, Any]
     folder: SearchFolder
-    sec: float | None
+    sec: float
 
 
 @dataclass(frozen=True)
@@ -231,8 +231,7 @@ def _finished_before(folder: SearchFolder, identity: Mapping[str, Any]) -> Searc
         return None
     record = read_json(folder.result)
     check_identity(record["identity"], identity, folder.result)
-    sec = read_json(folder.time)["sec"] if folder.time.exists() else None
-    return SearchResult(ArchSpec.load(folder.derived), record, folder, sec)
+    return SearchResult(ArchSpec.load(folder.derived), record, folder, read_json(folder.time)["sec"])
 
 
 def _open(folder: SearchFolder, plan: SearchPlan, settings: Mapping[str, Any], resume: bool) -> None:

@@ -80,10 +80,8 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def duration(seconds: float | None) -> str:
-    """As a person says it; a dash where it is not known."""
-    if seconds is None:
-        return "–"
+def duration(seconds: float) -> str:
+    """As a person says it."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -84,7 +84,7 @@ class StepSummary:
         name: what was searched.
         space: where.
         spec: the network that it found.
-        wall_sec: that it took; None where this was not kept.
+        wall_sec: that it took.
         entropy: of the distribution over architectures at the end, in nats.
         initial_entropy: at the start.
         holdout: the headline figure of the network on the holdout, with the weights of the supernet.
@@ -95,7 +95,7 @@ class StepSummary:
     name: str
     space: SpaceSummary
     spec: ArchSpec
-    wall_sec: float | None
+    wall_sec: float
     entropy: float
     initial_entropy: float
     holdout: float
@@ -118,10 +118,9 @@ class SearchSummary:
     metric: str
 
     @property
-    def wall_sec(self) -> float | None:
-        """Of all steps; None where that of one was not kept."""
-        times = [step.wall_sec for step in self.steps if step.wall_sec is not None]
-        return sum(times) if len(times) == len(self.steps) else None
+    def wall_sec(self) -> float:
+        """Of all steps."""
+        return sum(step.wall_sec for step in self.steps)
 
     @property
     def entropy(self) -> float:
