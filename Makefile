@@ -88,6 +88,7 @@ recipe: .venv/package
 # Does the search find what is known beforehand? One thread, about 25 minutes.
 planted: .venv/package
 	$(BIN)/python benchmarks/planted_problems.py --out benchmarks/results/planted.json
+	$(BIN)/python benchmarks/planted_two_streams.py --out benchmarks/results/planted_two_streams.json
 
 bench-search: .venv/package
 	$(BIN)/python benchmarks/supernet_cost.py --out benchmarks/results/supernet_cost.json
