@@ -8,7 +8,8 @@ one process, and CPU seconds are counted, which neighbours on the machine distor
 
 All ratios are per multiply-add; of times they are taken turn by turn, and the median is kept. `times_one_stream` is
 that to X3D, `times_streams` to the streams alone together (fusions add multiply-adds), and `dense_times_one_stream`
-that of the dense stream alone to X3D. The same ratios of activations, the numbers that layers write, stand beside them.
+that of the dense stream alone to X3D. `of_least_seconds` has them of each network's quickest turn, which neighbours
+disturb least. The same ratios of activations, the numbers that layers write, stand beside them.
 `parts` says where a training step spends its time: forward and backward of each part by itself, on the maps that it
 sees in the network.
 
@@ -40,7 +41,7 @@ from vidnas.search.costs import CostTable
 from vidnas.search.sampling import sample_choices
 from vidnas.search.space.published.auto import auto_space
 
-SMALL_BATCH, PUBLISHED_BATCH = 16, 4
+SMALL_BATCH, PUBLISHED_BATCH = 16, 2
 PUBLISHED = ("manual_tsnet_55", "auto_tsnet_s")
 # X3D's own clip at that cost.
 ONE_STREAM_CLIP = ClipSpec(frames=13, size=160, stride=6)
@@ -106,7 +107,9 @@ def _compared(seconds: Mapping[str, Sequence[float]], macs: Mapping[str, int], b
     turns = [dict(zip(seconds, turn, strict=True)) for turn in zip(*seconds.values(), strict=True)]
     ratios = [_ratios(turn, macs) for turn in turns]
     speeds = {name: batch / statistics.median(values) for name, values in seconds.items()}
-    return {"clips_per_sec": speeds} | {name: statistics.median(row[name] for row in ratios) for name in ratios[0]}
+    medians = {name: statistics.median(row[name] for row in ratios) for name in ratios[0]}
+    least = _ratios({name: min(values) for name, values in seconds.items()}, macs)
+    return {"clips_per_sec": speeds} | medians | {"of_least_seconds": least}
 
 
 def _ratios(amounts: Mapping[str, float], macs: Mapping[str, int]) -> dict[str, float]:
@@ -188,11 +191,8 @@ def main() -> None:
 def _tell(row: dict[str, Any]) -> None:
     print(f"{row['network']}, {row['macs']['two streams'] / 1e6:.1f} MMACs @ {row['clip']}, batch {row['batch']}")
     for kind in ("activations", "training", "inference"):
-        amounts, *_ = row[kind].values()
-        told = ", ".join(f"{name} {amount:.2f}" for name, amount in amounts.items())
-        ratios = ", ".join(
-            f"{name} {ratio:.2f}" for name, ratio in row[kind].items() if name.endswith(("streams", "stream"))
-        )
+        amounts, *ratios = row[kind].values()
+        told = ", ".join(f"{name} {amount:.4g}" for name, amount in amounts.items())
         print(f"  {kind}: {told}; {ratios}")
 
 
