@@ -9,8 +9,8 @@ MORE_MOTIONS := move_left,move_right,move_up,move_down,turn_clockwise,turn_count
 
 .PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe supernet-ranks \
     two-stream-ablations planted bench-search bench-modes bench-tabular bench-processes bench-latency bench-factors \
-    bench-op bench-train bench-small bench-infer bench-data bench-wait fair-windows profile-step sanitize \
-    official-weights clean
+    bench-op bench-train bench-small bench-two-streams bench-infer bench-data bench-wait fair-windows profile-step \
+    sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -135,6 +135,11 @@ bench-train: .venv/dev
 # Training steps of networks of 20 MMACs; in CPU seconds, a minute.
 bench-small: .venv/package
 	$(BIN)/python benchmarks/small_step.py $(OPTIONS) --out benchmarks/results/small_step.json
+
+# Training steps and inference of two streams, beside one stream and the streams alone, and memory of their search; in
+# CPU seconds, ten minutes.
+bench-two-streams: .venv/package
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/two_stream_speed.py $(OPTIONS) --out benchmarks/results/two_streams.json
 
 # Which layers the time of a training step goes to.
 profile-step: .venv/package
