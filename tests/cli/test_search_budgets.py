@@ -11,7 +11,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.latency import LatencyTable
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.cli.main import main
-from vidnas.pipeline.latency import machine_name, measured_versions
+from vidnas.pipeline.this_machine import machine_name, measured_versions
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs
 from vidnas.search.space.published.scaled import tiny_space

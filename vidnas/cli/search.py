@@ -10,7 +10,7 @@ from vidnas.base.log import log
 from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero
-from vidnas.cli.search_options import FIRST, read_request, search_parser
+from vidnas.cli.search_options import FIRST, HALF, at_its_clip, read_request, search_parser
 from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(argv: list[str]) -> int:
         done = _on_supernet(options, request) is not None
     else:
         with errors_on_rank_zero():
-            method, why = choose_method("auto", request.targets, math.prod(launched()))
+            method, why = choose_method("auto", math.prod(launched()))
         if method == "supernet":
             log.info(f"note: no trials of what is found: {why}")
             done = _on_supernet(options, request) is not None
@@ -68,18 +68,15 @@ def _on_supernet(options: Any, request: "SearchRequest") -> "Searched | None":
 def _with_trials(options: Any, request: "SearchRequest") -> bool:
     """Race for the clip, search at it, race with what the search proposes; False after a dry run."""
     from vidnas.engine.run.folder import RunFolder
-    from vidnas.pipeline.prepare import prepare_race
+    from vidnas.pipeline.prepare_race import prepare_race
     from vidnas.pipeline.run import supernet_proposals
 
-    training, hours = options.train, request.max_hours
-    if hours:
-        hours, request = hours / 2, replace(request, max_hours=hours / 2)
     with one_per_core(options) as executor:
-        with prepare_race(request, training, options.race, executor, hours, 0) as prepared:
+        with prepare_race(request, options.train, options.race, executor, 0, HALF) as prepared:
             if prepared is None:
                 return False
-            clip = prepared.race.choose_clip()
-        searched = _on_supernet(options, replace(request, space=replace(request.space, clip=clip)))
+            prepared.race.choose_clip()
+        searched = _on_supernet(options, at_its_clip(request, prepared))
         assert searched is not None
         with RunFolder(request.out).lock():
             prepared.race.choose_network(supernet_proposals(searched))
@@ -112,7 +109,7 @@ def _progressively(options: Any, request: "SearchRequest") -> bool:
 
 
 def _parser(*, whole: bool) -> "ConfigParser":
-    description = "Find the best network for your videos within a budget of multiply-adds."
+    description = "Find the best network for your videos within budgets of multiply-adds, milliseconds, parameters."
     parser = search_parser("search", description, whole=whole, first=(*FIRST, "no_trials", "race.trials"))
     parser.add_argument(
         "--no_trials", action="store_true", help="no race of the networks found: the supernet alone judges"

@@ -3,7 +3,7 @@
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def write_page(path: Path, outcome: RunOutcome, *, source: str, command: Sequenc
         searched=_network("X3D" if finals.is_x3d else "searched", "searched", finals.searched),
         x3d=None if finals.is_x3d else _network("X3D", "x3d", finals.x3d),
         paired=finals.same_videos,
-        race=_race(race) if race else None,
+        race=_race(race, budgets, outcome.targets) if race else None,
         space=_space(searched.plan) if searched else None,
         curves=_curves(searched.result.folder.curves) if searched else None,
         beliefs=tuple(_beliefs(searched.result.record["beliefs"])) if searched else (),
@@ -72,15 +72,31 @@ def write_page(path: Path, outcome: RunOutcome, *, source: str, command: Sequenc
     write_report(path, report)
 
 
-def _race(race: RaceResult) -> RaceSummary:
+def _race(race: RaceResult, budgets: str, metrics: Collection[str]) -> RaceSummary:
     def racer(one: Standing) -> Racer:
         spec, scores = one.proposal.spec, tuple(score.headline for score in one.scores)
         return Racer(
-            spec.name, one.proposal.source, network_cost(spec), scores, one is race.winner, one is race.yardstick
+            spec.name,
+            one.proposal.source,
+            network_cost(spec),
+            scores,
+            one is race.winner,
+            one is race.yardstick,
+            race.amounts.get(spec.content_hash, {}),
         )
 
     clips, networks = (tuple(map(racer, standings)) for standings in (race.clips, race.networks))
-    return RaceSummary(clips, networks, race.trials, describe_early(race.early))
+    return RaceSummary(clips, networks, race.trials, describe_early(race.early), equal_in(budgets, metrics))
+
+
+def equal_in(budgets: str, metrics: Collection[str]) -> str:
+    """What the networks of a race have in common, and what they do not."""
+    left = "up to 10% less, as each was measured" if "ms" in metrics else "up to 1% less"
+    if len(metrics) > 1:
+        left = left.replace("less", "less of one of them")
+        return f"Every network keeps {budgets} and uses them up or has {left}; in the others they differ."
+    told = f"Every network is brought to {budgets} by its width, or has {left}"
+    return f"{told}; their multiply-adds differ." if "macs" not in metrics else f"{told}."
 
 
 def _space(plan: SearchPlan) -> SpaceSummary:
@@ -113,7 +129,8 @@ def _notes(outcome: RunOutcome) -> Iterator[str]:
     yield f"training: {training.describe_lr()}, {first.steps} steps; kept: {first.kept}"
     if outcome.measured_ms:
         told = ", ".join(f"{name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
-        yield f"measured for one clip on the device of the budget: {told}; both were given the same multiply-adds"
+        equal = "the same multiply-adds" if outcome.race is None else "their widths by such measurements"
+        yield f"measured for one clip on the device of the budget: {told}; both were given {equal}"
 
 
 def _data(outcome: RunOutcome, source: str) -> DataSummary:

@@ -283,6 +283,7 @@ class Racer:
         scores: its figure on the fold of each round that it ran.
         won: whether it is the winner.
         yardstick: whether it is X3D at the clip of the networks.
+        amounts: what it takes of each budget, by metric.
     """
 
     name: str
@@ -291,6 +292,7 @@ class Racer:
     scores: tuple[float, ...]
     won: bool = False
     yardstick: bool = False
+    amounts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float | None:
@@ -307,12 +309,14 @@ class RaceSummary:
         networks: at the clip that won, the best first.
         trials: trainings in all.
         early: how far their losses on the way foretold their results, in words; empty where it is not known.
+        equal: what all of them have in common, in words.
     """
 
     clips: tuple[Racer, ...]
     networks: tuple[Racer, ...]
     trials: int
     early: str = ""
+    equal: str = ""
 
     @property
     def winner(self) -> Racer:
