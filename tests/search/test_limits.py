@@ -12,7 +12,7 @@ from vidnas.arch.scale import TOLERANCE
 from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, Kernel
 from vidnas.arch.zoo.x3d import x3d
 from vidnas.base.errors import VidnasError
-from vidnas.search.limits import Limits
+from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.measured_width import LEAST_MS
 from vidnas.search.proposals import (
     Proposal,
@@ -41,14 +41,15 @@ def sources(limits: Limits, clip: ClipSpec) -> Iterator[tuple[str, list[Proposal
     width = parent.streams[0].groups[0].channels / 24
     few = (Kernel(t=1, s=3), Kernel(t=3, s=3))
     space = scaled_space(
-        clip, width_factor=1.2 * width, depth_factor=0.4, max_expansion=3.0, kernels=few, num_classes=27
+        clip, width_factor=1.2 * width, depth_factor=0.4, max_expansion=4.5, kernels=few, num_classes=27
     )
+    bounded = BoundedSpace(space, near)
     yield "x3d", [Proposal(parent, "x3d")]
     yield "zoo", list(hand_made(clip, near, HEAD))
     yield "axes", list(along_axes(clip, near, HEAD, 1.0))
     yield "near x3d", list(islice(mutants(parent, near, 0, "near x3d"), 3))
-    yield "random", list(islice(drawn(space, near, 0), 3))
-    yield "entropy", list(by_entropy(space, near, 2))
+    yield "random", list(islice(drawn(bounded, 0), 3))
+    yield "entropy", list(by_entropy(bounded, 2))
 
 
 def limits_of(metrics: tuple[str, ...], seed: int) -> tuple[Limits, ClipSpec]:

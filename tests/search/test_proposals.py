@@ -9,7 +9,7 @@ from vidnas.arch.scale import TOLERANCE
 from vidnas.arch.spec import ClassificationSpec, ClipSpec
 from vidnas.search.costs import CostTable
 from vidnas.search.entropy import network_entropy
-from vidnas.search.limits import Limits
+from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import along_axes, by_entropy, different_in_turn, drawn, hand_made, mutants, x3d_at
 from vidnas.search.space.published.auto import auto_space
 
@@ -34,7 +34,7 @@ def test_all_cost_the_same_and_differ(space, x3d):
         "zoo": list(hand_made(CLIP, LIMITS, HEAD)),
         "axes": list(along_axes(CLIP, LIMITS, HEAD, 1.0)),
         "near x3d": list(islice(mutants(x3d, LIMITS, 0, "near x3d"), 12)),
-        "random": list(islice(drawn(space, LIMITS, 0), 6)),
+        "random": list(islice(drawn(BoundedSpace(space, LIMITS), 0), 6)),
     }
     for source, proposals in sources.items():
         assert len(proposals) >= 4
@@ -50,16 +50,16 @@ def test_all_cost_the_same_and_differ(space, x3d):
 
 
 def test_entropy_is_above_random_draws(space):
-    best = list(by_entropy(space, LIMITS, 3))
+    best = list(by_entropy(BoundedSpace(space, LIMITS), 3))
     assert len(best) == 3
     assert all(network_cost(proposal.spec).macs <= MACS for proposal in best)
-    drawn_best = max(network_entropy(proposal.spec) for proposal in islice(drawn(space, LIMITS, 1), 50))
+    drawn_best = max(network_entropy(proposal.spec) for proposal in islice(drawn(BoundedSpace(space, LIMITS), 1), 50))
     assert all(network_entropy(proposal.spec) > drawn_best for proposal in best)
 
 
 def test_draws_are_of_the_space(space):
     table = CostTable.of(space)
-    for proposal in islice(drawn(space, LIMITS, 3), 5):
+    for proposal in islice(drawn(BoundedSpace(space, LIMITS), 3), 5):
         assert table.cost(space.encode(proposal.spec)) == network_cost(proposal.spec).macs
 
 

@@ -12,6 +12,7 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json, write_json
 from vidnas.base.log import is_first_process, log
+from vidnas.deploy.timing.stopwatch import Stopwatch
 from vidnas.pipeline.this_machine import check_measured_here, machine_name, measured_versions, open_stopwatch
 
 _WHAT, _MEND = "these milliseconds of networks are", "go on there, or start anew in another folder"
@@ -23,13 +24,15 @@ class NetworkTimes:
     Args:
         device: what runs the networks.
         path: the file that keeps them; read where it exists. None keeps them in memory.
+        stopwatch: what times; None is opened when there is something to time.
 
     Raises:
         VidnasError: the file is broken, or of another device, machine or thread count.
     """
 
-    def __init__(self, device: Device, path: Path | None) -> None:
+    def __init__(self, device: Device, path: Path | None, stopwatch: Stopwatch | None = None) -> None:
         self.device: Device = device
+        self._stopwatch = stopwatch
         self.path = path
         # Trainings in this process may take other threads.
         self._threads = torch.get_num_threads()
@@ -49,7 +52,8 @@ class NetworkTimes:
                 kept = f", kept in {self.path}" if self.path else ""
                 log.info(f"timing networks on {self.device}{kept}; nothing else should run meanwhile")
             with self.own_threads():
-                measured = open_stopwatch(self.device).networks(list(missing.values()))
+                self._stopwatch = self._stopwatch or open_stopwatch(self.device)
+                measured = self._stopwatch.networks(list(missing.values()))
             self._ms |= zip(missing, measured, strict=True)
             self._save()
         return [self._ms[spec.content_hash] for spec in specs]

@@ -18,6 +18,7 @@ from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable, cost_factors
 from vidnas.search.derive import check_reachable
 from vidnas.search.factor_fronts import few_best_under_all
+from vidnas.search.factors import FactorSum
 from vidnas.search.space.space import Choice, Space
 
 # The weight is infinite where kernel and map have the same proportions, which the maps of small clips do reach; nearer
@@ -68,12 +69,15 @@ def most_entropy(space: Space, budgets: Sequence[Budget], number: int) -> list[C
     Raises:
         VidnasError: nothing in the space is within one of the budgets.
     """
-    costs = []
+    limits: list[tuple[FactorSum, float]] = []
+    loose: list[tuple[FactorSum, float]] = []
     for budget in budgets:
         assert isinstance(budget.costs, CostTable)
         check_reachable(budget.costs, budget.target)
-        costs.append(budget.costs.terms)
-    return few_best_under_all(costs, entropy_table(space).terms, [budget.target for budget in budgets], number)
+        (limits if budget.target < budget.costs.dearest()[1] else loose).append((budget.costs.terms, budget.target))
+    # Under one limit the optimum is exact, so those that everything keeps are left out.
+    costs, targets = zip(*(limits or loose[:1]), strict=True)
+    return few_best_under_all(costs, entropy_table(space).terms, targets, number)
 
 
 def _distance(kernel: tuple[int, int, int], shape: tuple[int, int, int]) -> float:

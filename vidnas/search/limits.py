@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from statistics import median
 from typing import Any, Protocol
@@ -20,9 +21,9 @@ from vidnas.search.space.space import Space
 # Where widths are first timed, when nothing better is known.
 _FIRST_MACS = 50e6
 # A table of milliseconds has the order of networks right, and its level to some 10%: that follows from so many of them.
-# Of what is left each one is off by some percent, so draws aim below the target.
+# Of what is left each one is off by some percent, so choices aim below the target.
 _LEVEL_NETWORKS, _NEAR_CHEAPEST = 5, 1.2
-_MS_AIM, _MS_LEAST = 0.96, 0.95
+_MS_AIM = 0.96
 
 
 class Clock(Protocol):
@@ -91,7 +92,7 @@ class Limits:
     def amounts(self, spec: ArchSpec) -> dict[str, float]:
         """What a network takes of each budget."""
         cost = network_cost(spec)
-        return {metric: self._ms([spec])[0] if metric == "ms" else getattr(cost, metric) for metric in self.targets}
+        return {metric: self.ms([spec])[0] if metric == "ms" else getattr(cost, metric) for metric in self.targets}
 
     def brought(self, structures: Sequence[ArchSpec]) -> list[ArchSpec | None]:
         """Each structure at the width that meets the budgets; None where no width does."""
@@ -119,7 +120,7 @@ class Limits:
             told = f"; the nearest of {len(timed)} that were timed took {nearest.ms:.3g} ms" if nearest else ""
             raise VidnasError(
                 f"{structure.name}: no width of it was found for {self.text} @ {structure.clip}{told}; give another "
-                "target or clip"
+                "target or clip, and let nothing else run while networks are timed"
             )
         return spec
 
@@ -131,7 +132,7 @@ class Limits:
         """Whether a network keeps all budgets."""
         if self.counted and use_of(spec, self.counted) > 1:
             return False
-        return not self.timed or self._ms([spec])[0] <= self.targets["ms"]
+        return not self.timed or self.ms([spec])[0] <= self.targets["ms"]
 
     def met_by(self, spec: ArchSpec) -> bool:
         """Whether a network keeps all budgets and uses one of them up, as far as is asked for."""
@@ -139,34 +140,40 @@ class Limits:
             return False
         if self.counted and use_of(spec, self.counted) >= 1 - TOLERANCE:
             return True
-        return self.timed and self._ms([spec])[0] >= LEAST_MS * self.targets["ms"]
-
-    def budgets(self, space: Space) -> list[Budget]:
-        """The budgets of a space's choices; milliseconds predicted by a table whose level a few networks have set.
-
-        Raises:
-            VidnasError: nothing in the space is within the budgets.
-        """
-        found = [Budget(CostTable.of(space, analytic(metric)), target) for metric, target in self.counted.items()]
-        if self.timed:
-            assert self.clock is not None
-            target, table = self.targets["ms"], self.clock.costs(space)
-            near = max(target, _NEAR_CHEAPEST * table.cheapest()[1])
-            choices = list(islice(choices_within([Budget(table, near)], 0), _LEVEL_NETWORKS))
-            measured = self._ms([space.decode(choice) for choice in choices])
-            level = median(ms / table.cost(choice) for ms, choice in zip(measured, choices, strict=True))
-            found.append(Budget(table, _MS_AIM * target / level))
-        return found
-
-    @property
-    def least_use(self) -> float:
-        """Share of one of `budgets` that choices have to use."""
-        return _MS_LEAST if self.timed else 1 - TOLERANCE
+        return self.timed and self.ms([spec])[0] >= LEAST_MS * self.targets["ms"]
 
     def _timed(self, structures: Sequence[ArchSpec]) -> tuple[list[ArchSpec | None], list[list[Timed]]]:
         assert self.clock is not None
         return brought_to_ms(structures, self.targets["ms"], self.counted, self.start_macs, self.clock.networks)
 
-    def _ms(self, specs: Sequence[ArchSpec]) -> list[float]:
+    def ms(self, specs: Sequence[ArchSpec]) -> list[float]:
+        """Milliseconds of networks, measured."""
         assert self.clock is not None
         return self.clock.networks(specs)
+
+
+@dataclass(frozen=True)
+class BoundedSpace:
+    """A space, of whose networks those within budgets are wanted."""
+
+    space: Space
+    limits: Limits
+
+    @cached_property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets of its choices; milliseconds predicted by a table whose level a few networks have set.
+
+        Raises:
+            VidnasError: as the clock's, of a table that is there.
+        """
+        space, limits = self.space, self.limits
+        found = [Budget(CostTable.of(space, analytic(metric)), target) for metric, target in limits.counted.items()]
+        if limits.timed:
+            assert limits.clock is not None
+            target, table = limits.targets["ms"], limits.clock.costs(space)
+            near = max(target, _NEAR_CHEAPEST * table.cheapest()[1])
+            choices = list(islice(choices_within([Budget(table, near)], 0), _LEVEL_NETWORKS))
+            measured = limits.ms([space.decode(choice) for choice in choices])
+            level = median(ms / table.cost(choice) for ms, choice in zip(measured, choices, strict=True))
+            found.append(Budget(table, _MS_AIM * target / level))
+        return tuple(found)

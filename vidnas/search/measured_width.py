@@ -21,6 +21,7 @@ _MOST_TIMED = 10
 _FURTHEST = 16.0
 # A guess between two widths stays off their ends by so much of the way.
 _MARGIN = 0.1
+_SHARES = (0.5, 0.25, 0.75)
 
 TimeNetworks = Callable[[Sequence[ArchSpec]], Sequence[float]]
 
@@ -58,15 +59,26 @@ class _Way:
         """What to time next; None where the way has ended."""
         if self.ended:
             return None
-        limits = {**self.limits, "macs": min(self.guess, self.limits.get("macs", self.guess))}
+        known = {one.spec.content_hash for one in self.timed}
+        # Widths come in whole channels, so what is guessed may be known; something near it may not.
+        near = (self._of(guess) for guess in (self.guess, *self._between()))
+        spec = next((one for one in near if one.content_hash not in known), None)
+        self.ended = spec is None or (bool(self.limits) and use_of(spec, self.limits) > 1)
+        return None if self.ended else spec
+
+    def _of(self, macs: float) -> ArchSpec:
+        limits = {**self.limits, "macs": min(macs, self.limits.get("macs", macs))}
         try:
-            spec = widest_within(self.structure, limits)
+            return widest_within(self.structure, limits)
         except VidnasError:
             # There is nothing of so few multiply-adds; what has the fewest may do.
-            spec = narrowest(self.structure, limits)
-        known = any(one.spec.content_hash == spec.content_hash for one in self.timed)
-        self.ended = known or (bool(self.limits) and use_of(spec, self.limits) > 1)
-        return None if self.ended else spec
+            return narrowest(self.structure, limits)
+
+    def _between(self) -> list[float]:
+        """Multiply-adds between widths that were fast enough and others."""
+        fast = [one.macs for one in self.timed if one.ms <= self.target_ms]
+        slow = [one.macs for one in self.timed if one.ms > self.target_ms]
+        return [max(fast) + share * (min(slow) - max(fast)) for share in _SHARES] if fast and slow else []
 
     def take(self, spec: ArchSpec, ms: float) -> None:
         """What a width took."""
@@ -94,8 +106,7 @@ class _Way:
         under = max((one for one in self.timed if one.ms <= self.target_ms), default=None)
         over = min((one for one in self.timed if one.ms > self.target_ms), default=None)
         if under is not None and over is not None:
-            if under.macs >= over.macs:  # timings of nearly equal widths, which noise has exchanged
-                self.ended = True
+            # Noise may have exchanged widths that are nearly equal; something between them still is the best guess.
             share = (aim - under.ms) / (over.ms - under.ms)
             return under.macs + min(max(share, _MARGIN), 1 - _MARGIN) * (over.macs - under.macs)
         ends = sorted(self.timed, key=lambda one: abs(one.ms - aim))[:2]

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from vidnas.arch.registry import get_spec
+from vidnas.arch.scale import TOLERANCE
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel
 from vidnas.arch.zoo.x3d import x3d
 from vidnas.search.baselines import choices_within
 from vidnas.search.entropy import most_entropy
-from vidnas.search.limits import Limits
-from vidnas.search.space.space import Space
+from vidnas.search.limits import BoundedSpace, Limits
 
 # Networks of the zoo that differ by more than their clip.
 HAND_MADE = ("x3d_s", "x3d_xl", "autox3d_s", "autox3d_s_no_attention")
@@ -109,13 +109,13 @@ def mutants(
         missed += 1
 
 
-def by_entropy(space: Space, limits: Limits, number: int) -> Iterator[Proposal]:
+def by_entropy(bounded: BoundedSpace, number: int) -> Iterator[Proposal]:
     """The optimum of the entropy in a space within the budgets, and the next best.
 
     One that turns out to take more milliseconds than a table predicts is made narrower.
     """
-    for choice in most_entropy(space, limits.budgets(space), number):
-        yield from kept([Proposal(space.decode(choice), "entropy")], limits, "entropy")
+    for choice in most_entropy(bounded.space, bounded.budgets, number):
+        yield from kept([Proposal(bounded.space.decode(choice), "entropy")], bounded.limits, "entropy")
 
 
 def kept(proposals: Iterable[Proposal], limits: Limits, name: str | None = None) -> Iterator[Proposal]:
@@ -132,15 +132,15 @@ def kept(proposals: Iterable[Proposal], limits: Limits, name: str | None = None)
             yield Proposal(named(narrow, name) if name else narrow, source)
 
 
-def drawn(space: Space, limits: Limits, seed: int) -> Iterator[Proposal]:
+def drawn(bounded: BoundedSpace, seed: int) -> Iterator[Proposal]:
     """Endless uniform draws among the networks of a space that use up a budget: the honest baseline.
 
     Those that miss it when they are timed are left out; many in a row end the draws.
     """
     missed = 0
-    for choice in choices_within(limits.budgets(space), seed, limits.least_use):
-        spec = space.decode(choice)
-        missed = 0 if limits.met_by(spec) else missed + 1
+    for choice in choices_within(bounded.budgets, seed, 1 - TOLERANCE):
+        spec = bounded.space.decode(choice)
+        missed = 0 if bounded.limits.met_by(spec) else missed + 1
         if missed == 0:
             yield Proposal(named(spec, "random"), "random")
         elif missed == _MOST_MISSED:

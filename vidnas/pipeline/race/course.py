@@ -14,7 +14,7 @@ from vidnas.base.log import log
 from vidnas.data.video_list import VideoList
 from vidnas.pipeline.lists import Holding
 from vidnas.search.clips import clip_proposals
-from vidnas.search.limits import Limits
+from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import (
     Proposal,
     along_axes,
@@ -82,14 +82,15 @@ class Course:
         # Parameters leave compute open: where something else bounds it, they have no say in the clip.
         bounding = {metric: target for metric, target in targets.items() if metric in ("macs", "ms")}
         limits = replace(self.limits, targets=bounding or targets)
-        macs = targets.get("macs", limits.start_macs)
+        # From below: a clip of many multiply-adds may be out of reach.
+        macs = min(targets.get("macs", limits.start_macs), limits.start_macs)
         for _ in range(_RUNGS):
             rung = nearest_rung(macs)
             clip = self.clip or auto_clip(rung, self.held.frames, self.held.short_side, self.held.duration_sec)
             macs = float(network_cost(x3d_at(clip, limits.near(macs), self.head, rung.depth_factor)).macs)
             if nearest_rung(macs) == rung:
                 break
-        return macs
+        return self._up_to_budget(macs)
 
     @property
     def depth_factor(self) -> float:
@@ -137,11 +138,11 @@ class Course:
             supernet: what a search proposes at that clip.
         """
         x3d, head = self.x3d(clip).spec, self.head
-        limits = self.limits.near(network_cost(x3d).macs)
+        limits = self.limits.near(self.scale_macs(x3d))
         sources: list[Iterable[Proposal]] = [kept(supernet, limits)]
-        space = self.space or self._scaled_space(x3d, seed)
-        if space is not None:
-            sources += [by_entropy(space, limits, number), drawn(space, limits, seed)]
+        bounded = BoundedSpace(self.space, limits) if self.space else self._scaled_space(x3d, limits, seed)
+        if bounded is not None:
+            sources += [by_entropy(bounded, number), drawn(bounded, seed)]
         if self.space is None:
             sources += [
                 mutants(x3d, limits, seed, "near x3d"),
@@ -152,18 +153,20 @@ class Course:
 
     def scale_macs(self, x3d: ArchSpec) -> float:
         """Multiply-adds round which a space is scaled: the budget's where X3D uses it up, else those of X3D."""
-        macs = float(network_cost(x3d).macs)
+        return self._up_to_budget(float(network_cost(x3d).macs))
+
+    def _up_to_budget(self, macs: float) -> float:
         target = self.limits.targets.get("macs")
         return target if target is not None and macs >= (1 - TOLERANCE) * target else macs
 
-    def _scaled_space(self, x3d: ArchSpec, seed: int) -> Space | None:
+    def _scaled_space(self, x3d: ArchSpec, limits: Limits, seed: int) -> BoundedSpace | None:
         """AutoX3D's, or Auto-TSNet's, scaled to X3D's cost and clip; None where it has nothing within the budgets."""
         macs, classes = self.scale_macs(x3d), self.train.classes
         try:
             space, _ = auto_space(macs, num_classes=len(classes), streams=self.streams, clip=x3d.clip)
-            space = space.with_classes(len(classes), multi_label=self.train.multi_label)
-            next(drawn(space, self.limits.near(macs), seed), None)
+            bounded = BoundedSpace(space.with_classes(len(classes), multi_label=self.train.multi_label), limits)
+            next(drawn(bounded, seed), None)
         except VidnasError as error:
             log.info(f"note: no networks of a scaled space: {error}")
             return None
-        return space
+        return bounded
