@@ -21,7 +21,7 @@ from machine import save
 from vidnas.arch.cost import parse_amount
 from vidnas.arch.latency import Device, relative_errors
 from vidnas.deploy.timing.measure import measure_table
-from vidnas.pipeline.latency import machine_name, measured_versions, open_stopwatch
+from vidnas.pipeline.this_machine import machine_name, measured_versions, open_stopwatch
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs, reached_shapes, spread_choices
 from vidnas.search.space.published.auto import auto_space

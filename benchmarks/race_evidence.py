@@ -37,6 +37,7 @@ from vidnas.pipeline.race.course import Course
 from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.race.result import RaceResult, summary
 from vidnas.pipeline.search import prepare_process, search_videos
+from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import by_entropy, drawn
 from vidnas.search.race import paired
 from vidnas.search.space.published.auto import auto_clip, auto_space, nearest_rung
@@ -100,7 +101,8 @@ def entries(
     held = course.held
     auto = auto_clip(nearest_rung(setting.macs), held.frames, held.short_side, held.duration_sec)
     space, _ = auto_space(setting.macs, num_classes=len(course.train.classes), clip=winner.clip)
-    draws = drawn(space, setting.macs, seed)
+    bounded = BoundedSpace(space, course.limits)
+    draws = drawn(bounded, seed)
     for pair in range(PAIR):
         final = PAIR * seed + pair
         yield Entry("winner", final, winner, source)
@@ -110,7 +112,7 @@ def entries(
         yield Entry("x3d_auto_clip", final, course.x3d(auto).spec, "x3d")
         yield from (Entry("random", final, one.spec, "random") for one in islice(draws, RANDOM))
         if pair == 0:
-            yield Entry("entropy", final, next(by_entropy(space, setting.macs, 1)).spec, "entropy")
+            yield Entry("entropy", final, next(by_entropy(bounded, 1)).spec, "entropy")
             if supernet is not None:
                 yield Entry("supernet", final, supernet, "supernet")
 
@@ -220,7 +222,7 @@ def main() -> None:
     setting = SETTINGS[options.name]
     data = DataConfig(options.data, group_regex=setting.group_regex, jitter=setting.jitter, workers=0)
     lists = load_lists(data)
-    course = Course(lists.train, holding(lists.train), setting.macs)
+    course = Course(lists.train, holding(lists.train), Limits({"macs": setting.macs}))
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     record = {"races": [], "trained": {}, **record}
     training = TrainConfig(steps=options.steps).with_length(len(lists.train), len(lists.train.classes))

@@ -27,6 +27,7 @@ from vidnas.engine.run.runtime import versions
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult
+from vidnas.search.limits import Limits
 from vidnas.search.proposals import x3d_at
 from vidnas.search.space.published.auto import nearest_rung
 
@@ -106,7 +107,7 @@ def main() -> None:
             settings = dict(training)
             head = ClassificationSpec(num_classes=len(videos.classes), dropout=settings.pop("dropout", 0.5))
             config = replace(base, steps=round((base.steps or 0) * length), seed=fold, **settings)
-            spec = x3d_at(clip, options.macs, head, nearest_rung(options.macs).depth_factor)
+            spec = x3d_at(clip, Limits({"macs": options.macs}), head, nearest_rung(options.macs).depth_factor)
             folder = options.work / options.name / f"{choice.replace(' ', '_')}_{fold}"
             jobs.append(TrialJob(spec, folder, folds[fold].train, folds[fold].held_out, config, replace(data, **clips)))
             places.append((choice, fold))

@@ -36,6 +36,7 @@ from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.plan import SearchPlan, SpaceChoice, plan_search
 from vidnas.pipeline.rank import without
 from vidnas.pipeline.search import judge_on_holdout, new_search, prepare_process
+from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import drawn
 from vidnas.search.rank_correlation import kendall
 from vidnas.search.space.space import Choice
@@ -144,7 +145,8 @@ def main() -> None:
     train = load_dataset(options.data, group_regex=options.group_regex).train
     clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)
     plan = plan_search(train, {"macs": options.macs}, SpaceChoice(clip=clip), 0)
-    specs = [proposal.spec for proposal in islice(drawn(plan.space, options.macs, 0), options.networks)]
+    draws = drawn(BoundedSpace(plan.space, Limits({"macs": options.macs})), 0)
+    specs = [proposal.spec for proposal in islice(draws, options.networks)]
     choices = [plan.space.encode(spec) for spec in specs]
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     record = {"alone": {}, "supernets": [], **record, "command": "make supernet-ranks DATA=DIR"}

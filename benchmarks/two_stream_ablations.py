@@ -34,6 +34,7 @@ from vidnas.pipeline.lists import Lists, load_lists
 from vidnas.pipeline.plan import SpaceChoice, plan_search
 from vidnas.pipeline.progressive import divided, search_progressively
 from vidnas.pipeline.search import prepare_process, search_videos
+from vidnas.search.limits import Limits
 from vidnas.search.proposals import x3d_at
 from vidnas.search.race import paired
 from vidnas.search.space.around import attention_around, fusions_around
@@ -83,7 +84,8 @@ class Bench:
 
         Variants with other fusions or attention keep the widths of the one with five fusions, as in the paper.
         """
-        base = scaled_to_cost(self._at_clip(name.removesuffix("_fusions_0").removesuffix("_fusions_10")), self.macs)
+        structure = self._at_clip(name.removesuffix("_fusions_0").removesuffix("_fusions_10"))
+        base = scaled_to_cost(structure, {"macs": self.macs})
         own = self._at_clip(name)
         return own.model_copy(update={"streams": base.streams})
 
@@ -159,7 +161,7 @@ def rows(bench: Bench, table: int, seed: int) -> Iterator[Row]:
 
     base = bench.manual("manual_tsnet_70")
     if table == 4:
-        yield by_hand("X3D", x3d_at(bench.clip, bench.macs, bench.head, X3D_DEPTH))
+        yield by_hand("X3D", x3d_at(bench.clip, Limits({"macs": bench.macs}), bench.head, X3D_DEPTH))
         for share in (85, 70, 55):
             yield by_hand(f"Manual-TSNet-{share}%", bench.manual(f"manual_tsnet_{share}"))
     elif table == 6:

@@ -1,4 +1,4 @@
-"""`vidnas search` under budgets other than multiply-adds: milliseconds of a given table, parameters, activations."""
+"""Searches and races under budgets other than multiply-adds: milliseconds, parameters, activations."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.latency import LatencyTable
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.cli.main import main
-from vidnas.pipeline.latency import machine_name, measured_versions
+from vidnas.pipeline.this_machine import machine_name, measured_versions
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs
 from vidnas.search.space.published.scaled import tiny_space
@@ -105,6 +105,67 @@ def test_other_budgets_alone_and_together(videos: Path, tmp_path: Path, table: P
         cost = latency.network_ms(searched) if metric == "ms" else getattr(network_cost(searched), metric)
         assert cost <= target
         assert record["cost"][metric] == pytest.approx(cost, rel=1e-12)
+
+
+def racing(videos: Path, out: Path, *more: str, verb: str = "run") -> list[str]:
+    """A race of a few tiny trainings."""
+    argv = [verb, "--data", str(videos), "--out", str(out), "--trials", "8", "--folds", "2", "--parallel", "1", *more]
+    return [*argv, "--train.steps", "1", "--train.batch_size", "6", "--train.threads", "1", "--clips.workers", "0"]
+
+
+def test_a_run_by_race_times_every_network_once(
+    videos: Path, tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Milliseconds that no busy machine exceeds, measured here, beside a budget that is tight."""
+    out = tmp_path / "run"
+    clip = ["--space", "tiny", "--clip", "4x24", "--sampling", "uniform"]
+    argv = racing(videos, out, *clip, "--target-macs", "1M", "--target-ms", "1000", "--latency_table", str(table))
+    assert main(argv) == 0
+    told = capsys.readouterr().out
+    assert f"timing networks on cpu, kept in {out / 'milliseconds.json'}; nothing else should run" in told
+    assert "networks within 1.00 MMACs and 1000 ms on cpu, judged on" in told
+    timed = json.loads((out / "milliseconds.json").read_text())["ms"]
+    entries = [json.loads(line) for line in (out / "race" / "trials.jsonl").read_text().splitlines()]
+    assert {"x3d", "random", "entropy"} <= {entry["source"] for entry in entries}
+    for entry in entries:
+        assert 0 < timed[entry["network"]] < 1000
+        assert entry["macs"] <= 1e6
+    result = json.loads((out / "result.json").read_text())
+    assert result["targets"] == {"macs": 1e6, "ms": 1000.0}
+    assert result["race"]["x3d"]["ms"] == timed[result["race"]["x3d"]["network"]]
+    assert result["measured_ms"]["searched"] > 0
+    page = (out / "report.html").read_text()
+    assert "Every network keeps 1.00 MMACs and 1000 ms and uses them up" in page
+    assert f"{timed[result['race']['x3d']['network']]:.3g} ms @ 4x24x24" in page
+    assert main([*argv, "--resume"]) == 0
+    assert json.loads((out / "milliseconds.json").read_text())["ms"] == timed
+    assert "trial " not in capsys.readouterr().out
+
+
+def test_a_race_in_parameters_and_multiply_adds(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "race"
+    budgets = ["--target-macs", "2M", "--target-params", "60K"]
+    assert main(racing(videos, out, *budgets, "--clip", "4x24", "--sampling", "uniform", verb="race")) == 0
+    entries = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+    assert {"x3d", "near x3d", "entropy"} <= {entry["source"] for entry in entries}
+    assert all(entry["macs"] <= 2e6 and entry["params"] <= 60e3 for entry in entries)
+
+
+def test_what_a_race_cannot_be_held_to(
+    videos: Path, tmp_path: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    given = ["--target-ms", "30", "--latency_table", str(table)]
+    for verb in ("race", "run"):
+        argv = racing(videos, out / verb, *given, verb=verb)
+        assert "is of the clip 4x24x24, and a race looks for one; add --clip" in fails(capsys, argv)
+        assert "is of the clip 4x24x24, the race of 4x32x32" in fails(capsys, [*argv, "--clip", "4x32"])
+        line = fails(capsys, racing(videos, out / verb, "--target-params", "60K", verb=verb))
+        assert "a budget of 0.060 M params does not say how large a clip may be; add --target-macs or" in line
+        assert "give a budget: --target-macs" in fails(capsys, racing(videos, out / verb, verb=verb), code=2)
+        line = fails(capsys, racing(videos, out / verb, "--target-macs", "1M", "--device", "cuda", verb=verb), code=2)
+        assert "--device cuda: is what --target-ms is measured on; networks are trained on --train.device" in line
+        assert not list(out.rglob("trials.jsonl"))
 
 
 def test_what_cannot_be_is_one_line(

@@ -2,7 +2,7 @@
 
 import json
 
-from search_commands import QUICK, SMALL, command
+from search_commands import QUICK, SMALL
 
 from vidnas.arch.spec import ArchSpec
 from vidnas.cli.main import main
@@ -33,14 +33,20 @@ def test_candidates_of_the_supernet_are_trained_beside_x3d(videos, tmp_path, cap
     assert main(["pareto", str(out)]) == 0
 
 
-def test_no_race_where_there_can_be_none(videos, tmp_path, capsys):
-    """Networks of a race are brought to multiply-adds; and a dry run plans race and nothing else."""
-    without = [word for word in command("search", videos, tmp_path / "params") if word != "--no-trials"]
-    at = without.index("--target-macs")
-    assert main([*without[:at], "--target-params", "0.12M", *without[at + 2 :]]) == 0
-    assert "no trials of what is found" in "".join(capsys.readouterr())
-    assert (tmp_path / "params" / "searched.json").exists()
-    assert not (tmp_path / "params" / "race").exists()
+def test_budgets_in_parameters_are_raced_for_as_well(videos, tmp_path):
+    """What the supernet proposes keeps both budgets, and so do X3D and all others."""
+    out = tmp_path / "run"
+    argv = ["search", "--data", str(videos), "--out", str(out), *SMALL, *QUICK, *TRIALS, "--target-params", "90K"]
+    assert main(argv) == 0
+    entries = list(read_trials(out / "race" / "trials.jsonl"))
+    assert {"x3d", "supernet"} <= {entry.source for entry in entries}
+    for entry in entries:
+        assert entry.macs <= 1e6
+        assert entry.params <= 90e3
+    assert json.loads((out / "result.json").read_text())["targets"] == {"macs": 1e6, "params": 90e3}
+
+
+def test_a_dry_run_plans_the_race_and_nothing_else(videos, tmp_path, capsys):
     dry = tmp_path / "dry"
     assert main(["search", "--data", str(videos), "--out", str(dry), *SMALL, *QUICK, *TRIALS, "--dry-run"]) == 0
     assert "trainings of 2 steps" in "".join(capsys.readouterr())

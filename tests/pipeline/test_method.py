@@ -22,7 +22,7 @@ TIMES = MethodTimes(given_sec=4600, trial_sec=100, least=12, wanted=40, reserved
     ],
 )
 def test_auto_takes_what_there_is_time_for(given_sec, method, why):
-    chosen = choose_method("auto", ["macs"], 1, lambda: replace(TIMES, given_sec=given_sec))
+    chosen = choose_method("auto", 1, lambda: replace(TIMES, given_sec=given_sec))
     assert chosen.method == method
     assert why in chosen.reason
 
@@ -31,12 +31,11 @@ def test_nothing_is_measured_where_nothing_is_to_be_chosen():
     def never() -> MethodTimes:
         raise AssertionError("measured")
 
-    assert choose_method("race", ["macs"], 1, never).method == "race"
-    assert choose_method("auto", ["ms"], 1, never).method == "supernet"
-    assert choose_method("auto", ["macs"], 2, never).method == "supernet"
-    assert choose_method("auto", ["macs"], 1).method == "race"
-    with pytest.raises(VidnasError, match="--method both: networks of a race are brought to a budget of multiply-adds"):
-        choose_method("both", ["params"], 1)
+    assert choose_method("race", 1, never).method == "race"
+    assert choose_method("auto", 2, never).method == "supernet"
+    assert choose_method("auto", 1).method == "race"
+    with pytest.raises(VidnasError, match="--method both: a race runs its trainings beside each other by itself"):
+        choose_method("both", 2)
 
 
 def test_what_a_run_began_with_is_kept(tmp_path):

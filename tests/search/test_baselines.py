@@ -1,12 +1,15 @@
 """The searches to compare with, on planted additive problems."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 import pytest
+from latency_examples import small_space
 from numpy.typing import NDArray
 
+from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.search.baselines import (
     Evaluation,
@@ -17,13 +20,15 @@ from vidnas.search.baselines import (
     random_search,
     reinforce,
 )
-from vidnas.search.budget import Budget, usage
+from vidnas.search.budget import Budget, between, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive
 from vidnas.search.distribution import Distribution
 from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.published.scaled import scaled_space
 from vidnas.search.space.space import Choice
 
+CLIP = ClipSpec(frames=8, size=48)
 SIZES = (3, 4, 2, 5, 3, 4, 3, 3)
 
 
@@ -176,3 +181,31 @@ def test_evolution_may_begin_with_given_choices():
     begun = evolution(planted, budgets, 12, seed=1, settings=EvolutionSettings(population=5, tournament=2), start=given)
     assert [one.choice for one in begun[:3]] == given
     assert [one.choice for one in begun[3:5]] == [one.choice for one in plain[:2]]
+
+
+def test_draws_use_one_of_two_budgets_up() -> None:
+    """Uniform among those that do: counted on a space that can be listed, and on one where nearly none does."""
+    space = small_space()
+    macs, params = CostTable.of(space), CostTable.of(space, "params")
+    choices = list(product(*map(range, space.sizes)))
+    budgets = [Budget(table, float(np.quantile(table.costs(choices), 0.6))) for table in (macs, params)]
+    used = usage(budgets, choices)
+    fitting = {choice for choice, use in zip(choices, used, strict=True) if 0.9 <= use <= 1}
+    assert 5 <= len(fitting) < len(choices) / 3
+    drawn = Counter(islice(choices_within(budgets, 0, 0.9), 100 * len(fitting)))
+    assert set(drawn) == fitting
+    assert 50 < min(drawn.values()) <= max(drawn.values()) < 200
+    # One budget: the same draws as with what is left of it as second one.
+    low, high = 0.9 * budgets[0].target, budgets[0].target
+    one = islice(choices_within(budgets[:1], 3, 0.9), 50)
+    assert list(one) == list(islice(choices_within(between(macs, low, high), 3), 50))
+
+    # Where nearly no draw does.
+    tables = [CostTable.of(scaled_space(CLIP, depth_factor=0.4), metric) for metric in ("macs", "params")]
+    tight = [Budget(tables[0], 1.05 * tables[0].cheapest()[1]), Budget(tables[1], 3 * tables[1].cheapest()[1])]
+    for choice in islice(choices_within(tight, 0, 0.98), 3):
+        assert 0.98 <= usage(tight, [choice])[0] <= 1
+    with pytest.raises(
+        VidnasError, match="no network was found that uses 99% of its macs; lower that, or search a larger"
+    ):
+        next(choices_within([Budget(macs, 2 * macs.dearest()[1])], 0, 0.99))

@@ -11,6 +11,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.fusion import FusionSpec
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, Kernel, StemSpec, StreamSpec
+from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.entropy import entropy_table, most_entropy, network_entropy
 
@@ -85,7 +86,7 @@ def test_table_and_optimum_against_enumeration(space):
     for share in (0.2, 0.5, 0.9):
         limit = min(cost_of) + share * (max(cost_of) - min(cost_of))
         best = max(score for score, cost in zip(own, cost_of, strict=True) if cost <= limit)
-        found = most_entropy(costs, limit, 3)
+        found = most_entropy(space, [Budget(costs, limit)], 3)
         assert scores.cost(found[0]) == pytest.approx(best, rel=1e-12)
         reached = [scores.cost(choice) for choice in found]
         assert reached == sorted(reached, reverse=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vidnas.search.factor_fronts import WIDTH, best_under, best_under_all, pareto_front
+from vidnas.search.factor_fronts import WIDTH, best_under, best_under_all, few_best_under_all, pareto_front
 from vidnas.search.factors import Factor, FactorSum, Options
 from vidnas.search.sampling import draws_within
 
@@ -151,3 +151,22 @@ def test_wide_fronts_are_thinned_and_keep_the_limit() -> None:
         for price in np.linspace(0, 5, 500)
     )
     assert 0.999 * bound < front.scores[-1] <= bound
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_few_under_two_limits(shape: str) -> None:
+    """Different ones that keep both, the best of which is what is found alone or better."""
+    for seed in SEEDS:
+        *costs, scores = sums(shape, seed, 3)
+        costs = [cost.plus(1 - cost.least()[1]) for cost in costs]
+        choices = everything(scores)
+        limits = [float(np.quantile(cost.values(choices), 0.6)) for cost in costs]
+        few = few_best_under_all(costs, scores, limits, 4)
+        assert 1 <= len(few) == len(set(few)) <= 4
+        ratios = [cost.values(few).max() / limit for cost, limit in zip(costs, limits, strict=True)]
+        assert max(ratios) <= 1
+        reached = scores.values(few).tolist()
+        assert reached == sorted(reached, reverse=True)
+        alone = best_under_all(costs, scores, limits)
+        assert alone is not None
+        assert reached[0] >= scores.values([alone])[0]

@@ -11,12 +11,14 @@ from vidnas.arch.scale import TOLERANCE
 from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec
 from vidnas.search.costs import CostTable
 from vidnas.search.entropy import network_entropy
+from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import along_axes, by_entropy, different_in_turn, drawn, hand_made, mutants, x3d_at
 from vidnas.search.space.published.auto import auto_space
 
 CLIP = ClipSpec(frames=16, size=56, sampling="uniform")
 HEAD = ClassificationSpec(num_classes=27)
 MACS = 20e6
+LIMITS = Limits({"macs": MACS})
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +28,15 @@ def space():
 
 @pytest.fixture(scope="module")
 def x3d():
-    return x3d_at(CLIP, MACS, HEAD, 1.0)
+    return x3d_at(CLIP, LIMITS, HEAD, 1.0)
 
 
 def test_all_cost_the_same_and_differ(space, x3d):
     sources = {
-        "zoo": list(hand_made(CLIP, MACS, HEAD)),
-        "axes": list(along_axes(CLIP, MACS, HEAD, 1.0)),
-        "near x3d": list(islice(mutants(x3d, MACS, 0, "near x3d"), 12)),
-        "random": list(islice(drawn(space, MACS, 0), 6)),
+        "zoo": list(hand_made(CLIP, LIMITS, HEAD)),
+        "axes": list(along_axes(CLIP, LIMITS, HEAD, 1.0)),
+        "near x3d": list(islice(mutants(x3d, LIMITS, 0, "near x3d"), 12)),
+        "random": list(islice(drawn(BoundedSpace(space, LIMITS), 0), 6)),
     }
     for source, proposals in sources.items():
         assert len(proposals) >= 4
@@ -50,22 +52,22 @@ def test_all_cost_the_same_and_differ(space, x3d):
 
 
 def test_entropy_is_above_random_draws(space):
-    best = list(by_entropy(space, MACS, 3))
+    best = list(by_entropy(BoundedSpace(space, LIMITS), 3))
     assert len(best) == 3
     assert all(network_cost(proposal.spec).macs <= MACS for proposal in best)
-    drawn_best = max(network_entropy(proposal.spec) for proposal in islice(drawn(space, MACS, 1), 50))
+    drawn_best = max(network_entropy(proposal.spec) for proposal in islice(drawn(BoundedSpace(space, LIMITS), 1), 50))
     assert all(network_entropy(proposal.spec) > drawn_best for proposal in best)
 
 
 def test_draws_are_of_the_space(space):
     table = CostTable.of(space)
-    for proposal in islice(drawn(space, MACS, 3), 5):
+    for proposal in islice(drawn(BoundedSpace(space, LIMITS), 3), 5):
         assert table.cost(space.encode(proposal.spec)) == network_cost(proposal.spec).macs
 
 
 def test_mutants_change_one_to_three_decisions(x3d):
     """All widths move together to meet the cost; one that moved by itself shows as another proportion."""
-    changed = [proposal.spec for proposal in islice(mutants(x3d, MACS, 0, "near x3d"), 40)]
+    changed = [proposal.spec for proposal in islice(mutants(x3d, LIMITS, 0, "near x3d"), 40)]
     assert len({spec.content_hash for spec in changed}) == 40
     numbers = {number_of_changes(x3d, spec) for spec in changed}
     assert numbers <= {0, 1, 2, 3}
@@ -110,6 +112,6 @@ def test_mutants_that_have_no_width_at_the_cost():
 
 def test_one_seed_gives_one_list(x3d):
     def names(seed):
-        return [proposal.spec.name for proposal in islice(mutants(x3d, MACS, seed, "mutant"), 5)]
+        return [proposal.spec.name for proposal in islice(mutants(x3d, LIMITS, seed, "mutant"), 5)]
 
     assert names(0) == names(0) != names(1)

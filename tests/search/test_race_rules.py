@@ -255,3 +255,23 @@ def test_number_of_trials_is_known_before(entrants, newcomers, rounds, kept):
 def test_paired_differences():
     assert paired([0.02, 0.04]) == pytest.approx((0.03, 0.01))
     assert paired([0.02]).error == math.inf
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_nothing_is_trained_while_newcomers_are_timed(workers):
+    """And the race is the same."""
+    found = []
+    for alone in (False, True):
+        truth = {f"n{i}": i / 20 for i in range(12)}
+        judge, under_way = KnownJudge(truth, workers=workers), []
+
+        def nearer(standings, judge=judge, under_way=under_way):
+            ended = sum(len(one.results) for one in standings)
+            under_way.append(len(judge.trials) - ended)
+            return proposals(12)[9:]
+
+        more = {"yardstick": proposals(1)[0], "newcomers": nearer, "joining": 3, "joining_alone": alone}
+        standings = run_race(proposals(9), judge, ROUNDS, **more)
+        found.append([(one.proposal.spec.name, one.scores) for one in standings])
+        assert under_way == [0] or not alone
+    assert found[0] == found[1]

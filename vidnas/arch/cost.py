@@ -52,7 +52,9 @@ def format_amount(metric: str, amount: float) -> str:
     """`48.20 MMACs`, `1.250 M params`, `3.100 M activations`, `30.1 ms`: an amount of what a budget counts."""
     if metric == "macs":
         return format_macs(amount)
-    return f"{amount:.3g} ms" if metric == "ms" else f"{amount / 1e6:.3f} M {metric}"
+    if metric == "ms":
+        return f"{amount:.3g} ms" if amount < 999.5 else f"{amount:.0f} ms"
+    return f"{amount / 1e6:.3f} M {metric}"
 
 
 def parse_amount(text: str, what: str = "multiply-adds of one clip", name: str = "target") -> float:

@@ -1,17 +1,16 @@
-"""`vidnas race`: the best clip and network for a data set and a budget, judged by full trainings."""
+"""`vidnas race`: the best clip and network for a data set and its budgets, judged by full trainings."""
 
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidnas.arch.cost import parse_amount
 from vidnas.base.log import log
 from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
 from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import new_folder
-from vidnas.cli.search_options import add_clip_options, add_macs_option, check_hours
+from vidnas.cli.search_options import add_budget_options, add_clip_options, check_hours, read_targets
 from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
 # What `--help` shows.
 _FIRST = (
-    "data", "target_macs", "out", "config", "test", "group_regex", "clip", "sampling", "race.trials", "max_hours",
-    "parallel", "executor", "resume",
+    "data", "target_macs", "target_ms", "out", "config", "test", "group_regex", "clip", "sampling", "race.trials",
+    "max_hours", "parallel", "executor", "resume",
 )  # fmt: skip
 
 
@@ -30,14 +29,18 @@ def run(argv: list[str]) -> int:
 
     from vidnas.data.datamodule import DataConfig
     from vidnas.engine.run.folder import RunFolder
+    from vidnas.pipeline.latency import measured_latency
     from vidnas.pipeline.lists import holding, load_lists
     from vidnas.pipeline.out import check_out, check_unlike
     from vidnas.pipeline.plan import SpaceChoice, chosen_clip
+    from vidnas.pipeline.prepare_race import check_table
     from vidnas.pipeline.race.course import Course
     from vidnas.pipeline.race.race import Race
+    from vidnas.search.limits import Limits
 
     check_hours(options.max_hours)
-    macs = parse_amount(options.target_macs, "multiply-adds of one clip", "--target-macs")
+    targets = read_targets(options)
+    table = Path(options.latency_table) if options.latency_table else None
     out = Path(options.out)
     check_unlike(out, "race")
     data = DataConfig(
@@ -53,9 +56,12 @@ def run(argv: list[str]) -> int:
     check_out(out, data.path, (lists.train, lists.test))
     held = holding(lists.train)
     choice = SpaceChoice(clip=options.clip, sampling=options.sampling, stride=options.stride, fps=options.fps)
-    course = Course(lists.train, held, macs, chosen_clip(choice, held))
     training = options.train
     with RunFolder(out).lock(), one_per_core(options) as executor:
+        latency = measured_latency(targets, options.device or "cpu", out, table)
+        course = Course(lists.train, held, Limits(targets, latency), chosen_clip(choice, held))
+        if table is not None:
+            check_table(table, course)
         race = Race(
             course,
             data,
@@ -74,10 +80,10 @@ def run(argv: list[str]) -> int:
 
 
 def _parser(*, whole: bool) -> "ConfigParser":
-    description = "Race clips and networks of a cost on folds of the training list; every one is trained to the end."
-    parser = make_config_parser("race", description, first=_FIRST, needs=("data", "target_macs", "out"))
+    description = "Race clips and networks within budgets on folds of the training list; all are trained to the end."
+    parser = make_config_parser("race", description, first=_FIRST, needs=("data", "out"))
     add_data_options(parser, test="test list, where it is not beside the training list", test_values="FOLDER|CSV")
-    add_macs_option(parser)
+    add_budget_options(parser)
     parser.add_argument("--out", type=new_folder, metavar="FOLDER", help="run folder")
     add_clip_options(parser, by_default="by a race of clips")
     add_executor_options(parser, by_default="one per core")

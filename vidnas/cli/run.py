@@ -1,7 +1,6 @@
 """`vidnas run`: find a network, train and test it, compare with X3D, report."""
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.base.limits import Positive
@@ -9,7 +8,7 @@ from vidnas.base.log import is_first_process, log
 from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero
-from vidnas.cli.search_options import FIRST, read_request, search_parser
+from vidnas.cli.search_options import FIRST, HALF, at_its_clip, read_request, search_parser
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -42,7 +41,7 @@ def run(argv: list[str]) -> int:
                 f"--progressive: its steps are searched on supernets, and --method {options.method} may do without; "
                 "add --method supernet or --method both"
             )
-        method, why = choose_method(begun or options.method, request.targets, processes, times)
+        method, why = choose_method(begun or options.method, processes, times)
     if begun is not None:
         why = "as at the start of the run"
     log.info(f"method {method}: {why}")
@@ -56,7 +55,7 @@ def run(argv: list[str]) -> int:
 
 def _times(options: Any, request: "SearchRequest") -> "MethodTimes":
     """What there is time for."""
-    from vidnas.pipeline.prepare import measure_methods
+    from vidnas.pipeline.prepare_race import measure_methods
 
     with one_per_core(options) as executor:
         return measure_methods(request, options.train, options.race, executor, 2 * options.final_seeds)
@@ -83,22 +82,21 @@ def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
 def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOutcome | None":
     """Race, with a search at the clip that won if the method is `both`; None after a dry run."""
     from vidnas.pipeline.method import keep_method
-    from vidnas.pipeline.prepare import job_settings, prepare_race, prepare_search, remember
+    from vidnas.pipeline.prepare import job_settings, prepare_search, remember
+    from vidnas.pipeline.prepare_race import prepare_race
     from vidnas.pipeline.run import run_race, run_search_and_race
 
-    training, hours = options.train, request.max_hours
-    if hours and method == "both":
-        hours, request = hours / 2, replace(request, max_hours=hours / 2)
+    training, share = options.train, HALF if method == "both" else 1.0
     with one_per_core(options) as executor:
         settings = _settings(options, request, training, executor)
-        with prepare_race(request, training, options.race, executor, hours, 2 * options.final_seeds) as prepared:
+        with prepare_race(request, training, options.race, executor, 2 * options.final_seeds, share) as prepared:
             if prepared is None:
                 return None
             keep_method(method, request.out)
             if method == "race":
                 return run_race(prepared.lists, prepared.race, settings)
-            clip = prepared.race.choose_clip()
-        request = replace(request, space=replace(request.space, clip=clip))
+            prepared.race.choose_clip()
+        request = at_its_clip(request, prepared)
         with prepare_search(request) as inputs:
             settled = job_settings(request, inputs)
             assert settled is not None

@@ -9,7 +9,7 @@ from vidnas.base.log import is_first_process, log
 from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import errors_on_rank_zero
-from vidnas.cli.search_options import FIRST, read_request, search_parser
+from vidnas.cli.search_options import FIRST, HALF, at_its_clip, read_request, search_parser
 from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
 
     from vidnas.pipeline.page import write_search_page
 
-    outcome = _with_trials(options, request) if _is_raced(options, request) else _on_supernet(options, request)
+    outcome = _with_trials(options, request) if _is_raced(options) else _on_supernet(options, request)
     if outcome is not None and is_first_process():
         report = request.out / "report.html"
         write_search_page(report, outcome, source=options.data, command=["vidnas", "search", *argv])
@@ -35,7 +35,7 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _is_raced(options: Any, request: "SearchRequest") -> bool:
+def _is_raced(options: Any) -> bool:
     """Whether a race follows; says why where one could have been expected."""
     from vidnas.engine.run.processes import launched
     from vidnas.pipeline.method import choose_method
@@ -43,7 +43,7 @@ def _is_raced(options: Any, request: "SearchRequest") -> bool:
     if options.no_trials:
         return False
     with errors_on_rank_zero():
-        method, why = choose_method("auto", request.targets, math.prod(launched()))
+        method, why = choose_method("auto", math.prod(launched()))
     if method == "supernet":
         log.info(f"note: no trials of what is found: {why}")
     return method != "supernet"
@@ -66,24 +66,21 @@ def _on_supernet(options: Any, request: "SearchRequest") -> "SearchOutcome | Non
 def _with_trials(options: Any, request: "SearchRequest") -> "SearchOutcome | None":
     """Race for the clip, search at it, race with what the search proposes; None after a dry run."""
     from vidnas.engine.run.folder import RunFolder
-    from vidnas.pipeline.prepare import prepare_race
+    from vidnas.pipeline.prepare_race import prepare_race
 
-    training, hours = options.train, request.max_hours
-    if hours:
-        hours, request = hours / 2, replace(request, max_hours=hours / 2)
     with one_per_core(options) as executor:
-        with prepare_race(request, training, options.race, executor, hours, 0) as prepared:
+        with prepare_race(request, options.train, options.race, executor, 0, HALF) as prepared:
             if prepared is None:
                 return None
-            clip = prepared.race.choose_clip()
-        outcome = _on_supernet(options, replace(request, space=replace(request.space, clip=clip)))
+            prepared.race.choose_clip()
+        outcome = _on_supernet(options, at_its_clip(request, prepared))
         assert outcome is not None
         with RunFolder(request.out).lock():
             return replace(outcome, race=prepared.race.choose_network(outcome.searched.proposals()))
 
 
 def _parser(*, whole: bool) -> "ConfigParser":
-    description = "Find the best network for your videos within a budget of multiply-adds."
+    description = "Find the best network for your videos within budgets of multiply-adds, milliseconds, parameters."
     parser = search_parser("search", description, whole=whole, first=(*FIRST, "no_trials", "race.trials"))
     parser.add_argument(
         "--no_trials", action="store_true", help="no race of the networks found: the supernet alone judges"

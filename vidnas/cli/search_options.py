@@ -1,6 +1,7 @@
 """The options of `vidnas search` and `vidnas run`, and the request that they make."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,8 +13,10 @@ from vidnas.cli.parsing import UsageError, errors_on_rank_zero, new_folder
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
     from vidnas.pipeline.prepare import SearchRequest
+    from vidnas.pipeline.prepare_race import RaceInputs
 
-
+# Of the hours, where a race and a supernet share them: what race and last trainings get.
+HALF = 0.5
 # What `--help` shows.
 FIRST = (
     "data", "target_macs", "target_ms", "out", "config", "test", "group_regex", "space", "clip", "sampling", "resume",
@@ -25,30 +28,7 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
     """The options of a search; those that `--help` shows first are there even where `whole` is off."""
     parser = make_config_parser(verb, description, first=first, needs=("data", "out"))
     add_data_options(parser, test="test list, where it is not beside the training list", test_values="FOLDER|CSV")
-    add_macs_option(parser)
-    parser.add_argument(
-        "--target_params", type=str | None, default=None, metavar="AMOUNT", help="budget: parameters, as 1.5M"
-    )
-    parser.add_argument(
-        "--target_activations",
-        type=str | None,
-        default=None,
-        metavar="AMOUNT",
-        help="budget: elements that layers put out for one clip, as 5M",
-    )
-    parser.add_argument(
-        "--target_ms", type=float | None, default=None, help="budget: milliseconds of one clip on --device, as 30"
-    )
-    parser.add_argument(
-        "--device", type=Literal["cpu", "cuda", "openvino"], default="cpu", help="what --target-ms is measured on"
-    )
-    parser.add_argument(
-        "--latency_table",
-        type=str | None,
-        default=None,
-        metavar="FILE",
-        help="where its measurements are kept; default OUT/latency.json",
-    )
+    add_budget_options(parser)
     parser.add_argument("--out", type=new_folder, metavar="FOLDER", help="run folder")
     parser.add_argument(
         "--space",
@@ -81,14 +61,40 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
     return parser
 
 
-def add_macs_option(parser: "ConfigParser") -> None:
-    """Add `--target-macs`."""
+def add_budget_options(parser: "ConfigParser") -> None:
+    """Add a budget in every metric, and how milliseconds are measured."""
     parser.add_argument(
         "--target_macs",
         type=str | None,
         default=None,
         metavar="AMOUNT",
         help="budget: multiply-adds of one clip, as 50M, 0.5G",
+    )
+    parser.add_argument(
+        "--target_params", type=str | None, default=None, metavar="AMOUNT", help="budget: parameters, as 1.5M"
+    )
+    parser.add_argument(
+        "--target_activations",
+        type=str | None,
+        default=None,
+        metavar="AMOUNT",
+        help="budget: elements that layers put out for one clip, as 5M",
+    )
+    parser.add_argument(
+        "--target_ms", type=float | None, default=None, help="budget: milliseconds of one clip on --device, as 30"
+    )
+    parser.add_argument(
+        "--device",
+        type=Literal["cpu", "cuda", "openvino"] | None,
+        default=None,
+        help="what --target-ms is measured on; default cpu",
+    )
+    parser.add_argument(
+        "--latency_table",
+        type=str | None,
+        default=None,
+        metavar="FILE",
+        help="where its measurements are kept; default OUT/latency.json",
     )
 
 
@@ -118,7 +124,7 @@ def read_request(parser: "ConfigParser", argv: Sequence[str], search_folder: str
     """Parse the options of `search_parser`: as they are, and as a request."""
     with errors_on_rank_zero():
         options = parser.read(argv)
-        targets = _targets(options)
+        targets = read_targets(options)
         step_macs = _step_macs(options, targets)
         check_hours(options.max_hours)
 
@@ -143,7 +149,7 @@ def read_request(parser: "ConfigParser", argv: Sequence[str], search_folder: str
         targets=targets,
         space=SpaceChoice(options.space, options.streams, options.clip, options.sampling, options.stride, options.fps),
         search=options.search,
-        device=options.device,
+        device=options.device or "cpu",
         latency_table=Path(options.latency_table) if options.latency_table else None,
         resume=options.resume,
         dry_run=options.dry_run,
@@ -164,8 +170,19 @@ def check_hours(hours: float | None) -> None:
         raise UsageError(f"--max-hours {hours:g}: give hours above 0")
 
 
-def _targets(options: Any) -> dict[str, float]:
-    """The budgets that were given, by metric; at least one."""
+def at_its_clip(request: "SearchRequest", prepared: "RaceInputs") -> "SearchRequest":
+    """What is left for the supernet: the clip that the race has chosen, and its part of the hours."""
+    hours = request.max_hours and (1 - HALF) * request.max_hours
+    return replace(request, space=prepared.space_at_clip(request.space), max_hours=hours)
+
+
+def read_targets(options: Any) -> dict[str, float]:
+    """The budgets that were given, by metric; at least one.
+
+    Raises:
+        VidnasError: an amount that is none.
+        UsageError: no budget.
+    """
     words = {"macs": "multiply-adds of one clip", "params": "parameters", "activations": "activations of one clip"}
     given = {metric: getattr(options, f"target_{metric}") for metric in words}
     targets = {
@@ -177,6 +194,10 @@ def _targets(options: Any) -> dict[str, float]:
         if options.target_ms <= 0:
             raise UsageError(f"--target-ms {options.target_ms:g}: give milliseconds above 0")
         targets["ms"] = options.target_ms
+    elif options.device is not None:
+        raise UsageError(
+            f"--device {options.device}: is what --target-ms is measured on; networks are trained on --train.device"
+        )
     if not targets:
         raise UsageError("give a budget: --target-macs (as 50M), --target-ms, --target-params or --target-activations")
     return targets

@@ -10,7 +10,7 @@ from vidnas.arch.cost import Cost, network_cost
 from vidnas.arch.latency import Device
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.engine.run.runtime import peak_memory_mib, restart_peak_memory
-from vidnas.pipeline.latency import machine_name, open_stopwatch
+from vidnas.pipeline.this_machine import machine_name, open_stopwatch
 
 _WARM_UP = 3
 _LEAST_CALLS, _MOST_CALLS = 15, 200

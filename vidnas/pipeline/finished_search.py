@@ -20,10 +20,10 @@ from vidnas.engine.supernet.search import SupernetSearch
 from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.job import Job, check_lists, list_hashes, load_job
 from vidnas.pipeline.lists import Lists, load_lists, search_parts
-from vidnas.pipeline.plan import SearchPlan, analytic
+from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.search import load_trained, new_search, parts_identity, prepare_process
 from vidnas.search.budget import Budget
-from vidnas.search.costs import CostTable
+from vidnas.search.costs import CostTable, analytic
 from vidnas.search.latency_costs import latency_costs
 from vidnas.search.space.space import Choice, Space
 

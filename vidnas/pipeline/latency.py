@@ -1,9 +1,8 @@
 """Milliseconds as the cost of a search: a latency table from its file, or measured and put there."""
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -15,11 +14,8 @@ from vidnas.base.errors import VidnasError
 from vidnas.base.files import replace_file
 from vidnas.base.log import log
 from vidnas.deploy.timing.measure import measure_table
-from vidnas.deploy.timing.openvino_stopwatch import OpenVinoStopwatch
-from vidnas.deploy.timing.stopwatch import Stopwatch
-from vidnas.deploy.timing.torch_stopwatch import TorchStopwatch
-from vidnas.engine.run.runtime import cpu_name, tune_allocator
-from vidnas.nn import native
+from vidnas.pipeline.network_times import NetworkTimes
+from vidnas.pipeline.this_machine import check_measured_here, machine_name, measured_versions, open_stopwatch
 from vidnas.search.costs import CostTable
 from vidnas.search.latency_costs import latency_costs, spread_choices
 from vidnas.search.space.space import Space
@@ -32,19 +28,29 @@ _MEND = "name another file or remove this one, and it will be measured"
 
 @dataclass(frozen=True)
 class MeasuredLatency:
-    """Milliseconds of this machine, for `vidnas.pipeline.plan`.
+    """Milliseconds of this machine, for `vidnas.pipeline.plan` and races.
 
     Attributes:
-        device: what will run the network.
-        path: the table; measured and saved where there is none.
+        path: of the latency table; measured and saved where there is none.
+        times: whole networks.
     """
 
-    device: Device
     path: Path
+    times: NetworkTimes
+
+    @property
+    def device(self) -> Device:
+        """What will run the network."""
+        return self.times.device
+
+    def networks(self, specs: Sequence[ArchSpec]) -> list[float]:
+        """See `NetworkTimes.ms`."""
+        return self.times.ms(specs)
 
     def costs(self, space: Space) -> CostTable:
         """See `latency_budget_costs`."""
-        return latency_budget_costs(space, self.device, self.path)
+        with self.times.own_threads():
+            return latency_budget_costs(space, self.device, self.path)
 
     def macs_within(self, target_ms: float, space_at: Callable[[float], Space]) -> float:
         """The multiply-adds of a network that takes about `target_ms`, from a few networks that are timed.
@@ -52,10 +58,33 @@ class MeasuredLatency:
         Raises:
             VidnasError: no such device here, or no space reaches such a cost.
         """
-        return macs_within(target_ms, space_at, open_stopwatch(self.device))
+        return macs_within(target_ms, space_at, self.networks)
 
 
-def macs_within(target_ms: float, space_at: Callable[[float], Space], stopwatch: Stopwatch) -> float:
+def measured_latency(
+    targets: Collection[str], device: Device, out: Path, table: Path | None, *, keep: bool = True
+) -> MeasuredLatency | None:
+    """What knows milliseconds, where a budget is in them: of whole networks in `out`, of a space's in a table.
+
+    Args:
+        targets: metrics that there are budgets in.
+        device: what will run the network.
+        out: the run folder.
+        table: the latency table; None is in the run folder.
+        keep: write whole networks' milliseconds into the folder, so that a resumed run measures nothing again.
+
+    Raises:
+        VidnasError: measurements in the folder that do not hold here.
+    """
+    if "ms" not in targets:
+        return None
+    times = NetworkTimes(device, out / "milliseconds.json" if keep else None)
+    return MeasuredLatency(table or out / "latency.json", times)
+
+
+def macs_within(
+    target_ms: float, space_at: Callable[[float], Space], time_networks: Callable[[Sequence[ArchSpec]], Sequence[float]]
+) -> float:
     """The multiply-adds of a network that takes about `target_ms`, from networks of spaces ever nearer to it.
 
     Raises:
@@ -65,7 +94,7 @@ def macs_within(target_ms: float, space_at: Callable[[float], Space], stopwatch:
     for _ in range(_STEPS):
         space = space_at(macs)
         specs = [space.decode(choice) for choice in spread_choices(space, 5, seed=0)[1:4]]
-        rates = [ms / network_cost(spec).macs for spec, ms in zip(specs, stopwatch.networks(specs), strict=True)]
+        rates = [ms / network_cost(spec).macs for spec, ms in zip(specs, time_networks(specs), strict=True)]
         # Small networks take longer for each multiply-add, so a long way is gone in steps.
         macs = min(max(target_ms / statistics.median(rates), macs / _FURTHEST), macs * _FURTHEST)
     return macs
@@ -111,50 +140,15 @@ def load_table(path: Path, device: Device) -> LatencyTable:
         VidnasError: it is broken, or of another device, machine or thread count.
     """
     table = LatencyTable.load(path)
-    here: dict[str, str | int] = {"device": device, "machine": machine_name(device)}
-    if device != "cuda":
-        here["threads"] = torch.get_num_threads()
-    for name, value in here.items():
-        if getattr(table, name) != value:
-            raise VidnasError(
-                f"{path}: this latency table is of {name} {getattr(table, name)}, here it is {value}; {_MEND}"
-            )
-    changed = {name: now for name, now in measured_versions(device).items() if table.versions.get(name) != now}
-    if changed:
-        before = ", ".join(f"{name} {table.versions.get(name, 'none')}" for name in changed)
-        after = ", ".join(f"{name} {now}" for name, now in changed.items())
-        log.info(f"note: {path} was measured with {before}, now there is {after}; remove it to measure again")
+    check_measured_here(vars(table), device, path, "this latency table is", _MEND)
     return table
 
 
-def time_networks(specs: Mapping[str, ArchSpec], table: Path) -> dict[str, float]:
-    """Milliseconds per clip of networks, by name, in turns on the device that a latency table is of.
+def time_networks(specs: Mapping[str, ArchSpec], device: Device) -> dict[str, float]:
+    """Milliseconds per clip of networks, by name, timed now, in turns.
 
     Raises:
-        VidnasError: the table is broken, or there is no such device here.
+        VidnasError: there is no such device here.
     """
-    ms = open_stopwatch(LatencyTable.load(table).device).networks(list(specs.values()))
+    ms = open_stopwatch(device).networks(list(specs.values()))
     return dict(zip(specs, ms, strict=True))
-
-
-def open_stopwatch(device: Device) -> Stopwatch:
-    """What times networks on a device, with torch's number of threads.
-
-    Raises:
-        VidnasError: no GPU, or no OpenVINO.
-    """
-    tune_allocator()
-    return OpenVinoStopwatch(torch.get_num_threads()) if device == "openvino" else TorchStopwatch(device)
-
-
-def machine_name(device: Device) -> str:
-    """The processor, or the GPU where that computes."""
-    return torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else cpu_name()
-
-
-def measured_versions(device: Device) -> dict[str, str]:
-    """What latency depends on besides the machine."""
-    found = {name: version(name) for name in ("vidnas", "torch")}
-    if device == "openvino":
-        return {**found, "openvino": version("openvino")}
-    return {**found, "kernels": native.instruction_set() or "none"} if device == "cpu" else found

@@ -1,6 +1,6 @@
 """How a run finds its network: by a race of trainings, on a supernet, or both."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -51,25 +51,18 @@ class MethodTimes:
         return max(0, int(self.given_sec / self.trial_sec) - self.reserved)
 
 
-def choose_method(
-    asked: Method, metrics: Collection[str], processes: int, times: Callable[[], MethodTimes] | None = None
-) -> Chosen:
+def choose_method(asked: Method, processes: int, times: Callable[[], MethodTimes] | None = None) -> Chosen:
     """Settle `auto`.
 
     Args:
         asked: by the user.
-        metrics: that there are budgets in.
         processes: of this run.
         times: measures what there is time for; None where it is not limited.
 
     Raises:
         VidnasError: a race is asked for where there can be none.
     """
-    obstacle = ""
-    if tuple(metrics) != ("macs",):
-        obstacle = "networks of a race are brought to a budget of multiply-adds (--target-macs) and no other"
-    elif processes > 1:
-        obstacle = "a race runs its trainings beside each other by itself, without torchrun"
+    obstacle = "a race runs its trainings beside each other by itself, without torchrun" if processes > 1 else ""
     if asked == "auto":
         if obstacle:
             return Chosen("supernet", obstacle)

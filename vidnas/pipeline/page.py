@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from vidnas.arch.cost import format_amount
 from vidnas.arch.spec import ArchSpec
 from vidnas.engine.evaluate.classification_result import ClassificationResult
 from vidnas.engine.evaluate.multi_label_result import MultiLabelResult
 from vidnas.engine.run.runtime import versions
 from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.lists import Lists
-from vidnas.pipeline.page_parts import data_summary, race_summary, search_notes, search_summary
+from vidnas.pipeline.page_parts import budgets_text, data_summary, race_summary, search_notes, search_summary
 from vidnas.pipeline.race.result import RaceResult
 from vidnas.pipeline.run import RunOutcome
 from vidnas.pipeline.supernet import Searched
@@ -68,7 +67,7 @@ def write_search_page(path: Path, outcome: SearchOutcome, *, source: str, comman
         data=data_summary(outcome.lists, searched, source),
         search=search_summary(searched),
         spec=outcome.spec,
-        race=race_summary(race) if race else None,
+        race=race_summary(race, searched.plan.targets) if race else None,
         notes=tuple(search_notes(searched)),
     )
     write_report(path, report)
@@ -94,7 +93,7 @@ def write_page(path: Path, outcome: RunOutcome, *, source: str, command: Sequenc
         searched=_network("X3D" if finals.is_x3d else "searched", "searched", finals.searched),
         x3d=None if finals.is_x3d else _network("X3D", "x3d", finals.x3d),
         paired=finals.same_videos,
-        race=race_summary(race) if race else None,
+        race=race_summary(race, outcome.targets) if race else None,
         search=search_summary(searched) if searched else None,
         phases=outcome.phases,
         notes=tuple(_notes(outcome)),
@@ -103,7 +102,7 @@ def write_page(path: Path, outcome: RunOutcome, *, source: str, command: Sequenc
 
 
 def _title(targets: Mapping[str, float]) -> str:
-    return f"Video recognition within {' and '.join(format_amount(*target) for target in targets.items())}"
+    return f"Video recognition within {budgets_text(targets)}"
 
 
 def _versions() -> tuple[tuple[str, str], ...]:
@@ -118,7 +117,8 @@ def _notes(outcome: RunOutcome) -> Iterator[str]:
     yield f"training: {training.describe_lr()}, {first.steps} steps; kept: {first.kept}"
     if outcome.measured_ms:
         told = ", ".join(f"{name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
-        yield f"measured for one clip on the device of the budget: {told}; both were given the same multiply-adds"
+        equal = "the same multiply-adds" if outcome.race is None else "their widths by such measurements"
+        yield f"measured for one clip on the device of the budget: {told}; both were given {equal}"
 
 
 def _network(label: str, kind: Kind, trials: Sequence[TrialResult]) -> NetworkResult:

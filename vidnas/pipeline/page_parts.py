@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vidnas.arch.cost import network_cost
+from vidnas.arch.cost import format_amount, network_cost
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.tasks.registry import task_of
 from vidnas.pipeline.baselines import comparison
@@ -30,18 +30,40 @@ from vidnas.search.race import Standing
 _MAX_POINTS = 400
 
 
-def race_summary(race: RaceResult) -> RaceSummary:
-    """A race as a page tells it."""
+def budgets_text(targets: Mapping[str, float]) -> str:
+    """Budgets by metric, for people."""
+    return " and ".join(format_amount(metric, target) for metric, target in targets.items())
+
+
+def race_summary(race: RaceResult, targets: Mapping[str, float]) -> RaceSummary:
+    """A race within budgets as a page tells it."""
 
     def racer(one: Standing) -> Racer:
         spec, scores = one.proposal.spec, tuple(score.headline for score in one.scores)
         return Racer(
-            spec.name, one.proposal.source, network_cost(spec), scores, one is race.winner, one is race.yardstick
+            spec.name,
+            one.proposal.source,
+            network_cost(spec),
+            scores,
+            one is race.winner,
+            one is race.yardstick,
+            race.amounts.get(spec.content_hash, {}),
         )
 
     clips, networks = (tuple(map(racer, standings)) for standings in (race.clips, race.networks))
     lead = race.lead and Lead(100 * race.lead.mean, 100 * race.lead.error, len(race.first.ahead_of(race.yardstick)))
-    return RaceSummary(clips, networks, race.trials, lead, describe_early(race.early))
+    return RaceSummary(clips, networks, race.trials, lead, describe_early(race.early), equal_in(targets))
+
+
+def equal_in(targets: Mapping[str, float]) -> str:
+    """What the networks of a race have in common, and what they do not."""
+    budgets = budgets_text(targets)
+    left = "up to 10% less, as each was measured" if "ms" in targets else "up to 1% less"
+    if len(targets) > 1:
+        left = left.replace("less", "less of one of them")
+        return f"Every network keeps {budgets} and uses them up or has {left}; in the others they differ."
+    told = f"Every network is brought to {budgets} by its width, or has {left}"
+    return f"{told}; their multiply-adds differ." if "macs" not in targets else f"{told}."
 
 
 def search_summary(searched: Searched) -> SearchSummary:

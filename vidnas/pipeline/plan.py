@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 from vidnas.arch.cost import format_amount
 from vidnas.arch.spec import ArchSpec, ClipSpec
@@ -15,7 +15,7 @@ from vidnas.pipeline.clip_prior import Prior, clips_by_prior, explain, prior_of
 from vidnas.pipeline.clip_probe import Probe, probe_videos
 from vidnas.pipeline.lists import Holding, holding, search_parts
 from vidnas.search.budget import Budget
-from vidnas.search.costs import CostTable, Metric
+from vidnas.search.costs import CostTable, analytic
 from vidnas.search.space.published.auto import auto_space, nearest_rung
 from vidnas.search.space.published.registry import resolve_space
 from vidnas.search.space.space import Space
@@ -34,6 +34,7 @@ class SpaceChoice:
             shorter than X3D's clips.
         stride: frames of the reference rate between neighbours; null spreads the clip over X3D's span.
         fps: the reference rate.
+        macs: with `auto`; multiply-adds that the space is scaled to, null are those of the budget.
     """
 
     space: str = "auto"
@@ -42,6 +43,7 @@ class SpaceChoice:
     sampling: Literal["stride", "uniform"] | None = None
     stride: float | None = None
     fps: float = 30.0
+    macs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,18 +127,20 @@ def plan_search(
         probe = None
         space, explanation = _named_space(train, choice.space, clip)
     else:
-        if "macs" not in targets and ("ms" not in targets or latency is None):
+        if choice.macs is None and "macs" not in targets and ("ms" not in targets or latency is None):
             raise VidnasError(
                 "a budget of parameters or activations does not say how large a clip may be; add --target-macs or "
                 "--target-ms, or name a --space"
             )
         probe = None if clip else probe or probe_videos(train, held, seed)
-        space, explanation = _auto_space(train, targets, choice.streams, clip, probe, held, latency)
-    budgets, ranges = [], []
-    for metric, target in targets.items():
-        table = latency.costs(space) if metric == "ms" and latency else CostTable.of(space, analytic(metric))
-        budgets.append(Budget(table, target))
-        ranges.append(reachable(budgets[-1]))
+        space, explanation = _auto_space(train, targets, choice, clip, probe, held, latency)
+    budgets = [
+        Budget(latency.costs(space) if metric == "ms" and latency else CostTable.of(space, analytic(metric)), target)
+        for metric, target in targets.items()
+    ]
+    # Round what X3D may cost within all budgets, some of them may be out of reach for good.
+    loose_may_be = choice.macs is not None
+    ranges = [_range(one) if loose_may_be and one.target > _range(one)[1] else reachable(one) for one in budgets]
     explanation += f"; a clip is {describe_coverage(space.clip, held.duration_sec)}"
     latency_file = latency.path if latency and "ms" in targets else None
     parts = search_parts(train, seed)
@@ -157,7 +161,7 @@ def _named_space(train: VideoList, name: str, clip: ClipSpec | None) -> tuple[Sp
 def _auto_space(
     train: VideoList,
     targets: Mapping[str, float],
-    streams: int,
+    choice: SpaceChoice,
     clip: ClipSpec | None,
     probe: Probe | None,
     held: Holding,
@@ -167,13 +171,14 @@ def _auto_space(
 
     def scaled(macs: float) -> tuple[Space, str]:
         if clip is None and probe is not None:
-            space, told = _at_prior_clip(macs, len(train.classes), streams, prior_of(probe), held)
+            space, told = _at_prior_clip(macs, len(train.classes), choice.streams, prior_of(probe), held)
         else:
-            space, told = auto_space(macs, num_classes=len(train.classes), streams=streams, clip=clip)
+            space, told = auto_space(macs, num_classes=len(train.classes), streams=choice.streams, clip=clip)
         return space.with_classes(len(train.classes), multi_label=train.multi_label), told
 
-    if "macs" in targets:
-        return scaled(targets["macs"])
+    macs = choice.macs or targets.get("macs")
+    if macs is not None:
+        return scaled(macs)
     assert latency is not None
     return scaled(latency.macs_within(targets["ms"], lambda macs: scaled(macs)[0]))
 
@@ -199,29 +204,27 @@ def _at_prior_clip(macs: float, num_classes: int, streams: int, prior: Prior, he
     return space, f"{told}; {explain(prior, space.clip)}"
 
 
-def analytic(metric: str) -> Metric:
-    if metric not in get_args(Metric):
-        raise VidnasError(f"no budget can be given in {metric!r}; there are {', '.join(get_args(Metric))} and ms")
-    return metric  # type: ignore[return-value]
-
-
 def reachable(budget: Budget) -> tuple[float, float]:
     """The cheapest and the dearest cost of a space, after a look whether the target is between them.
 
     Raises:
         VidnasError: it is not; both ends are given.
     """
-    table, target = budget.costs, budget.target
-    assert isinstance(table, CostTable)
-    space = table.space
-    least, most = table.cheapest()[1], table.dearest()[1]
+    (least, most), target = _range(budget), budget.target
     if not least <= target <= most:
+        assert isinstance(budget.costs, CostTable)
+        space, metric = budget.costs.space, budget.costs.metric
         raise VidnasError(
-            f"target {format_amount(table.metric, target)} is outside the space {space.name}, which spans "
-            f"{format_amount(table.metric, least)} to {format_amount(table.metric, most)} @ {space.clip}; change the "
-            "target, the clip or the space"
+            f"target {format_amount(metric, target)} is outside the space {space.name}, which spans "
+            f"{format_amount(metric, least)} to {format_amount(metric, most)} @ {space.clip}; change the target, the "
+            "clip or the space"
         )
     return least, most
+
+
+def _range(budget: Budget) -> tuple[float, float]:
+    assert isinstance(budget.costs, CostTable)
+    return budget.costs.cheapest()[1], budget.costs.dearest()[1]
 
 
 def x3d_baseline(searched: ArchSpec, macs: float) -> ArchSpec:

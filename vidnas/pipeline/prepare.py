@@ -16,24 +16,16 @@ from vidnas.engine.run.processes import get_world_size, together
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.trials.executors import Executor
 from vidnas.pipeline.clip_probe import keep_probe, kept_probe
 from vidnas.pipeline.job import Job, keep_job, list_hashes
-from vidnas.pipeline.latency import MeasuredLatency
-from vidnas.pipeline.lists import SEARCH_PARTS, Lists, holding, load_lists
-from vidnas.pipeline.method import RANKS_FROM_STEPS, STEPS_OF_A_SEARCH, MethodTimes
+from vidnas.pipeline.latency import MeasuredLatency, measured_latency
+from vidnas.pipeline.lists import SEARCH_PARTS, Lists, load_lists
 from vidnas.pipeline.out import check_out
-from vidnas.pipeline.plan import SearchPlan, SpaceChoice, chosen_clip, plan_search
+from vidnas.pipeline.plan import SearchPlan, SpaceChoice, plan_search
 from vidnas.pipeline.progressive import check_steps, divided, step_folder
-from vidnas.pipeline.race.config import RaceConfig
-from vidnas.pipeline.race.course import Course
-from vidnas.pipeline.race.estimate import step_seconds, trial_seconds
-from vidnas.pipeline.race.plan import least_trials
-from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.search import prepare_process
 from vidnas.pipeline.settle import JobSettings, keep, kept, settle
 from vidnas.search.space.progressive import STEPS
-from vidnas.search.space.published.registry import resolve_space
 from vidnas.search.space.space import Space
 
 
@@ -133,102 +125,6 @@ def prepare_search(request: SearchRequest) -> Iterator[SearchInputs]:
         yield together(_prepare, request, config, held)
 
 
-@dataclass(frozen=True)
-class RaceInputs:
-    """What a run by race starts with."""
-
-    lists: Lists
-    race: Race
-
-
-@contextmanager
-def prepare_race(
-    request: SearchRequest,
-    training: TrainConfig,
-    config: RaceConfig,
-    executor: Executor,
-    max_hours: float | None,
-    reserved: int,
-) -> Iterator[RaceInputs | None]:
-    """Read the lists and plan the race in OUT/race; None for a dry run, which says what it would take.
-
-    The run folder is kept from other commands until the end.
-
-    Args:
-        request: what is asked for.
-        training: of every network.
-        config: of the race.
-        executor: runs the trainings.
-        max_hours: for the race and the trainings that follow.
-        reserved: how many follow.
-
-    Raises:
-        VidnasError: anything about videos, folder, budget or groups that will not do.
-    """
-    lists = _read_lists(request, config.seed, ("train",))
-    course = _course(request, lists)
-    with ExitStack() as kept_folder:
-        if not request.dry_run:
-            kept_folder.enter_context(RunFolder(request.out).lock())
-            _refuse_another_run(request)
-        race = Race(
-            course,
-            request.data,
-            training,
-            config,
-            request.out / "race",
-            executor,
-            resume=request.resume,
-            max_hours=max_hours,
-            reserved=reserved,
-            dry_run=request.dry_run,
-        )
-        yield None if request.dry_run else RaceInputs(lists, race)
-
-
-def measure_methods(
-    request: SearchRequest, training: TrainConfig, config: RaceConfig, executor: Executor, reserved: int
-) -> MethodTimes:
-    """What race and supernet would take, for a run with a time limit.
-
-    Args:
-        request: what is asked for, `max_hours` among it.
-        training: of every network.
-        config: of the race.
-        executor: runs the trainings.
-        reserved: trainings that follow the race.
-
-    Raises:
-        VidnasError: as `prepare_race`.
-    """
-    assert request.max_hours is not None
-    lists = load_lists(request.data, config.seed, parts=("train",))
-    course = _course(request, lists)
-    training = training.with_length(len(lists.train), len(lists.train.classes))
-    starting = course.clips()
-    trial_sec = trial_seconds([one.spec for one in starting], training, executor.workers, executor.threads)
-    step_sec = step_seconds(starting[0].spec, training, executor.threads * executor.workers)
-    return MethodTimes(
-        given_sec=3600 * request.max_hours,
-        trial_sec=trial_sec,
-        least=least_trials(len(starting)),
-        wanted=config.trials,
-        reserved=reserved,
-        supernet_sec=RANKS_FROM_STEPS * STEPS_OF_A_SEARCH * step_sec,
-    )
-
-
-def _course(request: SearchRequest, lists: Lists) -> Course:
-    """What the race is run on: any clip, unless one or a space with one is asked for."""
-    held = holding(lists.train)
-    clip, space = chosen_clip(request.space, held), None
-    if request.space.space != "auto":
-        space = resolve_space(request.space.space, clip=clip)
-        space = space.with_classes(len(lists.train.classes), multi_label=lists.train.multi_label)
-        clip = space.clip
-    return Course(lists.train, held, request.targets["macs"], clip, space, request.space.streams, request.check)
-
-
 def job_settings(
     request: SearchRequest, inputs: SearchInputs, training: TrainConfig | None = None
 ) -> JobSettings | None:
@@ -255,7 +151,12 @@ def remember(request: SearchRequest, inputs: SearchInputs, training: TrainConfig
         keep_job(job, request.out)
 
 
-def _read_lists(request: SearchRequest, seed: int, parts: Collection[str]) -> Lists:
+def read_lists(request: SearchRequest, seed: int, parts: Collection[str]) -> Lists:
+    """The lists of a request, with what the user should know said.
+
+    Raises:
+        VidnasError: as `load_lists` and `check_out`.
+    """
     lists = load_lists(request.data, seed, parts=parts)
     for notice in lists.notices:
         log.info(f"note: {notice}")
@@ -264,12 +165,14 @@ def _read_lists(request: SearchRequest, seed: int, parts: Collection[str]) -> Li
 
 
 def _prepare(request: SearchRequest, config: SearchConfig, held: ExitStack) -> SearchInputs:
-    _refuse_another_run(request)
-    lists = _read_lists(request, config.seed, SEARCH_PARTS)
-    if "ms" in request.targets and request.latency_table is None:  # which is measured into the run folder
+    refuse_another_run(request)
+    lists = read_lists(request, config.seed, SEARCH_PARTS)
+    # What is measured is kept in the run folder; a dry run keeps what a later command with several processes needs.
+    keep = not request.dry_run or request.latency_table is None
+    if "ms" in request.targets and keep:
         _hold(request, held)
     probe = kept_probe(lists.train, request.probe_file) if request.resume else None
-    plan = plan_search(lists.train, request.targets, request.space, config.seed, _latency(request), probe)
+    plan = plan_search(lists.train, request.targets, request.space, config.seed, latency_of(request, keep=keep), probe)
     request.check(plan.space)
     log.info(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
@@ -290,7 +193,12 @@ def _prepare(request: SearchRequest, config: SearchConfig, held: ExitStack) -> S
     return SearchInputs(lists, plan, data, config)
 
 
-def _refuse_another_run(request: SearchRequest) -> None:
+def refuse_another_run(request: SearchRequest) -> None:
+    """Refuse the folder of a search that was begun, unless it is to go on.
+
+    Raises:
+        VidnasError: it is one.
+    """
     if request.settings_file.exists() and not (request.resume or request.dry_run):
         raise VidnasError(f"{request.out}: holds a run already; add --resume to go on with it, or choose another --out")
 
@@ -298,16 +206,23 @@ def _refuse_another_run(request: SearchRequest) -> None:
 def _hold(request: SearchRequest, held: ExitStack) -> None:
     """Keep the run folder, before anything is written there."""
     held.enter_context(RunFolder(request.out).lock())
-    _refuse_another_run(request)  # one may have come and gone meanwhile
+    refuse_another_run(request)  # one may have come and gone meanwhile
 
 
-def _latency(request: SearchRequest) -> MeasuredLatency | None:
-    """What knows milliseconds, where a budget needs it."""
-    if "ms" not in request.targets:
-        return None
-    path = request.latency_table or request.out / "latency.json"
-    if get_world_size() > 1 and not path.exists():
+def latency_of(request: SearchRequest, *, keep: bool) -> MeasuredLatency | None:
+    """What knows milliseconds, where a budget needs it.
+
+    Args:
+        request: what is asked for.
+        keep: write what is measured of whole networks into the run folder, so that a resumed run need not.
+
+    Raises:
+        VidnasError: several processes and no table, or measurements in the folder that do not hold here.
+    """
+    latency = measured_latency(request.targets, request.device, request.out, request.latency_table, keep=keep)
+    if latency is not None and get_world_size() > 1 and not latency.path.exists():
         raise VidnasError(
-            f"{path}: one process must measure this latency table: give the command once with --dry-run, no torchrun"
+            f"{latency.path}: one process must measure this latency table: give the command once with --dry-run, no "
+            "torchrun"
         )
-    return MeasuredLatency(request.device, path)
+    return latency

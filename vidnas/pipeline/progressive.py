@@ -24,10 +24,10 @@ from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.supernet.folder import SearchFolder
 from vidnas.pipeline.lists import search_parts
-from vidnas.pipeline.plan import SearchPlan, analytic
+from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.search import BuiltOn, SearchStep, search_videos
 from vidnas.search.budget import Budget
-from vidnas.search.costs import CostTable
+from vidnas.search.costs import CostTable, analytic
 from vidnas.search.space.progressive import STEPS, step_space
 from vidnas.search.space.space import Space
 

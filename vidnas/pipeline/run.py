@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidnas.arch.cost import network_cost
+from vidnas.arch.latency import Device, LatencyTable
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.files import write_json
 from vidnas.base.log import is_first_process, log
@@ -114,7 +115,8 @@ def run_search(request: SearchRequest, inputs: SearchInputs, search: SearchConfi
     searched, phases = _search(request, inputs, search)
     spec = searched.spec
     x3d = x3d_baseline(spec, network_cost(spec).macs)
-    return _conclude(inputs.lists, inputs.plan.targets, spec, x3d, settings, searched, phases)
+    device = LatencyTable.load(searched.last.result.folder.latency).device if "ms" in inputs.plan.targets else None
+    return _conclude(inputs.lists, inputs.plan.targets, spec, x3d, settings, searched, phases, device)
 
 
 def run_race(lists: Lists, race: Race, settings: RunSettings) -> RunOutcome:
@@ -167,7 +169,9 @@ def _conclude_race(
     # The winner may have come with another clip; X3D is compared with at that one.
     if winner.clip != x3d.clip:
         x3d = race.course.x3d(winner.clip).spec
-    return _conclude(lists, {"macs": race.course.macs}, winner, x3d, settings, searched, phases, result)
+    limits = race.course.limits
+    device = limits.clock.device if limits.clock else None
+    return _conclude(lists, limits.targets, winner, x3d, settings, searched, phases, device, result)
 
 
 def _conclude(
@@ -178,6 +182,7 @@ def _conclude(
     settings: RunSettings,
     searched: Searched | None,
     phases: list[Phase],
+    device: Device | None,
     race: RaceResult | None = None,
 ) -> RunOutcome:
     start = time.perf_counter()
@@ -195,9 +200,9 @@ def _conclude(
     )
     phases.append(Phase("last trainings and tests", time.perf_counter() - start))
     measured_ms: Mapping[str, float] = {}
-    if "ms" in targets and searched is not None and is_first_process():
-        # X3D has the multiply-adds of the network found, which may take longer or shorter there.
-        measured_ms = time_networks({"searched": spec, "x3d": x3d}, searched.last.result.folder.latency)
+    if device is not None and is_first_process():
+        # Both in turns: what a machine takes for the same network is another some hours later.
+        measured_ms = time_networks({"searched": spec, "x3d": x3d}, device)
     outcome = RunOutcome(lists, targets, finals, searched, race, tuple(phases), settings.training, measured_ms)
     if is_first_process():
         write_json(settings.paths.result, summary(outcome))

@@ -1,6 +1,7 @@
 """What a report is made from: plain data, gathered by whoever ran the job."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
@@ -214,6 +215,7 @@ class Racer:
         scores: its figure on the fold of each round that it ran.
         won: whether it is the winner.
         yardstick: whether it is X3D at the clip of the networks.
+        amounts: what it takes of each budget, by metric.
     """
 
     name: str
@@ -222,6 +224,7 @@ class Racer:
     scores: tuple[float, ...]
     won: bool = False
     yardstick: bool = False
+    amounts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float | None:
@@ -247,6 +250,7 @@ class RaceSummary:
         trials: trainings in all.
         lead: of the first network; None where that is X3D.
         early: how far their losses on the way foretold their results, in words; empty where it is not known.
+        equal: what all of them have in common, in words.
     """
 
     clips: tuple[Racer, ...]
@@ -254,6 +258,7 @@ class RaceSummary:
     trials: int
     lead: Lead | None = None
     early: str = ""
+    equal: str = ""
 
     @property
     def winner(self) -> Racer:

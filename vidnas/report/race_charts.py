@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import mean
 
-from vidnas.arch.cost import format_macs
+from vidnas.arch.cost import format_amount
 from vidnas.report.charts import COLOURS, Series, line_chart
 from vidnas.report.data import Racer, RaceSummary
 from vidnas.report.picture import Picture
@@ -31,7 +31,7 @@ def standings(racers: Sequence[Racer], yardstick: Racer | None = None) -> list[l
         [
             f"{racer.name}{' (winner)' if racer.won else ''}",
             racer.source,
-            f"{format_macs(racer.cost.macs)} @ {racer.cost.clip}",
+            _cost(racer),
             str(len(racer.scores)),
             "failed" if racer.mean is None else f"{100 * racer.mean:.1f}%",
             _ahead(racer, yardstick),
@@ -51,6 +51,12 @@ def sources(race: RaceSummary) -> list[list[str]]:
         figures = [f"{100 * mean(first):.1f}%", f"{100 * max(first):.1f}%"] if first else ["–", "–"]
         rows.append([name, str(len(own)), *figures, str(went_on)])
     return rows
+
+
+def _cost(racer: Racer) -> str:
+    """Multiply-adds, whatever was limited, and what else was."""
+    amounts = {"macs": racer.cost.macs, **racer.amounts}
+    return f"{', '.join(format_amount(*amount) for amount in amounts.items())} @ {racer.cost.clip}"
 
 
 def _ahead(racer: Racer, yardstick: Racer | None) -> str:

@@ -56,6 +56,7 @@ def race_text(race: RaceSummary) -> str:
     """How the winner came about, and how random networks did."""
     winner, lead = race.winner, race.lead
     told = f"{race.trials} trainings to the end on folds of the training list; the test list had no part in it. "
+    told += f"{race.equal} " if race.equal else ""
     if lead is None:
         told += "Nothing was ahead of X3D over the rounds that both ran."
     else:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vidnas.base.errors import VidnasError
 from vidnas.search import parsec
 from vidnas.search.budget import Budget, usage
 from vidnas.search.derive import derive
@@ -153,30 +154,44 @@ def reinforce(
     return ReinforceStep(evaluated, distribution)
 
 
-def choices_within(budgets: Sequence[Budget], seed: int) -> Iterator[Choice]:
+def choices_within(budgets: Sequence[Budget], seed: int, least: float = 0.0) -> Iterator[Choice]:
     """Endless independent draws, uniform among the choices within the budgets.
 
     Draws that do not fit are rejected. Where nearly none fits, the most probable choice within the budgets of a random
-    distribution is taken instead, which is not exactly uniform.
+    distribution is taken instead, with random changes that use more of them, which is not exactly uniform.
+
+    Args:
+        budgets: that are to be kept.
+        seed: of the draws.
+        least: share of one of the budgets, whichever it is, that has to be used.
 
     Raises:
-        VidnasError: nothing in the space is within the budgets.
+        VidnasError: nothing in the space is within the budgets, or uses that much of one.
     """
     sizes = np.asarray(budgets[0].costs.sizes)
     block = misses = 0
     while misses < _MISSES:
         rng = np.random.default_rng((seed, _REJECTED, block))
         drawn = [tuple(row) for row in rng.integers(sizes, size=(_BLOCK, len(sizes))).tolist()]
-        fits = np.flatnonzero(usage(budgets, drawn) <= 1)
+        used = usage(budgets, drawn)
+        fits = np.flatnonzero((used >= least) & (used <= 1))
         yield from (drawn[i] for i in fits)
         block += 1
         misses = 0 if len(fits) else misses + 1
     distribution = Distribution(sizes.tolist())
-    while True:
+    failed = 0
+    while failed < _MISSES:
         rng = np.random.default_rng((seed, _PERTURBED, block))
         distribution.logits.copy_(torch.from_numpy(rng.gumbel(size=distribution.logits.shape)))
-        yield derive(distribution, budgets).choice
+        choice = _raised(derive(distribution, budgets).choice, budgets, least, rng)
+        failed = failed + 1 if choice is None else 0
+        if choice is not None:
+            yield choice
         block += 1
+    names = " or ".join(budget.costs.metric for budget in budgets)
+    raise VidnasError(
+        f"no network was found that uses {least:.0%} of its {names}; lower that, or search a larger space"
+    )
 
 
 def neighbours_within(budgets: Sequence[Budget], choice: Choice) -> list[Choice]:
@@ -190,6 +205,20 @@ def neighbours_within(budgets: Sequence[Budget], choice: Choice) -> list[Choice]
     if not changed:
         return []
     return [changed[i] for i in np.flatnonzero(usage(budgets, changed) <= 1)]
+
+
+def _raised(choice: Choice, budgets: Sequence[Budget], least: float, rng: np.random.Generator) -> Choice | None:
+    """Variables changed one after another, at random among what uses more, until a budget is used up so far."""
+    used = usage(budgets, [choice])[0]
+    while used < least:
+        near = neighbours_within(budgets, choice)
+        uses = usage(budgets, near) if near else np.empty(0)
+        more = np.flatnonzero(uses > used)
+        if not len(more):
+            return None
+        place = rng.choice(more)
+        choice, used = near[place], uses[place]
+    return choice
 
 
 class _Moving:

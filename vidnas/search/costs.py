@@ -9,13 +9,14 @@ of a space, and derivation under a budget (`vidnas.search.factors`).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidnas.arch.cost import unit_layers
 from vidnas.arch.units import Unit
+from vidnas.base.errors import VidnasError
 from vidnas.search.factors import Factor, FactorSum, Scope
 from vidnas.search.space.space import Choice, Space
 from vidnas.search.space.space_units import space_units
@@ -82,3 +83,14 @@ def cost_factors(space: Space, unit_cost: Callable[[Unit], float]) -> FactorSum:
             tables[scope] = np.zeros([space.sizes[v] for v in scope], dtype=type(cost))
         tables[scope][tuple(option for _, option in searched)] += cost
     return FactorSum.of(space.sizes, starmap(Factor, tables.items()))
+
+
+def analytic(metric: str) -> Metric:
+    """A metric that follows from a spec alone.
+
+    Raises:
+        VidnasError: it is none.
+    """
+    if metric not in get_args(Metric):
+        raise VidnasError(f"no budget can be given in {metric!r}; there are {', '.join(get_args(Metric))} and ms")
+    return metric  # type: ignore[return-value]

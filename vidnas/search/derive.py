@@ -76,7 +76,7 @@ def derive(
     tables = [budget.costs for budget in budgets if isinstance(budget.costs, CostTable)]
     limits = [budget.target * (1 + slack) for budget in budgets]
     for table, limit in zip(tables, limits, strict=True):
-        _check_reachable(table, limit)
+        check_reachable(table, limit)
     choice = best_under_all([table.terms for table in tables], log_probability(distribution), limits)
     if choice is None:
         raise VidnasError(f"no architecture of the space {tables[0].space.name} was found with {wanted}; raise one")
@@ -105,7 +105,7 @@ def most_probable_under(distribution: Distribution, table: CostTable, limit: flo
     Raises:
         VidnasError: nothing in the space costs so little.
     """
-    _check_reachable(table, limit)
+    check_reachable(table, limit)
     return best_under(table.terms, log_probability(distribution), limit)
 
 
@@ -116,7 +116,12 @@ def log_probability(distribution: Distribution) -> FactorSum:
     return FactorSum.of(distribution.sizes, factors)
 
 
-def _check_reachable(table: CostTable, limit: float) -> None:
+def check_reachable(table: CostTable, limit: float) -> None:
+    """Refuse a limit that nothing in the space keeps.
+
+    Raises:
+        VidnasError: it is one; the least cost is given.
+    """
     _, least = table.cheapest()
     if least > limit:
         raise VidnasError(

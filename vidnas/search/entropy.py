@@ -9,12 +9,16 @@ steps.
 """
 
 import math
+from collections.abc import Sequence
 
 from vidnas.arch.plan import network_units
 from vidnas.arch.spec import ArchSpec
 from vidnas.arch.units import BlockPlan, Conv5Plan, Unit
+from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable, cost_factors
-from vidnas.search.factor_fronts import pareto_front
+from vidnas.search.derive import check_reachable
+from vidnas.search.factor_fronts import few_best_under_all
+from vidnas.search.factors import FactorSum
 from vidnas.search.space.space import Choice, Space
 
 # The weight is infinite where kernel and map have the same proportions, which the maps of small clips do reach; nearer
@@ -49,22 +53,31 @@ def entropy_table(space: Space) -> CostTable:
     return CostTable(space, "entropy", cost_factors(space, unit_entropy))
 
 
-def most_entropy(costs: CostTable, limit: float, number: int) -> list[Choice]:
-    """The choice of the highest entropy with cost <= limit, and the next of the front of cost against entropy.
+def most_entropy(space: Space, budgets: Sequence[Budget], number: int) -> list[Choice]:
+    """The choice of the highest entropy within the budgets, and the next of the front of cost against entropy.
 
-    Exact as `vidnas.search.factor_fronts.pareto_front` is. Fewer than `number` where the front holds fewer.
+    As exact as `vidnas.search.factor_fronts.few_best_under_all` is. Fewer than `number` where the front holds fewer.
 
     Args:
-        costs: what is limited.
-        limit: the budget.
+        space: whose networks.
+        budgets: of additive costs.
         number: of choices.
 
     Returns:
         Choices, highest entropy first.
+
+    Raises:
+        VidnasError: nothing in the space is within one of the budgets.
     """
-    front = pareto_front(costs.terms, entropy_table(costs.space).terms, limit)
-    last = len(front.costs) - 1
-    return [front.choice(place) for place in range(last, max(-1, last - number), -1)]
+    limits: list[tuple[FactorSum, float]] = []
+    loose: list[tuple[FactorSum, float]] = []
+    for budget in budgets:
+        assert isinstance(budget.costs, CostTable)
+        check_reachable(budget.costs, budget.target)
+        (limits if budget.target < budget.costs.dearest()[1] else loose).append((budget.costs.terms, budget.target))
+    # Under one limit the optimum is exact, so those that everything keeps are left out.
+    costs, targets = zip(*(limits or loose[:1]), strict=True)
+    return few_best_under_all(costs, entropy_table(space).terms, targets, number)
 
 
 def _distance(kernel: tuple[int, int, int], shape: tuple[int, int, int]) -> float:

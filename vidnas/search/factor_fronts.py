@@ -25,8 +25,9 @@ from vidnas.search.factors import (
 Floats = NDArray[np.float64]
 # Partial choices kept per state of a message.
 WIDTH = 500
-# Reweightings of several limits that are tried.
+# Reweightings of several limits that are tried, and the smallest cost / limit that is told apart.
 _ROUNDS = 30
+_LEAST_RATIO = 1e-9
 # From so many on candidates are looked through in intervals of cost before they are sorted.
 _MANY, _BINS = 2000, 1000
 
@@ -115,28 +116,55 @@ def best_under(costs: FactorSum, scores: FactorSum, limit: float) -> Options:
 def best_under_all(costs: Sequence[FactorSum], scores: FactorSum, limits: Sequence[float]) -> Options | None:
     """A choice of a high score that keeps every limit, each of which some choice keeps.
 
-    Of one limit the best, as `best_under` finds it. Of several their weighted sum of cost / limit is one cost, and
-    keeping it at 1 is necessary; the weight of a limit that is broken grows. The best of the choices found that keep
-    all is returned, not always the best of all; None where none was found.
+    Of one limit the best, as `best_under` finds it. Of several as `few_best_under_all`, not always the best of all;
+    None where none was found.
     """
     if len(costs) == 1:
         return best_under(costs[0], scores, limits[0])
+    return next(iter(few_best_under_all(costs, scores, limits, 1)), None)
+
+
+def few_best_under_all(
+    costs: Sequence[FactorSum], scores: FactorSum, limits: Sequence[float], number: int
+) -> list[Options]:
+    """Some choices of high scores that keep every limit, the best first; of one limit the last of `pareto_front`.
+
+    Of several their weighted sum of cost / limit is one cost, and keeping it at 1 is necessary; the weight of a limit
+    that is broken grows. The best of all fronts that keep all limits are returned.
+
+    Args:
+        costs: what is limited.
+        scores: what is to be high.
+        limits: of each cost; some choice keeps each of them.
+        number: of choices, at most.
+    """
+    if len(costs) == 1:
+        front = pareto_front(costs[0], scores, limits[0])
+        return [front.choice(place) for place in _last(front, number)]
     weights = np.full(len(costs), 1 / len(costs))
-    found: list[tuple[float, Options]] = []
-    for number in range(_ROUNDS):
+    found: dict[Options, float] = {}
+    for round_ in range(_ROUNDS):
         shares = zip(weights, costs, limits, strict=True)
         mixed = reduce(operator.add, (weight / limit * cost for weight, cost, limit in shares))
         least = mixed.least()[1]
         if least > 1:
             break
         # Where the limits pull apart no weights may do alone, so room is made step by step.
-        choice = best_under(mixed, scores, max(least, 1 - number / _ROUNDS))
-        ratios = np.array([cost.values([choice])[0] / limit for cost, limit in zip(costs, limits, strict=True)])
-        if (ratios <= 1).all():
-            found.append((scores.values([choice])[0], choice))
-        weights = weights * ratios ** (1 / (1 + number / 3))
+        front = pareto_front(mixed, scores, max(least, 1 - round_ / _ROUNDS))
+        choices = [front.choice(place) for place in _last(front, number)]
+        ratios = np.stack([cost.values(choices) / limit for cost, limit in zip(costs, limits, strict=True)])
+        fitting = [choice for choice, ratio in zip(choices, ratios.T, strict=True) if ratio.max() <= 1]
+        found |= {choice: scores.values([choice])[0] for choice in fitting}
+        # What is left of a budget may round to just below nothing.
+        weights = weights * np.maximum(ratios[:, 0], _LEAST_RATIO) ** (1 / (1 + round_ / 3))
         weights = weights / weights.sum()
-    return max(found)[1] if found else None
+    return sorted(found, key=lambda choice: (found[choice], choice), reverse=True)[:number]
+
+
+def _last(front: Front, number: int) -> range:
+    """The places of so many at the end of a front, the last first."""
+    last = len(front.costs) - 1
+    return range(last, max(-1, last - number), -1)
 
 
 def _least_outside(sizes: Sequence[int], steps: Sequence[Step], factors: Sequence[Factor]) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Networks that a race may try at a cost and a clip, each with the source that it comes from.
+"""Networks that a race may try within its budgets at a clip, each with the source that it comes from.
 
 All are plain specs: what differs from X3D by depth, by a kernel or by everything is trained and judged in the same way,
 whatever space it is from.
@@ -11,16 +11,13 @@ import numpy as np
 
 from vidnas.arch.fusion import FUSED_CHANNELS, FusionKind, FusionSpec, check_fusions
 from vidnas.arch.registry import get_spec
-from vidnas.arch.scale import TOLERANCE, scaled_to_cost
+from vidnas.arch.scale import TOLERANCE
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel
 from vidnas.arch.zoo.x3d import x3d
-from vidnas.base.errors import VidnasError
 from vidnas.base.mistakes import FieldError
 from vidnas.search.baselines import choices_within
-from vidnas.search.budget import between
-from vidnas.search.costs import CostTable
 from vidnas.search.entropy import most_entropy
-from vidnas.search.space.space import Space
+from vidnas.search.limits import BoundedSpace, Limits
 
 # Networks of the zoo that differ by more than their clip.
 HAND_MADE = ("x3d_s", "x3d_xl", "autox3d_s", "autox3d_s_no_attention")
@@ -31,8 +28,8 @@ _TIMES, _SIDES = (1, 3, 5), (3, 5)
 # By what a mutation multiplies channels and expansion, and what it leaves these between.
 _FACTORS = (2 / 3, 3 / 2)
 _EXPANSIONS = (1.0, 6.75)
-# Mutants in a row that are known already or have no width at the cost, after which there are no more.
-_MISSES = 200
+# In a row: draws that miss the budgets once they are timed, mutants that no width brings to them or that are known.
+_MOST_MISSED = 50
 
 
 class Proposal(NamedTuple):
@@ -52,23 +49,28 @@ def named(spec: ArchSpec, name: str) -> ArchSpec:
     return spec.model_copy(update={"name": f"{name}_{spec.content_hash[:6]}"})
 
 
-def x3d_at(clip: ClipSpec, macs: float, head: HeadSpec, depth_factor: float) -> ArchSpec:
-    """X3D at a cost and a clip, its width solved: what every other network is compared with.
+def x3d_at(clip: ClipSpec, limits: Limits, head: HeadSpec, depth_factor: float) -> ArchSpec:
+    """X3D within the budgets at a clip, its width solved: what every other network is compared with.
 
     Raises:
-        VidnasError: no width of it has that cost.
+        VidnasError: no width of it meets them.
     """
-    spec = x3d("x3d", clip, depth_factor=depth_factor).model_copy(update={"head": head})
-    return named(scaled_to_cost(spec, macs), "x3d")
+    return named(limits.bring(_x3d(clip, head, depth_factor)), "x3d")
 
 
-def hand_made(clip: ClipSpec, macs: float, head: HeadSpec) -> Iterator[Proposal]:
-    """The structures of the zoo at this cost and clip."""
+def x3d_at_each(clips: Sequence[ClipSpec], limits: Limits, head: HeadSpec, depth_factor: float) -> list[ArchSpec]:
+    """As `x3d_at` at every clip at which some width meets the budgets."""
+    found = limits.brought([_x3d(clip, head, depth_factor) for clip in clips])
+    return [named(spec, "x3d") for spec in found if spec is not None]
+
+
+def hand_made(clip: ClipSpec, limits: Limits, head: HeadSpec) -> Iterator[Proposal]:
+    """The structures of the zoo within the budgets at this clip."""
     specs = (get_spec(name).model_copy(update={"clip": clip, "head": head}) for name in HAND_MADE)
-    yield from (Proposal(spec, "zoo") for spec in _at_cost(specs, macs))
+    yield from (Proposal(spec, "zoo") for spec in _within(specs, limits))
 
 
-def along_axes(clip: ClipSpec, macs: float, head: HeadSpec, depth_factor: float) -> Iterator[Proposal]:
+def along_axes(clip: ClipSpec, limits: Limits, head: HeadSpec, depth_factor: float) -> Iterator[Proposal]:
     """X3D deeper and shallower, with other bottlenecks, and with kernels of five frames."""
     specs = [
         *(x3d("x3d_depth", clip, depth_factor=depth) for depth in _DEPTH_FACTORS if depth != depth_factor),
@@ -76,50 +78,77 @@ def along_axes(clip: ClipSpec, macs: float, head: HeadSpec, depth_factor: float)
         x3d("x3d_time", clip, depth_factor=depth_factor, kernel=Kernel(t=5, s=3)),
     ]
     with_head = (spec.model_copy(update={"head": head}) for spec in specs)
-    yield from (Proposal(spec, "axes") for spec in _at_cost(with_head, macs))
+    yield from (Proposal(spec, "axes") for spec in _within(with_head, limits))
 
 
 def mutants(
-    parent: ArchSpec, macs: float, seed: int, source: str, *, changes: Sequence[int] = (1, 2, 3)
+    parent: ArchSpec, limits: Limits, seed: int, source: str, *, changes: Sequence[int] = (1, 2, 3)
 ) -> Iterator[Proposal]:
-    """Different networks with one to three decisions of a parent changed, at the same cost; endless where it has some.
+    """Different networks with one to three decisions of a parent changed, within the budgets.
 
     A decision is a group's depth, kernel, expansion or its channels beside those of the others; of two streams also
     what the sparser one is given of the other after a group. Of a network that adds maps up, whose widths cannot be
-    changed apart, only those that do so no more.
+    changed apart, only those that do so no more. Where a long row of them brings nothing new that can be had within the
+    budgets, there are no more.
 
     Args:
         parent: as it is, at any cost.
-        macs: the cost, met by the width.
+        limits: the budgets, met by the width.
         seed: of the draws.
         source: what they are called in the race.
         changes: how many decisions may be changed at once; drawn among these.
     """
     rng = np.random.default_rng(seed)
     seen = {parent.content_hash}
-    misses = 0
-    while misses < _MISSES:
-        misses += 1
+    missed = 0
+    while missed < _MOST_MISSED:
         changed = parent
         for _ in range(int(rng.choice(changes))):
             changed = _changed(changed, rng)
-        for spec in _at_cost([changed.model_copy(update={"name": "mutant"})], macs):
+        for spec in _within([changed.model_copy(update={"name": "mutant"})], limits):
             if spec.content_hash not in seen:
                 seen.add(spec.content_hash)
-                misses = 0
+                missed = -1
                 yield Proposal(spec, source)
+        missed += 1
 
 
-def by_entropy(space: Space, macs: float, number: int) -> Iterator[Proposal]:
-    """The optimum of the entropy in a space under the budget, and the next best."""
-    for choice in most_entropy(CostTable.of(space), macs, number):
-        yield Proposal(named(space.decode(choice), "entropy"), "entropy")
+def by_entropy(bounded: BoundedSpace, number: int) -> Iterator[Proposal]:
+    """The optimum of the entropy in a space within the budgets, and the next best.
+
+    One that turns out to take more milliseconds than a table predicts is made narrower.
+    """
+    for choice in most_entropy(bounded.space, bounded.budgets, number):
+        yield from kept([Proposal(bounded.space.decode(choice), "entropy")], bounded.limits, "entropy")
 
 
-def drawn(space: Space, macs: float, seed: int) -> Iterator[Proposal]:
-    """Endless uniform draws among the networks of a space that use the budget but for 1%: the honest baseline."""
-    for choice in choices_within(between(CostTable.of(space), (1 - TOLERANCE) * macs, macs), seed):
-        yield Proposal(named(space.decode(choice), "random"), "random")
+def kept(proposals: Iterable[Proposal], limits: Limits, name: str | None = None) -> Iterator[Proposal]:
+    """Proposals within the budgets: those that are not are made narrower, and left out where that is not possible.
+
+    Args:
+        proposals: any.
+        limits: the budgets.
+        name: that they are given; None leaves them theirs.
+    """
+    for spec, source in proposals:
+        narrow = limits.narrowed(spec)
+        if narrow is not None:
+            yield Proposal(named(narrow, name) if name else narrow, source)
+
+
+def drawn(bounded: BoundedSpace, seed: int) -> Iterator[Proposal]:
+    """Endless uniform draws among the networks of a space that use up a budget: the honest baseline.
+
+    Those that miss it when they are timed are left out; many in a row end the draws.
+    """
+    missed = 0
+    for choice in choices_within(bounded.budgets, seed, 1 - TOLERANCE):
+        spec = bounded.space.decode(choice)
+        missed = 0 if bounded.limits.met_by(spec) else missed + 1
+        if missed == 0:
+            yield Proposal(named(spec, "random"), "random")
+        elif missed == _MOST_MISSED:
+            return
 
 
 def different_in_turn(sources: Iterable[Iterable[Proposal]]) -> Iterator[Proposal]:
@@ -136,13 +165,16 @@ def different_in_turn(sources: Iterable[Iterable[Proposal]]) -> Iterator[Proposa
                 yield new
 
 
-def _at_cost(specs: Iterable[ArchSpec], macs: float) -> Iterator[ArchSpec]:
-    """Those that some width brings to the cost."""
+def _x3d(clip: ClipSpec, head: HeadSpec, depth_factor: float) -> ArchSpec:
+    return x3d("x3d", clip, depth_factor=depth_factor).model_copy(update={"head": head})
+
+
+def _within(specs: Iterable[ArchSpec], limits: Limits) -> Iterator[ArchSpec]:
+    """Those that some width brings to the budgets, one after another, as each may have to be timed."""
     for spec in specs:
-        try:
-            yield named(scaled_to_cost(spec, macs), spec.name)
-        except VidnasError:
-            continue
+        (brought,) = limits.brought([spec])
+        if brought is not None:
+            yield named(brought, spec.name)
 
 
 def _changed(spec: ArchSpec, rng: np.random.Generator) -> ArchSpec:

@@ -168,6 +168,7 @@ def run_race(
     newcomers: Newcomers | None = None,
     joining: int = 0,
     kept: float = 0.5,
+    joining_alone: bool = False,
 ) -> list[Standing]:
     """Run the rounds; of `n` in a round the better `kept` of them go on, rounded up, at least `FINALISTS`.
 
@@ -179,11 +180,12 @@ def run_race(
         newcomers: who joins after the first round, from the standings in it, the best first; they run it as well.
         joining: how many of them at most.
         kept: the part that goes on.
+        joining_alone: nothing is trained while `newcomers` is asked, as it times networks.
 
     Returns:
         All standings: those with more rounds first, among equals the higher mean first; `answer` names the one to use.
     """
-    race = _Race(entrants, rounds, yardstick, newcomers, joining, kept)
+    race = _Race(entrants, rounds, yardstick, newcomers, joining, kept, joining_alone)
     judge(race.wanted, race.scored)
     return ranked(race.standings)
 
@@ -199,6 +201,7 @@ class _Race:
         newcomers: Newcomers | None,
         joining: int,
         kept: float,
+        joining_alone: bool,
     ) -> None:
         self.standings = [Standing(proposal) for proposal in entrants]
         self._pace = next((one for one in self.standings if yardstick and _same(one.proposal, yardstick)), None)
@@ -207,6 +210,7 @@ class _Race:
             self.standings.append(self._pace)
         self._rounds, self._kept = rounds, kept
         self._newcomers, self._joining = newcomers, joining if newcomers else 0
+        self._joining_alone = joining_alone
 
     def scored(self, trial: Trial, score: Score | None) -> None:
         """Take the score of a trial."""
@@ -226,6 +230,8 @@ class _Race:
         for number, round_ in enumerate(self._rounds):
             missing = [one for one in running if not one.failed and number not in one.results]
             found += [Trial(number, round_, one.proposal) for one in missing]
+            if self._joining and self._joining_alone:
+                break
             running, unknown = self._going_on(number, running, unknown)
         return found
 

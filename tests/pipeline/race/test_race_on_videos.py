@@ -10,45 +10,23 @@ from pathlib import Path
 import pytest
 import torch
 from moments import Moment, die_at
+from tiny_races import CLIP, HELD, course, race_on, run
 from tiny_training import tiny_config, tiny_data
 from two_streams import two_stream_space
 
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import notes_only
-from vidnas.data.formats import load_dataset
 from vidnas.engine.trials.executors import QUIETLY
-from vidnas.pipeline.lists import Holding
 from vidnas.pipeline.race.archive import read_trials
 from vidnas.pipeline.race.config import RaceConfig
-from vidnas.pipeline.race.course import Course
 from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.race.result import RaceResult
 from vidnas.search.clips import near_clips
 
-HELD = Holding(frames=24, short_side=48, duration_sec=1.0)
-CLIP = ClipSpec(frames=4, size=24, sampling="uniform")
 
-
-def course(data: Path, clip: ClipSpec | None = CLIP, classes: int = 3) -> Course:
-    """A race of three classes."""
-    train = load_dataset(data).train
-    kept = replace(train, classes=train.classes[:classes]).subset(
-        i for i, sample in enumerate(train.samples) if sample.labels[0] < classes
-    )
-    return Course(kept, HELD, 2.5e6, clip)
-
-
-def race(data: Path, folder: Path, *, trials: int = 8, clip: ClipSpec | None = CLIP, resume: bool = False, **settings):
-    config = tiny_config(steps=2, batch_size=6, threads=1, checkpoint_every_steps=1, **settings)
-    with notes_only():
-        settings = RaceConfig(trials, folds=2)
-        return run(Race(course(data, clip), tiny_data(data), config, settings, folder, QUIETLY, resume=resume))
-
-
-def run(race: Race) -> RaceResult:
-    race.choose_clip()
-    return race.choose_network()
+def race(data: Path, folder: Path, *, clip: ClipSpec | None = CLIP, **settings) -> RaceResult:
+    return race_on(course(data, clip), data, folder, **settings)
 
 
 @pytest.fixture(autouse=True)
@@ -201,14 +179,16 @@ def test_time_for_fewer_trials_and_for_none(synthetic_data, tmp_path):
         VidnasError, match=r"--max-hours 1e-06: 0 trainings fit, and 12 or more are needed: give [\d.e-]+ hours"
     ):
         limited(synthetic_data, tmp_path, 1e-6)
+    with pytest.raises(VidnasError, match=r"--max-hours 1e-06, of which 5e-07 are not the supernet's: 0 trainings fit"):
+        limited(synthetic_data, tmp_path, 1e-6, hours_share=0.5)
     result = limited(synthetic_data, tmp_path, 1.0)
     assert result.trials <= 12
     assert limited(synthetic_data, tmp_path, 1e-6, resume=True).winner.scores == result.winner.scores
 
 
-def limited(data: Path, folder: Path, hours: float, *, resume: bool = False) -> RaceResult:
+def limited(data: Path, folder: Path, hours: float, **more) -> RaceResult:
     config, settings = tiny_config(steps=2, batch_size=6), RaceConfig(12, folds=2)
-    times = {"resume": resume, "max_hours": hours, "reserved": 4}
+    times = {"max_hours": hours, "reserved": 4, **more}
     with notes_only():
         return run(Race(course(data), tiny_data(data), config, settings, folder, QUIETLY, **times))
 

@@ -31,25 +31,27 @@ def trial_seconds(specs: Sequence[ArchSpec], config: TrainConfig, workers: int, 
     return config.num_steps(1) * mean(step_seconds(spec, config, threads) for spec in specs) / _LOST / workers
 
 
-def trials_within(hours: float, trial_sec: float, trials: int, clips: int, reserved: int) -> int:
+def trials_within(hours: float, trial_sec: float, trials: int, clips: int, reserved: int, share: float = 1.0) -> int:
     """How many trainings fit into a time beside those that follow the race, up to `trials`.
 
     Args:
-        hours: that they may take together.
+        hours: that were given.
         trial_sec: of each.
         trials: that are wanted.
         clips: that start.
         reserved: trainings that follow.
+        share: of the hours, that they may take together; the rest is a supernet's.
 
     Raises:
         VidnasError: not even the smallest race fits; says what would.
     """
-    fitting = max(0, int(hours * 3600 / trial_sec))
+    fitting = max(0, int(share * hours * 3600 / trial_sec))
     least = least_trials(clips) + reserved
     if fitting < least:
+        part = f", of which {share * hours:g} are not the supernet's" if share < 1 else ""
         raise VidnasError(
-            f"--max-hours {hours:g}: {fitting} trainings fit, and {least} or more are needed: give "
-            f"{1.01 * least * trial_sec / 3600:.2g} hours, fewer --train.steps, or a --clip"
+            f"--max-hours {hours:g}{part}: {fitting} trainings fit, and {least} or more are needed: give "
+            f"{1.01 * least * trial_sec / 3600 / share:.2g} hours, fewer --train.steps, or a --clip"
         )
     return min(trials, fitting - reserved)
 

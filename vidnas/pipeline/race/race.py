@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json, replace_file, write_json
@@ -46,6 +47,7 @@ class Race:
         resume: go on with the race in the folder.
         max_hours: fewer trainings, so that they and `reserved` others fit; None is all of them. A race that has begun
             keeps its plan.
+        hours_share: of these hours, where something else needs the rest.
         reserved: trainings that follow the race.
         dry_run: nothing is written, and nothing can be run.
 
@@ -64,6 +66,7 @@ class Race:
         *,
         resume: bool = False,
         max_hours: float | None = None,
+        hours_share: float = 1.0,
         reserved: int = 0,
         dry_run: bool = False,
     ) -> None:
@@ -73,11 +76,10 @@ class Race:
         training = training.with_length(videos, len(course.train.classes))
         # Of the whole list, whatever a fold leaves of it: the winner will be trained for as long.
         training = replace(training, epochs=None, steps=training.num_steps(max(1, videos // training.batch_size)))
-        self._starting = course.clips()
         identity = {
             "training list": course.train.content_hash[:12],
             "folds": [fold.held_out.content_hash[:12] for fold in folds],
-            "macs": course.macs,
+            **course.limits.identity,
             "clip": course.clip and course.clip.model_dump(mode="json"),
             **({"space": course.space.content_hash} if course.space else {}),
             **({"streams": course.streams} if course.streams > 1 else {}),
@@ -86,12 +88,13 @@ class Race:
             **{f"clips.{name}": value for name, value in data.fixed_settings().items()},
         }
         plan = _plan_begun(folder, identity, resume=resume)
+        self._starting = course.clips()
         estimate = ""
         if plan is None:
             sec = trial_seconds([one.spec for one in self._starting], training, executor.workers, executor.threads)
             trials = config.trials
             if max_hours:
-                trials = trials_within(max_hours, sec, trials, len(self._starting), reserved)
+                trials = trials_within(max_hours, sec, trials, len(self._starting), reserved, hours_share)
             plan = plan_race(trials, len(self._starting), len(folds))
             estimate = f"; estimated {format_hours(sec * (plan.trials + reserved))} with the trainings that follow"
             if not dry_run:
@@ -102,7 +105,8 @@ class Race:
         self._clips: list[Standing] = []
         log.info(
             f"race: {plan.trials} trainings of {training.steps} steps at most, {len(self._starting)} clips and "
-            f"{plan.networks} networks, judged on {len(folds)} folds of {videos} training videos{estimate}"
+            f"{plan.networks} networks within {course.limits.text}, judged on {len(folds)} folds of {videos} training "
+            f"videos{estimate}"
         )
         if not dry_run:
             archive = TrialArchive(folder / "trials.jsonl")
@@ -124,7 +128,13 @@ class Race:
         if plan.clip_rounds:
             rounds = self._rounds[: plan.clip_rounds]
             self._clips = run_race(
-                self._starting, self._judge, rounds, newcomers=nearer, joining=plan.near, kept=CLIPS_KEPT
+                self._starting,
+                self._judge,
+                rounds,
+                newcomers=nearer,
+                joining=plan.near,
+                kept=CLIPS_KEPT,
+                joining_alone=course.limits.timed,
             )
         log.info(f"clip {self.clip}: {describe_coverage(self.clip, course.held.duration_sec)}")
         return self.clip
@@ -154,7 +164,10 @@ class Race:
         def changed(standings: Sequence[Standing]) -> Iterator[Proposal]:
             """Mutants of each of the best few, in turn."""
             parents = [one.proposal.spec for one in standings[: max(1, plan.newcomers // 2)]]
-            sources = [mutants(spec, course.macs, seed + i, "mutant") for i, spec in enumerate(parents)]
+            sources = [
+                mutants(spec, course.limits.near(network_cost(spec).macs), seed + i, "mutant")
+                for i, spec in enumerate(parents)
+            ]
             return different_in_turn(sources)
 
         yardstick = course.x3d(self.clip)
@@ -162,11 +175,21 @@ class Race:
         entrants = course.networks(self.clip, plan.networks - len(others), seed, supernet) + others
         rounds = self._rounds[: plan.rounds]
         standings = run_race(
-            entrants, self._judge, rounds, yardstick=yardstick, newcomers=changed, joining=plan.newcomers
+            entrants,
+            self._judge,
+            rounds,
+            yardstick=yardstick,
+            newcomers=changed,
+            joining=plan.newcomers,
+            joining_alone=course.limits.timed,
         )
         pace = next(one for one in standings if one.proposal.spec.content_hash == yardstick.spec.content_hash)
         early = tuple(early_ranks(self.entries))
-        result = RaceResult(tuple(self._clips), tuple(standings), pace, len(self.entries), early)
+        amounts = {
+            one.proposal.spec.content_hash: course.limits.amounts(one.proposal.spec)
+            for one in (*self._clips, *standings)
+        }
+        result = RaceResult(tuple(self._clips), tuple(standings), pace, len(self.entries), early, amounts)
         replace_file(self.folder / "winner.json", result.winner.proposal.spec.to_json())
         write_json(self.folder / "result.json", summary(result))
         log.info(describe(result))

@@ -1,7 +1,8 @@
 """How a race ended, in words and in figures."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vidnas.arch.cost import network_cost
@@ -19,6 +20,7 @@ class RaceResult:
         yardstick: X3D at the clip that won, which is among the networks.
         trials: trainings that it took.
         early: how far their losses on the way foretold their results.
+        amounts: what each network takes of every budget, by content hash and metric.
     """
 
     clips: tuple[Standing, ...]
@@ -26,6 +28,7 @@ class RaceResult:
     yardstick: Standing
     trials: int
     early: tuple[EarlyRanks, ...] = ()
+    amounts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def first(self) -> Standing:
@@ -46,9 +49,9 @@ class RaceResult:
 def describe(result: RaceResult) -> str:
     """Who won, and how sure that is; in a second line what the losses on the way foretold."""
     winner, spec = result.winner, result.winner.proposal.spec
-    told = (
-        f"winner: {spec.name} ({winner.proposal.source}), {network_cost(spec)}, {winner.mean.headline:.1%} on the folds"
-    )
+    ms = result.amounts.get(spec.content_hash, {}).get("ms")
+    cost = f"{network_cost(spec)}{f', {ms:.3g} ms' if ms else ''}"
+    told = f"winner: {spec.name} ({winner.proposal.source}), {cost}, {winner.mean.headline:.1%} on the folds"
     if result.lead is None:
         told += "; nothing was ahead of X3D"
     else:
@@ -75,6 +78,7 @@ def summary(result: RaceResult) -> dict[str, Any]:
             "sampling": one.proposal.spec.clip.sampling,
             "macs": cost.macs,
             "params": cost.params,
+            **result.amounts.get(one.proposal.spec.content_hash, {}),
             "scores": [score.headline for score in one.scores],
             "failed": one.failed,
         }
