@@ -86,8 +86,8 @@ def number_of_changes(parent, mutant) -> int:
 
 def test_mutants_of_two_streams_change_what_is_fused_too():
     space, _ = auto_space(MACS, num_classes=27, streams=2, clip=CLIP)
-    [parent] = by_entropy(space, MACS, 1)
-    found = [proposal.spec for proposal in islice(mutants(parent.spec, MACS, 0, "mutant"), 30)]
+    [parent] = by_entropy(BoundedSpace(space, LIMITS), 1)
+    found = [proposal.spec for proposal in islice(mutants(parent.spec, LIMITS, 0, "mutant"), 30)]
     assert len({spec.content_hash for spec in found}) == 30
     for spec in found:
         assert (1 - TOLERANCE) * MACS <= network_cost(spec).macs <= MACS
@@ -104,10 +104,10 @@ def test_mutants_that_have_no_width_at_the_cost():
     """Maps that are added up have to stay equally wide; and where nothing costs so little the search for some ends."""
     parent = small_two_streams()
     assert any(fusion.combination == "sum" for fusion in parent.fusions)
-    found = [proposal.spec for proposal in islice(mutants(parent, MACS, 0, "mutant"), 3)]
+    found = [proposal.spec for proposal in islice(mutants(parent, LIMITS, 0, "mutant"), 3)]
     assert len(found) == 3
     assert all(fusion.combination == "concat" for spec in found for fusion in spec.fusions)
-    assert list(mutants(tiny_spec(), 100.0, 0, "mutant")) == []
+    assert list(mutants(tiny_spec(), Limits({"macs": 100.0}), 0, "mutant")) == []
 
 
 def test_one_seed_gives_one_list(x3d):
