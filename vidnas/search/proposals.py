@@ -141,6 +141,9 @@ def drawn(bounded: BoundedSpace, seed: int) -> Iterator[Proposal]:
     """Endless uniform draws among the networks of a space that use up a budget: the honest baseline.
 
     Those that miss it when they are timed are left out; many in a row end the draws.
+
+    Raises:
+        VidnasError: nothing in the space is within the budgets, or uses one up.
     """
     missed = 0
     for choice in choices_within(bounded.budgets, seed, 1 - TOLERANCE):

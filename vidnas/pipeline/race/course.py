@@ -119,9 +119,12 @@ class Course:
         """
         if self.clip is not None:
             return [self.x3d(self.clip)]
-        found = self.x3d_at_all(
-            clip_proposals(self.macs, self.held.frames, self.held.short_side, self.held.duration_sec)
-        )
+        clips = clip_proposals(self.macs, self.held.frames, self.held.short_side, self.held.duration_sec)
+        found = self.x3d_at_all(clips)
+        met = {proposal.spec.clip for proposal in found}
+        if self.limits.timed and len(met) < len(clips):
+            missed = ", ".join(f"{clip} {clip.sampling}" for clip in clips if clip not in met)
+            log.info(f"note: at some clips no width of X3D was found for {self.limits.text}: {missed}")
         if not found:
             raise VidnasError(
                 f"no X3D network is within {self.limits.text} at any clip that these videos hold; give another target, "
