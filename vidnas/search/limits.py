@@ -24,6 +24,8 @@ _FIRST_MACS = 50e6
 # Of what is left each one is off by some percent, so choices aim below the target.
 _LEVEL_NETWORKS, _NEAR_CHEAPEST = 5, 1.2
 _MS_AIM = 0.96
+# Of the milliseconds of a budget, what is near enough to say how many multiply-adds it is about.
+_NEAR_MS = 1.5
 
 
 class Clock(Protocol):
@@ -123,6 +125,20 @@ class Limits:
                 "target or clip, and let nothing else run while networks are timed"
             )
         return spec
+
+    def macs_of(self, structure: ArchSpec) -> float:
+        """Multiply-adds that a structure has within the budgets; of milliseconds roughly, where no width met them.
+
+        Raises:
+            VidnasError: no width meets the budgets, or comes near the milliseconds.
+        """
+        if self.timed:
+            (spec,), (timed,) = self._timed([structure])
+            target = self.targets["ms"]
+            near = [one for one in timed if one.ms < _NEAR_MS * target]
+            if spec is None and near:
+                return min(near, key=lambda one: abs(one.ms - target)).macs
+        return float(network_cost(self.bring(structure)).macs)
 
     def narrowed(self, spec: ArchSpec) -> ArchSpec | None:
         """A network as it is where it keeps all budgets, else as narrow as it must be; None where no width does."""

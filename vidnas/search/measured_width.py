@@ -103,19 +103,20 @@ class _Way:
 
     def _next_guess(self) -> float:
         aim = _AIM * self.target_ms
-        under = max((one for one in self.timed if one.ms <= self.target_ms), default=None)
-        over = min((one for one in self.timed if one.ms > self.target_ms), default=None)
+        rising = sorted(self.timed, key=lambda one: one.macs)
+        under = next((one for one in reversed(rising) if one.ms <= self.target_ms), None)
+        over = next((one for one in rising if one.ms > self.target_ms), None)
         if under is not None and over is not None:
             # Noise may have exchanged widths that are nearly equal; something between them still is the best guess.
             share = (aim - under.ms) / (over.ms - under.ms)
             return under.macs + min(max(share, _MARGIN), 1 - _MARGIN) * (over.macs - under.macs)
-        ends = sorted(self.timed, key=lambda one: abs(one.ms - aim))[:2]
-        nearest = ends[0]
-        guess = nearest.macs * aim / nearest.ms
-        if len(ends) == 2 and (ends[0].ms - ends[1].ms) * (ends[0].macs - ends[1].macs) > 0:
-            slope = (ends[0].ms - ends[1].ms) / (ends[0].macs - ends[1].macs)
-            guess = nearest.macs + (aim - nearest.ms) / slope
-        return min(max(guess, nearest.macs / _FURTHEST), nearest.macs * _FURTHEST)
+        # All are on one side: on from the last of them.
+        last, *others = rising if under is None else reversed(rising)
+        guess = last.macs * aim / last.ms
+        if others and (others[0].ms - last.ms) * (others[0].macs - last.macs) > 0:
+            slope = (others[0].ms - last.ms) / (others[0].macs - last.macs)
+            guess = last.macs + (aim - last.ms) / slope
+        return min(max(guess, last.macs / _FURTHEST), last.macs * _FURTHEST)
 
 
 def brought_to_ms(

@@ -49,18 +49,23 @@ def named(spec: ArchSpec, name: str) -> ArchSpec:
     return spec.model_copy(update={"name": f"{name}_{spec.content_hash[:6]}"})
 
 
+def x3d_of(clip: ClipSpec, head: HeadSpec, depth_factor: float) -> ArchSpec:
+    """X3D at a clip, at its own width."""
+    return x3d("x3d", clip, depth_factor=depth_factor).model_copy(update={"head": head})
+
+
 def x3d_at(clip: ClipSpec, limits: Limits, head: HeadSpec, depth_factor: float) -> ArchSpec:
     """X3D within the budgets at a clip, its width solved: what every other network is compared with.
 
     Raises:
         VidnasError: no width of it meets them.
     """
-    return named(limits.bring(_x3d(clip, head, depth_factor)), "x3d")
+    return named(limits.bring(x3d_of(clip, head, depth_factor)), "x3d")
 
 
 def x3d_at_each(clips: Sequence[ClipSpec], limits: Limits, head: HeadSpec, depth_factor: float) -> list[ArchSpec]:
     """As `x3d_at` at every clip at which some width meets the budgets."""
-    found = limits.brought([_x3d(clip, head, depth_factor) for clip in clips])
+    found = limits.brought([x3d_of(clip, head, depth_factor) for clip in clips])
     return [named(spec, "x3d") for spec in found if spec is not None]
 
 
@@ -140,6 +145,9 @@ def drawn(bounded: BoundedSpace, seed: int) -> Iterator[Proposal]:
     """Endless uniform draws among the networks of a space that use up a budget: the honest baseline.
 
     Those that miss it when they are timed are left out; many in a row end the draws.
+
+    Raises:
+        VidnasError: nothing in the space is within the budgets, or uses one up.
     """
     missed = 0
     for choice in choices_within(bounded.budgets, seed, 1 - TOLERANCE):
@@ -163,10 +171,6 @@ def different_in_turn(sources: Iterable[Iterable[Proposal]]) -> Iterator[Proposa
             else:
                 seen.add(new.spec.content_hash)
                 yield new
-
-
-def _x3d(clip: ClipSpec, head: HeadSpec, depth_factor: float) -> ArchSpec:
-    return x3d("x3d", clip, depth_factor=depth_factor).model_copy(update={"head": head})
 
 
 def _within(specs: Iterable[ArchSpec], limits: Limits) -> Iterator[ArchSpec]:

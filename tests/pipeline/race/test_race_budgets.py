@@ -123,7 +123,7 @@ def race_and_die(data: Path, folder: Path, moment: Moment) -> None:
 def test_killed_and_resumed_with_the_same_milliseconds(synthetic_data, tmp_path):
     folder, target = tmp_path / "race", 1.3
     context = multiprocessing.get_context("forkserver")
-    moment = Moment("return", "NetworkTimes._save", 12)  # while widths of networks are looked for, at the clip
+    moment = Moment("return", "NetworkTimes._save", 6)  # while widths of networks are looked for, at the clip
     process = context.Process(target=race_and_die, args=(synthetic_data, folder, moment))
     process.start()
     process.join(120)

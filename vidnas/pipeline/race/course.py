@@ -26,6 +26,7 @@ from vidnas.search.proposals import (
     mutants,
     x3d_at,
     x3d_at_each,
+    x3d_of,
 )
 from vidnas.search.space.published.auto import auto_clip, auto_space, nearest_rung
 from vidnas.search.space.space import Space
@@ -89,7 +90,7 @@ class Course:
         for _ in range(_RUNGS):
             rung = nearest_rung(macs)
             clip = self.clip or auto_clip(rung, self.held.frames, self.held.short_side, self.held.duration_sec)
-            macs = float(network_cost(x3d_at(clip, limits.near(macs), self.head, rung.depth_factor)).macs)
+            macs = limits.near(macs).macs_of(x3d_of(clip, self.head, rung.depth_factor))
             if nearest_rung(macs) == rung:
                 break
         return self._up_to_budget(macs)
@@ -143,6 +144,10 @@ class Course:
             return [self.x3d(self.clip)]
         clips = clip_proposals(self.macs, self.held.frames, self.held.short_side, self.held.duration_sec)
         found = self.x3d_at_all(clips)
+        met = {proposal.spec.clip for proposal in found}
+        missed = [f"{clip} {clip.sampling}" for clip in clips if clip not in met and self._sees(clip)]
+        if self.limits.timed and missed:
+            log.info(f"note: at some clips no width of X3D was found for {self.limits.text}: {', '.join(missed)}")
         if not found:
             if clips:
                 self.check_clip(clips[-1])
