@@ -32,13 +32,14 @@ from vidnas.engine.trials.executors import WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.lists import Lists, holding, load_lists
 from vidnas.pipeline.plan import SpaceChoice, plan_search
+from vidnas.pipeline.progressive import divided, search_progressively
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.course import Course
 from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.race.result import RaceResult, summary
 from vidnas.pipeline.search import prepare_process, search_videos
 from vidnas.search.limits import BoundedSpace, Limits
-from vidnas.search.proposals import by_entropy, drawn
+from vidnas.search.proposals import Proposal, by_entropy, drawn
 from vidnas.search.race import paired
 from vidnas.search.space.published.auto import auto_clip, auto_space, nearest_rung
 
@@ -60,6 +61,9 @@ SETTINGS = {
     ),
     "generated": Setting(None, 4e6, ClipSpec(frames=8, size=40, sampling="uniform"), (1.0, 1.15)),
 }
+ROLES = (
+    "winner", "first_on_folds", "x3d", "x3d_same_clip", "x3d_auto_clip", "random", "entropy", "supernet", "two_streams",
+)  # fmt: skip
 PAIR = 2
 RANDOM = 3
 
@@ -80,8 +84,8 @@ class Entry(NamedTuple):
 def run_race(
     course: Course, data: DataConfig, options: argparse.Namespace, seed: int, known: list[dict[str, Any]]
 ) -> Race:
-    """The race of a seed at its end; trials that the result file knows are not run again."""
-    folder = options.work / options.name / f"race_{seed}"
+    """The race of a seed, its clip chosen; trials that the result file knows are not run again."""
+    folder = options.work / options.name / f"race_{seed}{'_two_streams' if course.streams == 2 else ''}"
     archive = folder / "trials.jsonl"
     if known and not archive.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +130,7 @@ def table(record: Mapping[str, Any]) -> dict[str, Any]:
         return [one["top1"] for one in (found if isinstance(found, list) else [found])]
 
     told = {}
-    for role in ("winner", "first_on_folds", "x3d", "x3d_same_clip", "x3d_auto_clip", "random", "entropy", "supernet"):
+    for role in ROLES:
         reached = [value for row in rows for value in values(row, role)]
         if not reached:
             continue
@@ -162,6 +166,25 @@ def seed_rows(found: list[Entry], trained: Mapping[str, Mapping[str, Any]]) -> l
         else:
             row[entry.role] = one
     return [rows[seed] for seed in sorted(rows)]
+
+
+def race_two_streams(
+    course: Course, lists: Lists, data: DataConfig, options: argparse.Namespace, seed: int
+) -> dict[str, Any]:
+    """The best network of two streams in a race over the candidates of a progressive search, and that race."""
+    race = run_race(replace(course, streams=2), data, options, seed, [])
+    space, _ = auto_space(course.macs, num_classes=len(lists.train.classes), streams=2, clip=race.clip)
+    # 88 decisions would take some 30 architectures per step on alpha by default.
+    config = SearchConfig(steps=options.progressive_steps, lr=0.003, alpha_batch_size=8, samples=4, seed=seed)
+    steps = divided({"macs": course.macs}, prepare_process(config))
+    folder = options.work / options.name / f"progressive_{seed}"
+    last = search_progressively(space, lists.train, steps, data, folder, resume=True).steps[-1]
+    choices = [tuple(candidate["choice"]) for candidate in last.result.record["candidates"]]
+    result = race.choose_network([Proposal(last.plan.space.decode(choice), "progressive") for choice in choices])
+    best = next(one.proposal for one in result.networks if len(one.proposal.spec.streams) == 2)
+    trials = [{**asdict(entry), "curve": []} for entry in race.entries]
+    spec = best.spec.model_dump(mode="json")
+    return {"spec": spec, "source": best.source, "result": summary(result), "trials": trials}
 
 
 def search_supernet(
@@ -215,6 +238,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=28, help="of each race")
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
     parser.add_argument("--supernet-steps", type=int, default=9000, help="0 leaves the supernet for later")
+    parser.add_argument("--progressive-steps", type=int, default=0, help="of a search of two streams; 0 is for later")
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -249,6 +273,12 @@ def main() -> None:
         supernet = ArchSpec.from_data(own["supernet"]) if "supernet" in own else None
         save()
         found += entries(course, setting, result, supernet, seed)
+        if "two_streams" not in own and options.progressive_steps:
+            own["two_streams"] = race_two_streams(course, lists, data, options, seed)
+            save()
+        if two := own.get("two_streams"):
+            spec = ArchSpec.from_data(two["spec"])
+            found += [Entry("two_streams", PAIR * seed + pair, spec, two["source"]) for pair in range(PAIR)]
         train_all(found, lists, data, training, options, record["trained"], save)
     for role, row in record["table"].items():
         print(f"{role:<16} {row['top1']:6.1%}  {row['trainings']} trainings  {row['winner_ahead'] or ''}")

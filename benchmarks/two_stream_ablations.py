@@ -41,7 +41,7 @@ from vidnas.search.space.around import attention_around, fusions_around
 from vidnas.search.space.progressive import step_space
 from vidnas.search.space.published.auto import auto_space
 from vidnas.search.space.published.auto_tsnet import ATTENTION
-from vidnas.search.space.published.scaled_streams import frames_per_sparse
+from vidnas.search.space.published.scaled_streams import two_streams_at
 from vidnas.search.space.space import Space
 
 TABLES = (4, 7, 8, 6, 9)
@@ -99,10 +99,7 @@ class Bench:
         return space.decode(tuple(int(variable.path in picked) for variable in space.variables))
 
     def _at_clip(self, name: str) -> ArchSpec:
-        spec = get_spec(name)
-        sparse, dense = spec.streams
-        streams = (sparse.model_copy(update={"every": frames_per_sparse(self.clip)}), dense)
-        return spec.model_copy(update={"clip": self.clip, "streams": streams, "head": self.head})
+        return two_streams_at(get_spec(name), self.clip).model_copy(update={"head": self.head})
 
     def search_once(self, key: str, run: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """What a search has found, from the result file where it stands there."""

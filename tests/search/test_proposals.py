@@ -100,6 +100,17 @@ def test_mutants_of_two_streams_change_what_is_fused_too():
     assert any(len(own) < len(of_parent) for own in changed)
 
 
+def test_two_streams_of_the_zoo_come_first_where_they_are_asked_for():
+    """The sparse stream takes four frames; of 5 frames there is no other stream."""
+    found = [proposal.spec for proposal in hand_made(CLIP, LIMITS, HEAD, streams=2)]
+    assert [len(spec.streams) for spec in found[:3]] == [2, 2, 2]
+    assert {spec.streams[0].every for spec in found[:3]} == {4}
+    for spec in found:
+        assert (1 - TOLERANCE) * MACS <= network_cost(spec).macs <= MACS
+    odd = CLIP.model_copy(update={"frames": 5})
+    assert all(len(proposal.spec.streams) == 1 for proposal in hand_made(odd, LIMITS, HEAD, streams=2))
+
+
 def test_mutants_that_have_no_width_at_the_cost():
     """Maps that are added up have to stay equally wide; and where nothing costs so little the search for some ends."""
     parent = small_two_streams()

@@ -5,7 +5,7 @@ whatever space it is from.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from vidnas.base.mistakes import FieldError
 from vidnas.search.baselines import choices_within
 from vidnas.search.entropy import most_entropy
 from vidnas.search.limits import BoundedSpace, Limits
+from vidnas.search.space.published.scaled_streams import sees_twice, two_streams_at
 
 # Networks of the zoo that differ by more than their clip.
 HAND_MADE = ("x3d_s", "x3d_xl", "autox3d_s", "autox3d_s_no_attention")
+HAND_MADE_OF_TWO = ("manual_tsnet_70", "manual_tsnet_85", "manual_tsnet_55")
 # Along X3D's axes depth and bottleneck, and its kernel in time: each changed alone. X3D's own depths are in the zoo.
 _DEPTH_FACTORS = (1.0, 1.6, 3.2)
 _BOTTLENECKS = (1.5, 3.0, 4.5)
@@ -69,9 +71,12 @@ def x3d_at_each(clips: Sequence[ClipSpec], limits: Limits, head: HeadSpec, depth
     return [named(spec, "x3d") for spec in found if spec is not None]
 
 
-def hand_made(clip: ClipSpec, limits: Limits, head: HeadSpec) -> Iterator[Proposal]:
-    """The structures of the zoo within the budgets at this clip."""
-    specs = (get_spec(name).model_copy(update={"clip": clip, "head": head}) for name in HAND_MADE)
+def hand_made(clip: ClipSpec, limits: Limits, head: HeadSpec, streams: Literal[1, 2] = 1) -> Iterator[Proposal]:
+    """The structures of the zoo within the budgets at this clip, where two streams are asked for those first."""
+    specs = [get_spec(name).model_copy(update={"clip": clip, "head": head}) for name in HAND_MADE]
+    if streams == 2 and sees_twice(clip):
+        two = (two_streams_at(get_spec(name), clip) for name in HAND_MADE_OF_TWO)
+        specs = [*(spec.model_copy(update={"head": head}) for spec in two), *specs]
     yield from (Proposal(spec, "zoo") for spec in _within(specs, limits))
 
 

@@ -176,7 +176,7 @@ class Course:
             sources += [
                 mutants(x3d, limits, seed, "near x3d"),
                 along_axes(clip, limits, head, self.depth_factor),
-                hand_made(clip, limits, head),
+                hand_made(clip, limits, head, self.streams),
             ]
         return list(islice(different_in_turn(sources), number))
 

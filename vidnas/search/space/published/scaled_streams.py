@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vidnas.arch.rounding import round_depth
-from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.arch.zoo.tsnet import DENSE, LAYOUT, SPARSE
 from vidnas.arch.zoo.x3d import BASE_DEPTHS
 from vidnas.base.errors import VidnasError
@@ -50,6 +50,22 @@ def frames_per_sparse(clip: ClipSpec) -> int:
         raise VidnasError(f"clip {clip}: two streams need an even number of frames, at least 4; give another clip")
     enough = [ratio for ratio in divided if clip.frames // ratio >= SPARSE_FRAMES]
     return enough[0] if enough else divided[-1]
+
+
+def sees_twice(clip: ClipSpec) -> bool:
+    """Whether two streams can divide the frames of a clip."""
+    return any(clip.frames % ratio == 0 and clip.frames > ratio for ratio in RATIOS)
+
+
+def two_streams_at(spec: ArchSpec, clip: ClipSpec) -> ArchSpec:
+    """A network of the zoo at another clip, of which its sparse stream takes as many frames as the space scaled to it.
+
+    Raises:
+        VidnasError: the frames cannot be divided.
+    """
+    streams = list(spec.streams)
+    streams[SPARSE] = streams[SPARSE].model_copy(update={"every": frames_per_sparse(clip)})
+    return spec.model_copy(update={"clip": clip, "streams": tuple(streams)})
 
 
 def two_stream_clip(clip: ClipSpec, max_frames: int | None) -> ClipSpec:
