@@ -7,9 +7,10 @@ RUN_DIR ?= runs
 MOTIONS := move_left,move_right,turn_clockwise,turn_counter
 MORE_MOTIONS := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe supernet-ranks planted \
-    bench-search bench-modes bench-tabular bench-processes bench-latency bench-factors bench-op bench-train bench-small \
-    bench-infer bench-data bench-wait fair-windows profile-step sanitize official-weights clean
+.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe supernet-ranks \
+    two-stream-ablations planted bench-search bench-modes bench-tabular bench-processes bench-latency bench-factors \
+    bench-op bench-train bench-small bench-two-streams bench-infer bench-data bench-wait fair-windows profile-step \
+    sanitize official-weights clean
 
 # Videos whose classes only motion tells apart, then the whole job on them; again, it goes on where it was stopped.
 demo: .venv/package
@@ -74,6 +75,11 @@ supernet-ranks: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/supernet_ranks.py --data $(DATA) $(OPTIONS) --work $(RUN_DIR)/ranks \
 	    --out benchmarks/results/supernet_ranks.json
 
+# make two-stream-ablations DATA=DIR: Auto-TSNet's Tables 4 and 6 to 9 at a size for CPUs; hours, resumable
+two-stream-ablations: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/two_stream_ablations.py --data $(DATA) $(OPTIONS) \
+	    --work $(RUN_DIR)/ablations --out benchmarks/results/two_stream_ablations.json
+
 # make recipe DATA=DIR: what each choice of the training recipe gives on folds of a training list; hours, resumable
 recipe: .venv/package
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/recipe.py --data $(DATA) $(OPTIONS) --work $(RUN_DIR)/recipe \
@@ -82,6 +88,7 @@ recipe: .venv/package
 # Does the search find what is known beforehand? One thread, about 25 minutes.
 planted: .venv/package
 	$(BIN)/python benchmarks/planted_problems.py --out benchmarks/results/planted.json
+	$(BIN)/python benchmarks/planted_two_streams.py --out benchmarks/results/planted_two_streams.json
 
 bench-search: .venv/package
 	$(BIN)/python benchmarks/supernet_cost.py --out benchmarks/results/supernet_cost.json
@@ -128,6 +135,11 @@ bench-train: .venv/dev
 # Training steps of networks of 20 MMACs; in CPU seconds, a minute.
 bench-small: .venv/package
 	$(BIN)/python benchmarks/small_step.py $(OPTIONS) --out benchmarks/results/small_step.json
+
+# Training steps and inference of two streams, beside one stream and the streams alone, and memory of their search; in
+# CPU seconds, ten minutes.
+bench-two-streams: .venv/package
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/two_stream_speed.py $(OPTIONS) --out benchmarks/results/two_streams.json
 
 # Which layers the time of a training step goes to.
 profile-step: .venv/package

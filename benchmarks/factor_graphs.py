@@ -1,4 +1,4 @@
-"""How long the look-up, the range, draws and fronts of additive costs take: on the published space and on a ladder.
+"""How long the look-up, the range, draws and fronts of additive costs take: on the published spaces and on a ladder.
 
 The ladder has the graph of two streams of eleven groups with Auto-TSNet's numbers of options: kernel, expansion,
 channels and attention of every group of both, and a fusion after every group, which widens what the next sparse group
@@ -22,6 +22,7 @@ from vidnas.search.costs import CostTable
 from vidnas.search.factor_fronts import best_under, pareto_front
 from vidnas.search.factors import Factor, FactorSum, elimination
 from vidnas.search.sampling import draws_within
+from vidnas.search.space.published.auto_tsnet import auto_tsnet_space
 from vidnas.search.space.published.autox3d import autox3d_space
 
 REPEATS = 5
@@ -103,14 +104,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    space = autox3d_space()
-    graphs = {space.name: CostTable.of(space).terms, "ladder": ladder(rng)}
+    spaces = {space.name: space for space in (autox3d_space(), auto_tsnet_space())}
+    graphs = {name: CostTable.of(space).terms for name, space in spaces.items()} | {"ladder": ladder(rng)}
     record = {
         name: {"variables": len(costs.sizes), "choices": float(np.prod(costs.sizes, dtype=float))}
         | {"cpu_sec": measured(costs, rng)}
         for name, costs in graphs.items()
     }
-    record[space.name]["cpu_sec"] |= {"cost table": _cpu_sec(lambda: CostTable.of(space))}
+    for name, space in spaces.items():
+        record[name]["cpu_sec"] |= {"cost table": _cpu_sec(partial(CostTable.of, space))}
     for name, of_graph in record.items():
         print(f"{name}: {of_graph['variables']} variables, {of_graph['choices']:.1e} choices")
         for question, seconds in of_graph["cpu_sec"].items():

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from machine import save
-from planted.networks import OPTIONS, choice_of, planted_budget, task_space
+from planted.networks import choice_of, planted_budget, task_space
 from planted.tabular import solve
 from planted.tasks import TASKS, Task
 from planted.trials import Searched, search, search_config, train_alone
@@ -56,9 +56,10 @@ def alone(task: Task) -> list[dict[str, Any]]:
     """Every network of the space trained alone, cheapest first."""
     space = task_space(task)
     budget = planted_budget(space, task)
-    costs = {option: budget.costs.costs([choice_of(space, option)])[0].item() for option in OPTIONS}
+    costs = {option: budget.costs.costs([choice_of(space, option)])[0].item() for option in task.options}
+    width = max(len(str(option)) for option in task.options)
     rows = []
-    for option in sorted(OPTIONS, key=lambda option: costs[option]):
+    for option in sorted(task.options, key=lambda option: costs[option]):
         trained = [train_alone(task, option, seed, ALONE_STEPS) for seed in ALONE_SEEDS]
         row = {
             "network": str(option),
@@ -72,7 +73,7 @@ def alone(task: Task) -> list[dict[str, Any]]:
         rows.append(row)
         remark = "planted" if row["planted"] else "cannot" if row["proved_insufficient"] else ""
         results = "  ".join(f"{result.top1:.3f} ({result.loss:.3f})" for result in trained)
-        print(f"  {row['network']:<12} {row['macs'] / 1e6:5.3f} MMACs  {results}  {remark}", flush=True)
+        print(f"  {row['network']:<{width}} {row['macs'] / 1e6:5.3f} MMACs  {results}  {remark}", flush=True)
     return rows
 
 

@@ -35,7 +35,7 @@ from vidnas.pipeline.plan import SpaceChoice, plan_search
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.course import Course
 from vidnas.pipeline.race.race import Race
-from vidnas.pipeline.race.result import summary
+from vidnas.pipeline.race.result import RaceResult, summary
 from vidnas.pipeline.search import prepare_process, search_videos
 from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import by_entropy, drawn
@@ -94,9 +94,10 @@ def run_race(
 
 
 def entries(
-    course: Course, setting: Setting, winner: ArchSpec, source: str, supernet: ArchSpec | None, seed: int
+    course: Course, setting: Setting, race: RaceResult, supernet: ArchSpec | None, seed: int
 ) -> Iterator[Entry]:
     """All that is trained for a race, pair by pair."""
+    (winner, source), first = race.winner.proposal, race.first.proposal
     held = course.held
     auto = auto_clip(nearest_rung(setting.macs), held.frames, held.short_side, held.duration_sec)
     space, _ = auto_space(setting.macs, num_classes=len(course.train.classes), clip=winner.clip)
@@ -105,6 +106,7 @@ def entries(
     for pair in range(PAIR):
         final = PAIR * seed + pair
         yield Entry("winner", final, winner, source)
+        yield Entry("first_on_folds", final, first.spec, first.source)
         yield Entry("x3d", final, course.x3d(setting.clip).spec, "x3d")
         yield Entry("x3d_same_clip", final, course.x3d(winner.clip).spec, "x3d")
         yield Entry("x3d_auto_clip", final, course.x3d(auto).spec, "x3d")
@@ -124,7 +126,7 @@ def table(record: Mapping[str, Any]) -> dict[str, Any]:
         return [one["top1"] for one in (found if isinstance(found, list) else [found])]
 
     told = {}
-    for role in ("winner", "x3d", "x3d_same_clip", "x3d_auto_clip", "random", "entropy", "supernet"):
+    for role in ("winner", "first_on_folds", "x3d", "x3d_same_clip", "x3d_auto_clip", "random", "entropy", "supernet"):
         reached = [value for row in rows for value in values(row, role)]
         if not reached:
             continue
@@ -164,10 +166,8 @@ def seed_rows(found: list[Entry], trained: Mapping[str, Mapping[str, Any]]) -> l
 
 def search_supernet(
     lists: Lists, data: DataConfig, setting: Setting, winner: ArchSpec, options: argparse.Namespace, seed: int
-) -> ArchSpec | None:
+) -> ArchSpec:
     """What a search on a supernet alone finds, at the clip that the race found."""
-    if not options.supernet_steps:
-        return None
     config = prepare_process(SearchConfig(steps=options.supernet_steps, lr=0.003, alpha_batch_size=8, seed=seed))
     plan = plan_search(lists.train, {"macs": setting.macs}, SpaceChoice(clip=winner.clip), seed)
     parts = SearchData(plan.train, plan.parts, plan.space.clip, data, config)
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--races", type=int, default=4)
     parser.add_argument("--trials", type=int, default=28, help="of each race")
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
-    parser.add_argument("--supernet-steps", type=int, default=9000, help="0 leaves the supernet out")
+    parser.add_argument("--supernet-steps", type=int, default=9000, help="0 leaves the supernet for later")
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -243,13 +243,12 @@ def main() -> None:
         own = record["races"][seed] if known else {}
         own |= {"result": summary(result), "trials": trials}
         record["races"][seed : seed + 1] = [own]
-        winner, source = result.winner.proposal
-        if "supernet" not in own:
-            supernet = search_supernet(lists, data, setting, winner, options, seed)
-            own["supernet"] = supernet and supernet.model_dump(mode="json")
-        supernet = ArchSpec.from_data(own["supernet"]) if own["supernet"] else None
+        winner = result.winner.proposal.spec
+        if "supernet" not in own and options.supernet_steps:
+            own["supernet"] = search_supernet(lists, data, setting, winner, options, seed).model_dump(mode="json")
+        supernet = ArchSpec.from_data(own["supernet"]) if "supernet" in own else None
         save()
-        found += entries(course, setting, winner, source, supernet, seed)
+        found += entries(course, setting, result, supernet, seed)
         train_all(found, lists, data, training, options, record["trained"], save)
     for role, row in record["table"].items():
         print(f"{role:<16} {row['top1']:6.1%}  {row['trainings']} trainings  {row['winner_ahead'] or ''}")

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from machine import kept, mean_se, save
 from planted.tasks import TASKS, Task
-from planted.trials import holdout_scores, planted_probability, run, search_config, separation
+from planted.trials import planted_probability, run, scores_anew, scores_of_batch, search_config, separation
 
 from vidnas.engine.run.runtime import tune_allocator
 
@@ -58,11 +58,10 @@ MODES = {
 def measured(task: Task, seed: int, settings: Mapping[str, Any]) -> dict[str, float]:
     """One search."""
     job = run(task, search_config(seed, STEPS, **settings))
-    anew, of_batch = holdout_scores(job, task)
     return {
         "planted_probability": planted_probability(job, task),
-        "separation": separation(anew, task),
-        "separation_of_batch": separation(of_batch, task),
+        "separation": separation(scores_anew(job, task, task.options), task),
+        "separation_of_batch": separation(scores_of_batch(job, task), task),
         "cpu_sec": job.cpu_sec,
     }
 

@@ -48,10 +48,13 @@ def networks(seed: int) -> dict[str, ArchSpec]:
     return {"x3d": x3d} | {f"random {i}": space.decode(choice) for i, choice in enumerate(drawn)}
 
 
-def make_step(network: nn.Module) -> Callable[[], None]:
+def random_clips(clip: ClipSpec, batch: int) -> torch.Tensor:
+    return torch.randn(batch, 3, clip.frames, clip.size, clip.size).to(memory_format=torch.channels_last_3d)
+
+
+def make_step(network: nn.Module, clips: torch.Tensor) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
-    clips = torch.randn(BATCH, 3, CLIP.frames, CLIP.size, CLIP.size).to(memory_format=torch.channels_last_3d)
-    labels = torch.arange(BATCH) % NUM_CLASSES
+    labels = torch.arange(len(clips)) % NUM_CLASSES
 
     def step() -> None:
         optimizer.zero_grad()
@@ -62,7 +65,12 @@ def make_step(network: nn.Module) -> Callable[[], None]:
 
 
 def cpu_seconds(methods: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each, in turns; each turn has an untimed call before."""
+    """Median CPU seconds of each, in turns."""
+    return {name: statistics.median(values) for name, values in cpu_turns(methods, repeats).items()}
+
+
+def cpu_turns(methods: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """CPU seconds of each, turn by turn; each turn has an untimed call before."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(repeats):
         for name, run in methods.items():
@@ -70,7 +78,7 @@ def cpu_seconds(methods: Mapping[str, Callable[[], object]], repeats: int) -> di
             start = time.process_time()
             run()
             seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
 
 
 def measure(name: str, spec: ArchSpec, repeats: int) -> dict[str, Any]:
@@ -78,7 +86,8 @@ def measure(name: str, spec: ArchSpec, repeats: int) -> dict[str, Any]:
     ours, stock = build(spec), build(spec)
     use_backend(stock, "stock")
     a, b = torch.randn(2, GEMM_SIDE, GEMM_SIDE)
-    methods = {"ours": make_step(ours), "PyTorch": make_step(stock), "gemm": lambda: a @ b}
+    clips = random_clips(CLIP, BATCH)
+    methods = {"ours": make_step(ours, clips), "PyTorch": make_step(stock, clips), "gemm": lambda: a @ b}
     seconds = cpu_seconds(methods, repeats)
     macs = network_cost(spec).macs
     limit = GEMM_SIDE**3 / seconds.pop("gemm") / (3 * macs)

@@ -16,7 +16,7 @@ import statistics
 import time
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,13 +28,22 @@ from vidnas.engine.supernet.steps import SupernetScorer, uniform_backward
 from vidnas.nn.build import build
 from vidnas.search.distribution import Distribution
 from vidnas.search.parsec import distinct
-from vidnas.search.space.published.autox3d import autox3d_space
+from vidnas.search.space.published.registry import resolve_space
 from vidnas.search.space.space import Choice, Space
 from vidnas.search.supernet import Supernet, extract
 
-BATCH = 4
 SAMPLES = (1, 4, 13)
 SEED = 0
+
+
+class Workload(NamedTuple):
+    """A published space by name, and clips per step."""
+
+    space: str
+    batch: int
+
+
+ONE_STREAM = Workload("autox3d", batch=4)
 
 
 def sampled(space: Space, number: int) -> list[Choice]:
@@ -47,30 +56,30 @@ def largest(space: Space, choices: list[Choice]) -> Choice:
     return max(choices, key=lambda choice: network_cost(space.decode(choice)).activations)
 
 
-def batch(space: Space, device: torch.device) -> tuple[Tensor, Tensor]:
+def make_batch(space: Space, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     torch.manual_seed(SEED)
     clip = space.clip
-    clips = torch.randn(BATCH, 3, clip.frames, clip.size, clip.size)
-    labels = torch.arange(BATCH) % space.head.num_classes
+    clips = torch.randn(size, 3, clip.frames, clip.size, clip.size)
+    labels = torch.arange(size) % space.head.num_classes
     return clips.contiguous(memory_format=torch.channels_last_3d).to(device), labels.to(device)
 
 
-def stand_alone_step(space: Space, choice: Choice, device: torch.device) -> None:
+def stand_alone_step(space: Space, size: int, choice: Choice, device: torch.device) -> None:
     """An SGD step with momentum, twice, so that all buffers exist in the second."""
     network = build(space.decode(choice)).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-    clips, labels = batch(space, device)
+    clips, labels = make_batch(space, size, device)
     for _ in range(2):
         optimizer.zero_grad(set_to_none=True)
         F.cross_entropy(network(clips), labels).backward()
         optimizer.step()
 
 
-def search_step(space: Space, number: int, device: torch.device) -> int:
+def search_step(space: Space, size: int, number: int, device: torch.device) -> int:
     """A step on the weights over the largest sampled architecture and the scores of K; returns persistent bytes."""
     supernet = Supernet(space).to(device)
     optimizer = torch.optim.SGD(supernet.parameters(), lr=0.01, momentum=0.9)
-    clips, labels = batch(space, device)
+    clips, labels = make_batch(space, size, device)
     scorer = SupernetScorer(supernet, clips, labels)
     for parameter in supernet.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -87,17 +96,17 @@ def search_step(space: Space, number: int, device: torch.device) -> int:
     return persistent + sum(b.numel() * b.element_size() for b in supernet.buffers())
 
 
-def live_peak(job: str, argument: int, device_name: str, queue: Any) -> None:
-    """Runs in a fresh process: peak of live tensor bytes, and what the supernet keeps."""
+def live_peak(workload: Workload, number: int, device_name: str, queue: Any) -> None:
+    """Runs in a fresh process: peak of live tensor bytes, and what the supernet keeps; 0 is a step of training."""
     device = torch.device(device_name)
-    space = autox3d_space()
+    space, size = resolve_space(workload.space), workload.batch
     heaviest = largest(space, sampled(space, max(SAMPLES)))
 
     def work() -> int:
-        if job == "stand_alone":
-            stand_alone_step(space, heaviest, device)
+        if not number:
+            stand_alone_step(space, size, heaviest, device)
             return 0
-        return search_step(space, argument, device)
+        return search_step(space, size, number, device)
 
     if device.type == "cuda":
         kept = work()
@@ -114,21 +123,41 @@ def live_peak(job: str, argument: int, device_name: str, queue: Any) -> None:
     queue.put((peak, kept))
 
 
-def in_process(job: str, argument: int, device: str) -> tuple[int, int]:
+def in_process(workload: Workload, number: int, device: str) -> tuple[int, int]:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=live_peak, args=(job, argument, device, queue))
+    process = context.Process(target=live_peak, args=(workload, number, device, queue))
     process.start()
     result: tuple[int, int] = queue.get()
     process.join()
     return result
 
 
+def memory_of_steps(workload: Workload, device: str = "cpu") -> list[dict[str, float]]:
+    """By K: the peak of a search step, and what it is of the limit."""
+    stand_alone, _ = in_process(workload, 0, device)
+    rows = []
+    for number in SAMPLES:
+        peak, kept = in_process(workload, number, device)
+        limit = 1.15 * stand_alone + kept
+        rows.append(
+            {
+                "K": number,
+                "search_peak_mib": peak / 2**20,
+                "supernet_kept_mib": kept / 2**20,
+                "stand_alone_peak_mib": stand_alone / 2**20,
+                "of_limit": peak / limit,
+            }
+        )
+        print(f"K {number}: {peak / 2**20:.0f} MiB, {peak / limit:.3f} of 1.15 x {stand_alone / 2**20:.0f} + kept")
+    return rows
+
+
 def times(device: torch.device, repeats: int, number: int) -> list[dict[str, float]]:
     """Forward and backward: sampled against extracted, for several architectures."""
-    space = autox3d_space()
+    space = resolve_space(ONE_STREAM.space)
     supernet = Supernet(space).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    clips, labels = batch(space, device)
+    clips, labels = make_batch(space, ONE_STREAM.batch, device)
     rows = []
     for choice in distinct(sampled(space, number))[0]:
         network = extract(supernet, choice)
@@ -170,21 +199,7 @@ def main() -> None:
     parser.add_argument("--architectures", type=int, default=3)
     options = parser.parse_args()
     tune_allocator()
-    stand_alone, _ = in_process("stand_alone", 0, options.device)
-    memory = []
-    for number in SAMPLES:
-        peak, kept = in_process("search", number, options.device)
-        limit = 1.15 * stand_alone + kept
-        memory.append(
-            {
-                "K": number,
-                "search_peak_mib": peak / 2**20,
-                "supernet_kept_mib": kept / 2**20,
-                "stand_alone_peak_mib": stand_alone / 2**20,
-                "of_limit": peak / limit,
-            }
-        )
-        print(f"K {number}: {peak / 2**20:.0f} MiB, {peak / limit:.3f} of 1.15 x {stand_alone / 2**20:.0f} + kept")
+    memory = memory_of_steps(ONE_STREAM, options.device)
     rows = times(torch.device(options.device), options.repeats, options.architectures)
     for row in rows:
         print(f"{row['macs'] / 1e9:.2f} GMACs: sampled / extracted {row['ratio']:.3f}")
@@ -194,8 +209,8 @@ def main() -> None:
         "date": date.today().isoformat(),
         "versions": versions(),
         "device": options.device,
-        "clip": str(autox3d_space().clip),
-        "batch": BATCH,
+        "clip": str(resolve_space(ONE_STREAM.space).clip),
+        "batch": ONE_STREAM.batch,
         "memory": memory,
         "time": rows,
     }

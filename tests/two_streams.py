@@ -1,7 +1,10 @@
-"""A small network of two streams, of which every part has something to do."""
+"""A small network of two streams, of which every part has something to do, and a small space of such."""
 
 from vidnas.arch.fusion import FusionKind, FusionSpec
 from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, GloReSpec, GroupSpec, Kernel, StemSpec, StreamSpec
+from vidnas.search.space.fusion_space import FusionSpace
+from vidnas.search.space.space import Space
+from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
 KINDS: tuple[FusionKind, ...] = ("time_strided_convolution", "time_to_channel", "time_strided_sampling")
 
@@ -30,3 +33,33 @@ def small_two_streams(**changes: object) -> ArchSpec:
         head=ClassificationSpec(num_classes=5, hidden=16),
     )
     return ArchSpec.from_data({**spec.model_dump(), **changes})
+
+
+def two_stream_space() -> Space:
+    """Two groups in each stream, two kinds of fusion or none, attention in the last ones; 2 of 8 frames are sparse."""
+    sparse = (_group(2, (8, 16)), _group(2, (16, 32), "none", "glore"))
+    dense = (_group(2, (4, 8)), _group(2, (8, 16), "none", "glore"))
+    kinds = ("none", "time_strided_convolution", "time_to_channel")
+    return Space(
+        name="two",
+        clip=ClipSpec(frames=8, size=24, sampling="uniform"),
+        streams=(
+            StreamSpace(every=4, stem=StemSpec(channels=8, kernel=Kernel(t=1, s=3)), groups=sparse, conv5=32),
+            StreamSpace(stem=StemSpec(channels=4), groups=dense, conv5=16),
+        ),
+        fusions=tuple(FusionSpace(source=1, target=0, group=g, kind=kinds) for g in range(2)),
+        head=ClassificationSpec(num_classes=12, hidden=32),
+    )
+
+
+def _group(stride: int, channels: tuple[int, ...], *attention: str) -> GroupSpace:
+    return GroupSpace.model_validate(
+        {
+            "depth": 1,
+            "stride": stride,
+            "channels": channels,
+            "expansion": 1.5,
+            "kernel": [{"t": 1, "s": 3}, {"t": 3, "s": 3}],
+            "attention": attention or "none",
+        }
+    )

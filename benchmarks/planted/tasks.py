@@ -11,31 +11,22 @@ trained. tests/benchmarks/test_planted_tasks.py checks both on random clips and 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from planted.options import OPTIONS, AnyOption, Option
+
 Cells = NDArray[np.float32]
 NOISE = 0.5
-
-
-class Option(NamedTuple):
-    """A network of the space."""
-
-    t: int
-    s: int
-    glore: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.t}x{self.s}x{self.s}" + (" GloRe" if self.glore else "")
 
 
 class Twin(NamedTuple):
     """A change of clips of class 0, and the networks that do not see it."""
 
     make: Callable[[Cells], Cells]
-    unseen_by: Callable[[Option], bool]
+    unseen_by: Callable[[Any], bool]
 
 
 class Task(ABC):
@@ -45,6 +36,7 @@ class Task(ABC):
         name: short.
         frames: T.
         side: cells along a side of a frame.
+        options: the networks to choose from.
         planted: the cheapest sufficient network.
         twins: the first one defines class 1.
     """
@@ -52,7 +44,8 @@ class Task(ABC):
     name: ClassVar[str]
     frames: ClassVar[int]
     side: ClassVar[int]
-    planted: ClassVar[Option]
+    options: ClassVar[tuple[AnyOption, ...]] = OPTIONS
+    planted: ClassVar[AnyOption]
     twins: ClassVar[tuple[Twin, ...]]
 
     @abstractmethod
@@ -64,7 +57,7 @@ class Task(ABC):
         cells, label = self.draw(np.random.default_rng((seed, index))), index % 2
         return (self.twins[0].make(cells) if label else cells), label
 
-    def insufficient(self, option: Option) -> bool:
+    def insufficient(self, option: AnyOption) -> bool:
         """Whether it is proved that training this network does not get beyond guessing."""
         return any(twin.unseen_by(option) for twin in self.twins)
 

@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from planted.networks import CELL, OPTIONS, choice_of, option_of, planted_budget, task_space
-from planted.tasks import Option, Task
+from planted.networks import CELL, choice_of, option_of, planted_budget, task_space
+from planted.options import AnyOption
+from planted.tasks import Task
+from vidnas.arch.spec import ArchSpec
 from vidnas.data.dataset import Batch
 from vidnas.data.sampler import StepBatches
 from vidnas.engine.run.fabric import make_fabric
@@ -75,6 +77,7 @@ class Searched:
     Attributes:
         derived: the network that the holdout chose among the probable ones within the budget.
         top1: its accuracy on the holdout with the shared weights.
+        loss: its mean loss there.
         most_probable: of alpha alone, whatever it costs.
         planted_probability: P(planted) under alpha.
         entropy_share: H / H0 at the end.
@@ -82,9 +85,10 @@ class Searched:
         cpu_sec: seconds of one thread.
     """
 
-    derived: Option
+    derived: AnyOption
     top1: float
-    most_probable: Option
+    loss: float
+    most_probable: AnyOption
     planted_probability: float
     entropy_share: float
     mean_cost_share: float
@@ -97,6 +101,7 @@ class Job:
 
     Attributes:
         search: supernet and alpha.
+        options: the networks of its space.
         budget: the planted network's cost.
         norm_clips: batches to estimate norm statistics from.
         mean_cost: of the last step's samples.
@@ -104,15 +109,17 @@ class Job:
     """
 
     search: SupernetSearch
+    options: Sequence[AnyOption]
     budget: Budget
     norm_clips: list[Tensor]
     mean_cost: float
     cpu_sec: float
 
 
-def run(task: Task, config: SearchConfig, options: Sequence[Option] = OPTIONS) -> Job:
-    """All steps of a search with the planted network's cost as the budget."""
+def run(task: Task, config: SearchConfig, options: Sequence[AnyOption] = ()) -> Job:
+    """All steps of a search with the planted network's cost as the budget; `options` as in `task_space`."""
     start = time.process_time()
+    options = options or task.options
     seed, space = config.seed, task_space(task, options)
     budget = planted_budget(space, task)
     weights, alpha = clips(task, seed, WEIGHTS), clips(task, seed, ALPHA)
@@ -120,21 +127,26 @@ def run(task: Task, config: SearchConfig, options: Sequence[Option] = OPTIONS) -
     job = SupernetSearch(space, [budget], schedule, config, make_fabric(CPU, config.precision))
     mean_cost = _run(job, weights, alpha, schedule)
     norm_clips = [batch.clips for batch in batches(weights, seed + 2, config.norm_batches)]
-    return Job(job, budget, norm_clips, mean_cost, time.process_time() - start)
+    return Job(job, options, budget, norm_clips, mean_cost, time.process_time() - start)
 
 
-def search(task: Task, seed: int, steps: int, options: Sequence[Option] = OPTIONS) -> Searched:
-    """Search, and derive as vidnas does."""
-    job = run(task, search_config(seed, steps), options)
+def search(task: Task, seed: int, steps: int, options: Sequence[AnyOption] = ()) -> Searched:
+    """Search, and derive as vidnas does; `options` as in `task_space`."""
+    return derived(task, run(task, search_config(seed, steps), options))
+
+
+def derived(task: Task, job: Job) -> Searched:
+    """What a finished search has found."""
     start = time.process_time()
-    distribution, space = job.search.alpha.distribution, job.search.supernet.space
+    distribution, space, seed = job.search.alpha.distribution, job.search.supernet.space, job.search.config.seed
     candidates = probable_candidates(distribution, [job.budget], job.search.config.candidates)
     holdout = clips(task, seed, HOLDOUT)
     judged = judge(job.search.supernet, candidates, job.norm_clips, [holdout], CPU)[0]
     return Searched(
-        derived=option_of(space, judged.derived.choice),
+        derived=option_of(space, judged.derived.choice, job.options),
         top1=judged.headline,
-        most_probable=option_of(space, distribution.most_probable()),
+        loss=-judged.log_likelihood,
+        most_probable=option_of(space, distribution.most_probable(), job.options),
         planted_probability=planted_probability(job, task),
         entropy_share=distribution.entropy() / distribution.initial_entropy,
         mean_cost_share=job.mean_cost / job.budget.target,
@@ -169,7 +181,7 @@ def _run(job: SupernetSearch, weights: Batch, alpha: Batch, schedule: Schedule) 
     return mean_cost
 
 
-def separation(scores: Mapping[Option, float], task: Task) -> float:
+def separation(scores: Mapping[AnyOption, float], task: Task) -> float:
     """Share of pairs of a network that can and one that cannot in which the former has the higher score."""
     can = np.array([score for option, score in scores.items() if not task.insufficient(option)])
     cannot = np.array([score for option, score in scores.items() if task.insufficient(option)])
@@ -177,21 +189,23 @@ def separation(scores: Mapping[Option, float], task: Task) -> float:
     return float(((differences > 0) + 0.5 * (differences == 0)).mean())
 
 
-def holdout_scores(job: Job, task: Task) -> tuple[dict[Option, float], dict[Option, float]]:
-    """Log-likelihood of every network on the holdout with the shared weights.
-
-    Returns:
-        With norm statistics estimated anew for each, and with those of the batch that is scored, as alpha sees it.
-    """
+def scores_anew(job: Job, task: Task, options: Sequence[AnyOption]) -> dict[AnyOption, float]:
+    """Mean log-likelihood of networks on the holdout with the shared weights and norm statistics of their own."""
     search, space = job.search, job.search.supernet.space
-    choices = [choice_of(space, option) for option in OPTIONS]
-    holdout = clips(task, search.config.seed, HOLDOUT)
+    choices = [choice_of(space, option) for option in options]
     every = candidates_from(choices, search.alpha.distribution, [job.budget])
-    judged = judge(search.supernet, every, job.norm_clips, [holdout], CPU)
-    anew = {option_of(space, one.derived.choice): one.log_likelihood for one in judged}
+    judged = judge(search.supernet, every, job.norm_clips, [clips(task, search.config.seed, HOLDOUT)], CPU)
+    return {option_of(space, one.derived.choice, options): one.log_likelihood for one in judged}
+
+
+def scores_of_batch(job: Job, task: Task) -> dict[AnyOption, float]:
+    """Log-likelihood of every network on the holdout with the statistics of what is scored, as alpha sees it."""
+    search, space = job.search, job.search.supernet.space
+    choices = [choice_of(space, option) for option in task.options]
+    holdout = clips(task, search.config.seed, HOLDOUT)
     search.supernet.eval()
     of_batches = [search.scorer(batch)(choices) for batch in batches(holdout, 0, HOLDOUT.number // BATCH)]
-    return anew, dict(zip(OPTIONS, map(sum, zip(*of_batches, strict=True)), strict=True))
+    return dict(zip(task.options, map(sum, zip(*of_batches, strict=True)), strict=True))
 
 
 class Trained(NamedTuple):
@@ -201,10 +215,15 @@ class Trained(NamedTuple):
     loss: float
 
 
-def train_alone(task: Task, option: Option, seed: int, steps: int) -> Trained:
-    """Train one network from scratch on the weights' clips, with the search's optimiser and its form of schedule."""
-    space, config = task_space(task), search_config(seed, steps)
-    network = fresh_network(space.decode(choice_of(space, option)), seed)
+def train_alone(task: Task, option: AnyOption, seed: int, steps: int) -> Trained:
+    """Train one network of the space from scratch; see `train_network`."""
+    space = task_space(task)
+    return train_network(task, space.decode(choice_of(space, option)), seed, steps)
+
+
+def train_network(task: Task, spec: ArchSpec, seed: int, steps: int) -> Trained:
+    """Train from scratch on the weights' clips, with the search's optimiser and its form of schedule."""
+    config, network = search_config(seed, steps), fresh_network(spec, seed)
     optimizer = make_optimizer(network, config)
     for step, batch in enumerate(batches(clips(task, seed, WEIGHTS), seed, steps)):
         for group in optimizer.param_groups:

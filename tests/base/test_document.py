@@ -41,6 +41,9 @@ ZOO = {
 }
 SPACES = {
     "auto_tsnet": "314d5baf38ba",
+    "auto_tsnet_backbone": "2346fbaf9371",
+    "manual_tsnet_attention": "83a49772efb5",
+    "manual_tsnet_fusions": "7a583033cb3b",
     "autox3d": "c26c3ca31c8b",
     "tiny": "115602bd3c6c",
     "auto 2e+07": "4e6c43261209",

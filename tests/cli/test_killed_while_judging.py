@@ -11,11 +11,11 @@ from search_commands import command
 
 from vidnas.cli.main import main
 
-# Two candidates are judged; then the network found is written, and last the result, the fourth JSON file after the
-# settled epochs, the job and the run's settings.
+# Two candidates are judged; then the network found is written, and last the result, the fifth JSON file after the
+# settled epochs, the job, the run's settings and the time.
 MOMENTS = {
     "while the second candidate is judged": Moment("call", "_score", 2),
-    "before the result is written": Moment("call", "write_json", 4),
+    "before the result is written": Moment("call", "write_json", 5),
 }
 
 

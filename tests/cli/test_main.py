@@ -303,7 +303,7 @@ def config_parser():
         (["--views", "3", "M"], "arch: y\n", "does not know what to do with 'M'; an amount has no blank in it, as 50M"),
         (["--arch", "x", "--config"], "views: 3\n", "vidnas train --config: name a recipe"),
         (["--config", "smal"], "views: 3\n", "smal: no such file, and no recipe of that name; did you mean small?"),
-        (["--config", "zz"], "views: 3\n", "the package brings auto_tsnet_kinetics, autox3d_kinetics"),
+        (["--config", "zz"], "views: 3\n", "the package brings auto_tsnet_kinetics, auto_tsnet_search, autox3d_kinetics"),
         (["--config", "."], "views: 3\n", "--config .: is a folder, and no recipe"),
         (["--config", "none.yaml", "--arch", "x"], "views: 3\n", "vidnas train --config none.yaml: no such file"),
     ],

@@ -1,14 +1,16 @@
-"""`vidnas search --progressive`: from videos to a network of two streams, and what later commands make of it."""
+"""`vidnas search --progressive`: from videos to a network of two streams, its race, what later commands make of it."""
 
 import json
 from pathlib import Path
 
 import pytest
 from search_commands import QUICK, fails
+from two_streams import two_stream_space
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.cli.main import main
+from vidnas.pipeline.race.archive import read_trials
 from vidnas.search.space.space import Space
 
 PROGRESSIVE = ["--space", "auto", "--streams", "2", "--clip", "8x24", "--sampling", "uniform", "--target-macs", "4M"]
@@ -22,7 +24,7 @@ def test_from_videos_to_a_network_and_on(
     synthetic_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert main(command(synthetic_data, out)) == 0
+    assert main(command(synthetic_data, out, "--no-trials")) == 0
     told = capsys.readouterr().out
     assert "step 2 of 3, stream 1 and fusions: space auto_tsnet_space_8x24" in told
     spec = ArchSpec.load(out / "searched.json")
@@ -33,10 +35,30 @@ def test_from_videos_to_a_network_and_on(
     lengths = [len((out / f"step{step}/curves.jsonl").read_text().splitlines()) for step in (1, 2, 3)]
     assert lengths == [5, 3, 1]
     assert Space.load(out / "step3/space.json").size == 4096
-    assert "holds a run already" in fails(capsys, command(synthetic_data, out))
-    assert main(command(synthetic_data, out, "--resume")) == 0
+    page = (out / "report.html").read_text()
+    assert "It is not trained" in page
+    for number, name in enumerate(("stream 0", "stream 1 and fusions", "attention"), start=1):
+        assert f"<h3>Step {number}: {name}</h3>" in page
+        assert f"<td>{number}: {name}</td>" in page
+    assert "<td>sum</td>" in page
+    assert "holds a run already" in fails(capsys, command(synthetic_data, out, "--no-trials"))
+    assert main(command(synthetic_data, out, "--no-trials", "--resume")) == 0
     # The last step is a finished search like any other, though its target may be above all that it can choose from.
     assert main(["derive", str(out), "--targets", f"{network_cost(spec).macs}"]) == 0
+
+
+def test_the_candidates_of_the_last_step_are_raced(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    (tmp_path / "two.json").write_text(two_stream_space().to_json())
+    small = ["--space", str(tmp_path / "two.json"), "--streams", "1", "--target-macs", "1.4M"]
+    trials = ["--trials", "8", "--folds", "2", "--parallel", "1", "--train.steps", "1", "--train.batch_size", "8"]
+    assert main(command(videos, out, *small, *trials, "--train.threads", "1")) == 0
+    entries = list(read_trials(out / "race" / "trials.jsonl"))
+    assert ArchSpec.load(out / "searched.json").content_hash in {one.network for one in entries}
+    assert {"x3d", "supernet", "entropy", "random"} <= {one.source for one in entries}
+    page = (out / "report.html").read_text()
+    assert page.index("<h2>The race</h2>") < page.index("<h3>Step 3: attention</h3>")
+    assert "The race of what was proposed chose" in page
 
 
 @pytest.mark.parametrize(
@@ -50,6 +72,7 @@ def test_from_videos_to_a_network_and_on(
             "has one stream; a progressive search goes from stream to stream",
         ),
         (["--search.baselines", "random"], 1, "search.baselines: not for a progressive search"),
+        (["--streams", "1"], 2, "--progressive: goes from stream to stream; add --streams 2"),
     ],
 )
 def test_what_cannot_be_is_one_line(

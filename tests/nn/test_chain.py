@@ -104,6 +104,44 @@ def test_equals_plain_modules(seed: int, training: bool, threads: int, poisoned_
     assert_equal(layers, x, other, channels_last(torch.randn(shape)), training=training)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_without_gradients_values_and_statistics_are_the_same(seed: int, training: bool, poisoned_memory: None) -> None:
+    torch.manual_seed(seed)
+    layers, _ = random_layers(random.Random(seed), 9, 12)
+    x = channels_last(torch.randn(3, 9, 4, 12, 12))
+    modules(layers).train(training)
+    first, second = copy.deepcopy(layers), copy.deepcopy(layers)
+    y = run_chain(x, first)
+    with torch.no_grad():
+        assert torch.equal(run_chain(x, second), y)
+    states = (modules(own).state_dict().values() for own in (layers, first, second))
+    for before, one, two in zip(*states, strict=True):
+        assert torch.equal(one, two)
+        assert training or torch.equal(one, before)
+
+
+def test_statistics_that_are_not_neighbours_in_memory() -> None:
+    """The kernels would read what lies between."""
+    layer = Layer(conv3d(6, 9), random_norm(9), "relu")
+    x = channels_last(torch.randn(2, 6, 3, 4, 4))
+    modules([layer]).eval()
+    expected = run_chain(x, [layer])
+    for name in ("running_mean", "running_var"):
+        spread = torch.full((9, 2), float("nan"))
+        spread[:, 0] = getattr(layer.norm, name)
+        setattr(layer.norm, name, spread[:, 0])
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            torch.testing.assert_close(run_chain(x, [layer]), expected)
+
+
+def test_forward_derivatives_are_refused_not_lost() -> None:
+    network = block().eval()
+    with torch.no_grad(), torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="forward"):
+        network(torch.autograd.forward_ad.make_dual(clip().detach(), torch.ones_like(clip())))
+
+
 @pytest.mark.parametrize("act", [None, "relu"])
 def test_its_own_input_as_shortcut(act: str | None, threads: int, poisoned_memory: None) -> None:
     torch.manual_seed(0)

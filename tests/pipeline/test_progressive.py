@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise, product
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 from tiny_training import tiny_data
+from two_streams import two_stream_space
 
 from vidnas.arch.cost import network_cost
-from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, Kernel, StemSpec
+from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.search import SupernetSearch
@@ -21,43 +23,12 @@ from vidnas.pipeline.lists import load_lists
 from vidnas.pipeline.progressive import ProgressiveResult, StepSettings, check_steps, search_progressively
 from vidnas.pipeline.search import BuiltOn, prepare_process
 from vidnas.search.costs import CostTable
-from vidnas.search.space.fusion_space import FusionSpace
 from vidnas.search.space.progressive import step_space
 from vidnas.search.space.space import Space
-from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
 CONFIG = SearchConfig(
     steps=6, batch_size=8, candidates=2, norm_batches=1, checkpoint_every_steps=2, warmup_epochs=0.2, threads=1
 )
-
-
-def group(stride: int, channels: tuple[int, ...], *attention: str) -> GroupSpace:
-    return GroupSpace.model_validate(
-        {
-            "depth": 1,
-            "stride": stride,
-            "channels": channels,
-            "expansion": 1.5,
-            "kernel": [{"t": 1, "s": 3}, {"t": 3, "s": 3}],
-            "attention": attention or "none",
-        }
-    )
-
-
-def tiny_two_streams() -> Space:
-    sparse = (group(2, (8, 16)), group(2, (16, 32), "none", "glore"))
-    dense = (group(2, (4, 8)), group(2, (8, 16), "none", "glore"))
-    kinds = ("none", "time_strided_convolution", "time_to_channel")
-    return Space(
-        name="two",
-        clip=ClipSpec(frames=8, size=24, sampling="uniform"),
-        streams=(
-            StreamSpace(every=4, stem=StemSpec(channels=8, kernel=Kernel(t=1, s=3)), groups=sparse, conv5=32),
-            StreamSpace(stem=StemSpec(channels=4), groups=dense, conv5=16),
-        ),
-        fusions=tuple(FusionSpace(source=1, target=0, group=g, kind=kinds) for g in range(2)),
-        head=ClassificationSpec(num_classes=12, hidden=32),
-    )
 
 
 def settings(space: Space) -> list[StepSettings]:
@@ -73,7 +44,7 @@ def settings(space: Space) -> list[StepSettings]:
 
 
 def search(videos: Path, root: Path, *, resume: bool = False) -> ProgressiveResult:
-    space = tiny_two_streams()
+    space = two_stream_space()
     data = tiny_data(videos)
     prepare_process(CONFIG)
     lists = load_lists(data, 0)
@@ -88,19 +59,19 @@ def whole(synthetic_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 def test_each_step_is_built_on_the_one_before(whole: tuple[ProgressiveResult, Path]) -> None:
     result, root = whole
-    space = tiny_two_streams()
-    first, second, last = (step.spec for step in result.steps)
+    space = two_stream_space()
+    first, second, last = (step.result.spec for step in result.steps)
     assert second.streams[0] == first.streams[0]
     assert last.fusions == second.fusions
     assert space.decode(space.encode(last)).content_hash == last.content_hash
     assert ArchSpec.load(root / "searched.json") == last == result.spec
     for step, own in zip(result.steps, settings(space), strict=True):
-        assert network_cost(step.spec).macs <= own.targets["macs"]
+        assert network_cost(step.result.spec).macs <= own.targets["macs"]
     record = json.loads((root / "result.json").read_text())
     assert [step["step"] for step in record["steps"]] == ["stream 0", "stream 1 and fusions", "attention"]
     assert record["initial_entropy"] == pytest.approx(math.log(space.size))
     assert record["entropy"] == pytest.approx(sum(step["entropy"] for step in record["steps"]))
-    assert record["entropy"] == pytest.approx(sum(step.record["entropy"] for step in result.steps))
+    assert record["entropy"] == pytest.approx(sum(step.result.record["entropy"] for step in result.steps))
 
 
 def test_weights_are_inherited_and_still_trained(whole: tuple[ProgressiveResult, Path]) -> None:
@@ -162,6 +133,23 @@ def test_killed_and_resumed(
         assert (tmp_path / "run" / file).read_bytes() == (whole_root / file).read_bytes(), file
 
 
+def test_seconds_of_all_attempts_count(
+    whole: tuple[ProgressiveResult, Path], synthetic_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the saved state, and those since; of a step that was not touched none are added."""
+    root = tmp_path / "run"
+    shutil.copytree(whole[1], root)
+    (root / "step2" / "result.json").unlink()
+    state = torch.load(root / "step2" / "last.ckpt", weights_only=True)
+    assert 0 < state["sec"] <= whole[0].steps[1].result.sec
+    torch.save({**state, "sec": 5000.0}, root / "step2" / "last.ckpt")
+    again = [step.result.sec for step in search(synthetic_data, root, resume=True).steps]
+    before = [step.result.sec for step in whole[0].steps]
+    assert (again[0], again[2]) == (before[0], before[2])
+    assert 5000 < again[1] < 5060
+    assert json.loads((root / "step2" / "time.json").read_text()) == {"sec": again[1]}
+
+
 def test_a_finished_one_is_not_searched_again_and_another_is_refused(
     whole: tuple[ProgressiveResult, Path], synthetic_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +161,7 @@ def test_a_finished_one_is_not_searched_again_and_another_is_refused(
 
 
 def test_targets_that_earlier_steps_may_leave_no_room_for_are_refused_at_once() -> None:
-    space = tiny_two_streams()
+    space = two_stream_space()
     good = settings(space)
     check_steps(space, good)
     narrow = replace(good[1], targets={"macs": good[0].targets["macs"] + 1e4})
@@ -195,7 +183,7 @@ def test_targets_that_earlier_steps_may_leave_no_room_for_are_refused_at_once() 
 
 def test_the_least_that_a_step_is_asked_for_is_enough() -> None:
     """Whatever stream 0 is: what stream 1 adds at the least is the same beside all of them."""
-    space = tiny_two_streams()
+    space = two_stream_space()
     first = step_space(space, 0)
     costs = CostTable.of(first)
     choices = list(product(*map(range, first.sizes)))

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_example import CLASSES, SEARCHED, X3D, report
+from report_example import CLASSES, CURVES, SEARCH, SEARCHED, STEP, X3D, in_steps, report, search_report
 
 from vidnas.arch.registry import get_spec
 from vidnas.base.errors import VidnasError
@@ -19,11 +19,13 @@ from vidnas.report.data import (
     DataSummary,
     MultiLabelNetworkResult,
     PairedComparison,
+    Racer,
+    RaceSummary,
     RunReport,
-    SearchCurves,
 )
-from vidnas.report.page import page, write_report
+from vidnas.report.page import page, search_page, write_report
 from vidnas.report.picture import clean
+from vidnas.report.search_data import SearchCurves, SearchSummary, StepSummary
 from vidnas.report.verdict import SPREAD, verdict
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -116,6 +118,8 @@ def test_nothing_is_fetched_and_nothing_runs():
 def everywhere(text: str) -> RunReport:
     """A report with this text wherever a text may stand."""
     spec = SEARCHED.spec.model_copy(update={"name": text.replace("\udcff", "")})  # a spec is JSON, thus UTF-8
+    space = replace(STEP.space, name=text, explanation=text)
+    beliefs = tuple(replace(belief, name=text, options=(text, "b")) for belief in STEP.beliefs)
     data = DataSummary(text, (text, *CLASSES[1:]), ((text, 1),), ((1, 2),) * 3, (text,), ((text, text),))
     return report(
         title=text,
@@ -125,8 +129,7 @@ def everywhere(text: str) -> RunReport:
         data=data,
         searched=replace(SEARCHED, label=text, spec=spec, views=text),
         points=(AccuracyPoint(text, "random", 1.97e9, 0.5),),
-        space=replace(report().space, name=text, explanation=text),
-        beliefs=tuple(replace(belief, name=text, options=(text, "b")) for belief in report().beliefs),
+        search=SearchSummary(space, (replace(STEP, name=text, space=space, spec=spec, beliefs=beliefs),) * 2, text),
         phases=tuple(replace(phase, name=text) for phase in report().phases),
         notes=(text,),
     )
@@ -141,7 +144,7 @@ def test_hostile_text_stays_text():
 
 
 def test_a_page_without_search_or_baseline():
-    bare = report(x3d=None, paired=None, space=None, curves=None, beliefs=(), points=(), phases=(), notes=())
+    bare = report(x3d=None, paired=None, search=None, points=(), phases=(), notes=())
     html = page(bare)
     assert headings(html) == ["Accuracy against cost", "The architecture", "Classes", "Data", "Commands and versions"]
     assert "it was not compared with X3D" in html
@@ -222,15 +225,73 @@ def test_points_of_the_chart():
 
 
 def test_curves_with_gaps_and_wild_values():
-    points = report().curves.points
+    def with_curves(curves: SearchCurves) -> RunReport:
+        return report(search=replace(SEARCH, steps=(replace(STEP, curves=curves),)))
+
+    points = CURVES.points
     gaps = tuple(
         replace(p, derived_cost={} if p.at % 10 else {"macs": 2e9}, beta={}, train_loss=float("nan")) for p in points
     )
-    html = page(report(curves=SearchCurves(gaps, "epoch")))
+    html = page(with_curves(SearchCurves(gaps, "epoch")))
     assert "Weight of the cost" not in html
     assert "nan" not in html.lower().replace("naming", "")
-    assert page(report(curves=SearchCurves(points[:1])))
-    assert "<h2>The search</h2>" in page(report(curves=SearchCurves(())))
+    assert page(with_curves(SearchCurves(points[:1])))
+    assert "<h2>The search</h2>" in page(with_curves(SearchCurves(())))
+
+
+def rows(html: str) -> list[list[str]]:
+    """The cells of every row of every table."""
+    lines = re.findall(r"<tr>(.*?)</tr>", html)
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in lines]
+
+
+def test_entropy_and_time_of_a_search_stand_in_a_row():
+    html = page(report())
+    [row] = [row for row in rows(html) if row and row[0] == "1: everything at once"]
+    cost = "1.971 GMACs @ 13x160x160"
+    assert row[1:] == ["1 h 00 min", cost, "1.970 GMACs", row[4], "4.2", "8.5", "0.50", "75.0%"]
+    assert "top-1 on the holdout" in html
+    assert "sum" not in [row[0] for row in rows(html) if row]
+    assert "Step 1" not in html
+
+
+def test_steps_have_rows_charts_networks_and_probabilities_of_their_own():
+    """The last row has the sums over the steps, and H / H0 is that of the sums."""
+    html = page(report(search=in_steps()))
+    table = {row[0]: row[1:] for row in rows(html) if row}
+    assert table["1: stream 0"][0] == "1 min 00 s"
+    assert table["2: the rest"][1] == "2.015 GMACs @ 32x160x160"
+    assert table["2: the rest"][4:7] == ["1.0", "4.0", "0.25"]
+    assert table["sum"] == ["2 min 30 s", "", "", "", "3.0", "12.0", "0.25", ""]
+    first, second = (html.index(f"<h3>Step {number}: ") for number in (1, 2))
+    networks = (html.index(f"Architecture of {name}") for name in ("autox3d_s_no_attention", "manual_tsnet_55"))
+    assert first < next(networks) < second < next(networks)
+    beliefs = html[html.index("<h2>Probabilities</h2>") :]
+    assert beliefs.index("Step 1: stream 0") < beliefs.index("group 1, kernel") < beliefs.index("Step 2: the rest")
+    assert beliefs.index("Step 2: the rest") < beliefs.index("group 2, attention")
+
+
+def test_a_step_that_had_nothing_to_choose():
+    step: StepSummary = replace(STEP, entropy=0.0, initial_entropy=0.0, beliefs=())
+    assert [row[5:8] for row in rows(page(report(search=replace(SEARCH, steps=(step,))))) if "0.0" in row] == [
+        ["0.0", "0.0", "–"]
+    ]
+
+
+def test_the_page_of_a_search_claims_no_training():
+    html = search_page(search_report())
+    read(html)
+    assert headings(html) == ["The search", "The architecture", "Probabilities", "Data", "Commands and versions"]
+    text = " ".join(read(html).text)
+    for fact in ("It is not trained", "1.971 GMACs @ 13x160x160", "vidnas search --data clips", "0.50", "holdout"):
+        assert fact in text, fact
+    assert "test videos" not in text
+    winner = Racer("found", "supernet", SEARCHED.cost, (0.75,), won=True)
+    race = RaceSummary((), (winner, Racer("x3d", "x3d", X3D.cost, (0.5,), yardstick=True)), 2)
+    raced = search_page(search_report(race=race, search=in_steps()))
+    assert headings(raced)[0] == "The race"
+    assert "The race of what was proposed chose a network of 1.971 GMACs" in raced
+    assert "from the source supernet" in raced
 
 
 def test_the_page_is_the_same_every_time(tmp_path):
@@ -258,7 +319,7 @@ def test_networks_for_several_labels_are_shown_by_average_precision() -> None:
         MultiLabelNetworkResult(one.label, one.kind, one.spec, 30, "2x1", map_macro=value, **rest)
         for one, value in ((SEARCHED, 0.7), (X3D, 0.65))
     )
-    text = page(report(searched=searched, x3d=x3d, paired=None, points=()))
+    text = page(report(searched=searched, x3d=x3d, paired=None, points=(), search=replace(SEARCH, metric="mAP")))
     assert "Searched 70.0%, X3D 65.0% mAP" in text
     assert "Average precision of each class" in text
     assert '<td>right</td><td class="number">–</td>' in text

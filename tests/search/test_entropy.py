@@ -4,9 +4,11 @@ import math
 from itertools import product
 
 import pytest
-from random_spaces import random_space
+from random_spaces import random_space, random_two_stream_space
+from two_streams import small_two_streams
 
 from vidnas.arch.cost import network_cost
+from vidnas.arch.fusion import FusionSpec
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, Kernel, StemSpec, StreamSpec
 from vidnas.search.budget import Budget
@@ -39,6 +41,15 @@ def test_by_hand():
     assert network_entropy(spec) == pytest.approx(first + second + 0.5 * math.log(6), rel=1e-12)
 
 
+def test_two_streams_add_up_and_fused_channels_count():
+    """What the sparse stream reads of the other makes its blocks wider; a time-strided convolution gives 2 C."""
+    spec = small_two_streams(fusions=())
+    assert network_entropy(spec) == pytest.approx(sum(network_entropy(spec.alone(stream)) for stream in (0, 1)))
+    fusion = FusionSpec(source=1, target=0, group=0, kind="time_strided_convolution")
+    more = network_entropy(small_two_streams(fusions=[fusion.model_dump()])) - network_entropy(spec)
+    assert more == pytest.approx(0.5 * math.log((12 + 2 * 4) / 12))
+
+
 def test_kernel_of_the_maps_proportions_is_finite():
     spec = network([(1, 4, 8, (3, 3), 2)], ClipSpec(frames=8, size=32), 3, 16)  # a map of 8 x 8 x 8
     assert math.isfinite(network_entropy(spec))
@@ -61,9 +72,12 @@ def test_published_structures_are_above_x3d_at_no_greater_cost():
 
 
 # Spaces of at most some thousand architectures.
-@pytest.mark.parametrize("seed", [seed for seed in range(12) if 1 < random_space(seed).size < 3000])
-def test_table_and_optimum_against_enumeration(seed):
-    space = random_space(seed)
+SPACES = [space for seed in range(12) if 1 < (space := random_space(seed)).size < 3000]
+SPACES += [space for seed in range(30) if 1 < (space := random_two_stream_space(seed)).size < 3000][:6]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
+def test_table_and_optimum_against_enumeration(space):
     choices = list(product(*map(range, space.sizes)))
     costs, scores = CostTable.of(space), entropy_table(space)
     own = [network_entropy(space.decode(choice)) for choice in choices]

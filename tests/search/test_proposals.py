@@ -3,10 +3,12 @@
 from itertools import islice
 
 import pytest
+from tiny_training import tiny_spec
+from two_streams import small_two_streams
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.scale import TOLERANCE
-from vidnas.arch.spec import ClassificationSpec, ClipSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec
 from vidnas.search.costs import CostTable
 from vidnas.search.entropy import network_entropy
 from vidnas.search.limits import BoundedSpace, Limits
@@ -80,6 +82,32 @@ def number_of_changes(parent, mutant) -> int:
     # Rounding of few channels and the last touch on the cost move proportions by less than a quarter.
     middle = ratios[len(ratios) // 2]
     return found + sum(not 0.75 < ratio / middle < 1.3 for ratio in ratios)
+
+
+def test_mutants_of_two_streams_change_what_is_fused_too():
+    space, _ = auto_space(MACS, num_classes=27, streams=2, clip=CLIP)
+    [parent] = by_entropy(BoundedSpace(space, LIMITS), 1)
+    found = [proposal.spec for proposal in islice(mutants(parent.spec, LIMITS, 0, "mutant"), 30)]
+    assert len({spec.content_hash for spec in found}) == 30
+    for spec in found:
+        assert (1 - TOLERANCE) * MACS <= network_cost(spec).macs <= MACS
+        assert ArchSpec.from_data(spec.model_dump()) == spec
+    of_parent = {(fusion.group, fusion.kind) for fusion in parent.spec.fusions}
+    fusions = [{(fusion.group, fusion.kind) for fusion in spec.fusions} for spec in found]
+    changed = [own for own in fusions if own != of_parent]
+    assert 5 < len(changed) < 25
+    assert {len(own ^ of_parent) for own in changed} <= {1, 2, 3, 4, 5, 6}
+    assert any(len(own) < len(of_parent) for own in changed)
+
+
+def test_mutants_that_have_no_width_at_the_cost():
+    """Maps that are added up have to stay equally wide; and where nothing costs so little the search for some ends."""
+    parent = small_two_streams()
+    assert any(fusion.combination == "sum" for fusion in parent.fusions)
+    found = [proposal.spec for proposal in islice(mutants(parent, LIMITS, 0, "mutant"), 3)]
+    assert len(found) == 3
+    assert all(fusion.combination == "concat" for spec in found for fusion in spec.fusions)
+    assert list(mutants(tiny_spec(), Limits({"macs": 100.0}), 0, "mutant")) == []
 
 
 def test_one_seed_gives_one_list(x3d):

@@ -36,6 +36,11 @@ def run(argv: list[str]) -> int:
     times = (lambda: _times(options, request)) if request.max_hours is not None else None
     begun = kept_method(request.out) if request.resume and options.method == "auto" else None
     with errors_on_rank_zero():
+        if options.progressive and options.method not in ("supernet", "both"):
+            raise UsageError(
+                f"--progressive: its steps are searched on supernets, and --method {options.method} may do without; "
+                "add --method supernet or --method both"
+            )
         method, why = choose_method(begun or options.method, processes, times)
     if begun is not None:
         why = "as at the start of the run"
@@ -71,7 +76,7 @@ def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
             keep_method("supernet", request.out)
         remember(request, inputs, settled.training, options.views)
         settings = _settings(options, request, settled.training)
-        return run_search(inputs.lists, inputs.plan, inputs.data, settled.search, settings)
+        return run_search(request, inputs, settled.search, settings)
 
 
 def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOutcome | None":
@@ -96,7 +101,7 @@ def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOu
             settled = job_settings(request, inputs)
             assert settled is not None
             remember(request, inputs, training, options.views)
-            return run_search_and_race(inputs.lists, prepared.race, inputs.plan, inputs.data, settled.search, settings)
+            return run_search_and_race(request, inputs, settled.search, prepared.race, settings)
 
 
 def _settings(

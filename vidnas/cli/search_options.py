@@ -1,6 +1,6 @@
 """The options of `vidnas search` and `vidnas run`, and the request that they make."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +39,16 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
     )
     parser.add_argument("--streams", type=Literal[1, 2], default=1, help="with --space auto: 2 searches two streams")
     add_clip_options(parser, by_default="by a race or a look at the videos")
+    parser.add_argument(
+        "--progressive", action="store_true", help="two streams in steps: stream 0, stream 1 with fusions, attention"
+    )
+    parser.add_argument(
+        "--step_targets",
+        type=str | None,
+        default=None,
+        metavar="AMOUNT,AMOUNT",
+        help="multiply-adds of the first two steps, as 28M,40M; default 56%% and 80%% of the targets",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--dry_run", action="store_true", help="print space, time, memory and disk, and stop")
     parser.add_argument("--max_hours", type=float | None, default=None, help="fewer epochs, so that it fits")
@@ -115,6 +125,7 @@ def read_request(parser: "ConfigParser", argv: Sequence[str], search_folder: str
     with errors_on_rank_zero():
         options = parser.read(argv)
         targets = read_targets(options)
+        step_macs = _step_macs(options, targets)
         check_hours(options.max_hours)
 
     from vidnas.data.datamodule import DataConfig
@@ -144,6 +155,8 @@ def read_request(parser: "ConfigParser", argv: Sequence[str], search_folder: str
         dry_run=options.dry_run,
         max_hours=options.max_hours,
         search_folder=search_folder,
+        progressive=options.progressive,
+        step_macs=step_macs,
     )
 
 
@@ -188,3 +201,21 @@ def read_targets(options: Any) -> dict[str, float]:
     if not targets:
         raise UsageError("give a budget: --target-macs (as 50M), --target-ms, --target-params or --target-activations")
     return targets
+
+
+def _step_macs(options: Any, targets: Mapping[str, float]) -> tuple[float, ...] | None:
+    """The multiply-adds of the first steps of a progressive search, where they are given."""
+    if options.progressive and options.space == "auto" and options.streams == 1:
+        raise UsageError("--progressive: goes from stream to stream; add --streams 2, or name a --space of two streams")
+    if options.progressive and "ms" in targets:
+        raise UsageError("--target-ms: steps are held to multiply-adds, parameters or activations; leave one out")
+    if options.step_targets is None:
+        return None
+    if not options.progressive:
+        raise UsageError("--step-targets: they are those of a --progressive search; add it or leave them out")
+    if "macs" not in targets:
+        raise UsageError("--step-targets: multiply-adds of steps need those of the whole; add --target-macs")
+    amounts = options.step_targets.split(",")
+    if len(amounts) != 2:
+        raise UsageError(f"--step-targets {options.step_targets}: give those of the first two steps, as 28M,40M")
+    return tuple(parse_amount(text.strip(), name="--step-targets") for text in amounts)

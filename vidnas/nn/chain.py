@@ -153,9 +153,9 @@ def _runs(layer: Layer) -> bool:
     else:
         known = type(conv) is PointwiseConv3d and conv.backend != "stock"
     hooks = conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks
-    return (
-        known and isinstance(layer.norm, nn.BatchNorm3d) and not hooks and conv.bias is None and is_plain(conv.weight)
-    )
+    # What else keeps a tensor from being plain holds for all alike, and the input has been looked at.
+    plain = type(conv.weight) in (Tensor, nn.Parameter)
+    return known and isinstance(layer.norm, nn.BatchNorm3d) and not hooks and conv.bias is None and plain
 
 
 def _geometry(layer: Layer) -> _Geometry:
@@ -170,17 +170,45 @@ def _fused(x: Tensor, layers: Sequence[Layer], plan: _Plan, other: Tensor | None
     first, is_input = plan.stages[0], other is x
     if first.geometry is None and layers[0].conv.stride != (1, 1, 1):
         _, h, w = layers[0].conv.stride
-        x = x[..., ::h, ::w].contiguous(memory_format=torch.channels_last_3d)
+        x = _Strided.apply(x, h, w)
     settings, parameters = [], []
     for layer in layers:
         assert isinstance(layer.norm, nn.BatchNorm3d)
         settings.append(settings_of(layer.norm, layer.act))
         parameters.append((layer.conv.weight, *parameters_of(layer.norm, layer.se)))
-    counts = tuple(map(len, parameters))
-    y: Tensor = _Chain.apply(
-        plan, settings, counts, is_input, x, None if is_input else other, *(p for own in parameters for p in own)
-    )
+    counts, flat = tuple(map(len, parameters)), [p for own in parameters for p in own]
+    # Nothing goes back, and no forward derivative along, which a node would refuse.
+    if not torch.is_grad_enabled() and torch.autograd.forward_ad._current_level < 0:
+        return _compute(plan, settings, counts, x, other, flat, kept=False)[0]
+    y: Tensor = _Chain.apply(plan, settings, counts, is_input, x, None if is_input else other, *flat)
     return y
+
+
+def _compute(
+    plan: _Plan,
+    settings: Sequence[Settings],
+    counts: Sequence[int],
+    x: Tensor,
+    shortcut: Tensor | None,
+    parameters: Sequence[Tensor],
+    *,
+    kept: bool,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """The output, the buffer, and the parameters as the kernels read them; with `kept` they serve a backward pass."""
+    parameters = [parameter.contiguous() for parameter in parameters]
+    y = torch.empty(plan.shape, memory_format=torch.channels_last_3d)
+    buffer = torch.empty(plan.size)
+    ends = y.data_ptr(), 0 if shortcut is None else shortcut.data_ptr()
+    stages, last = [], plan.stages[-1]
+    for stage, own, (values, running) in zip(plan.stages, _by_layer(parameters, counts), settings, strict=True):
+        if kept and not values[1]:
+            assert running is not None
+            # Training may move them before the backward pass.
+            torch.cat(running, out=buffer[stage.found : stage.found + 2 * stage.channels])
+            running = None
+        stages.append(stage.pack(values, running, buffer.data_ptr(), own, *(ends if stage is last else (0, 0))))
+    native.chain_forward(stages, x)
+    return y, buffer, parameters
 
 
 def _by_layer(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence[Tensor]]:
@@ -189,6 +217,23 @@ def _by_layer(tensors: Sequence[Tensor], counts: Sequence[int]) -> list[Sequence
         layers.append(tensors[first : first + count])
         first += count
     return layers
+
+
+class _Strided(torch.autograd.Function):
+    """(x, h, w) -> every h-th row and w-th column; slices would fill two tensors with zeros on their way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, h: int, w: int) -> Tensor:
+        ctx.shape, ctx.steps = x.shape, (h, w)
+        return x[..., ::h, ::w].contiguous(memory_format=torch.channels_last_3d)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        h, w = ctx.steps
+        dx = torch.empty(ctx.shape, memory_format=torch.channels_last_3d).zero_()
+        dx[..., ::h, ::w] = grad
+        return dx, None, None
 
 
 class _Chain(torch.autograd.Function):
@@ -205,23 +250,11 @@ class _Chain(torch.autograd.Function):
         other: Tensor | None,
         *parameters: Tensor,
     ) -> Tensor:
-        parameters = tuple(parameter.contiguous() for parameter in parameters)
         shortcut = x if is_input else other
-        y = torch.empty(plan.shape, memory_format=torch.channels_last_3d)
-        buffer = torch.empty(plan.size)
-        ends = y.data_ptr(), 0 if shortcut is None else shortcut.data_ptr()
-        stages, last = [], plan.stages[-1]
-        for stage, own, (values, running) in zip(plan.stages, _by_layer(parameters, counts), settings, strict=True):
-            if not values[1]:
-                assert running is not None
-                # Training may move them before the backward pass.
-                torch.cat(running, out=buffer[stage.found : stage.found + 2 * stage.channels])
-                running = None
-            stages.append(stage.pack(values, running, buffer.data_ptr(), own, *(ends if stage is last else (0, 0))))
-        native.chain_forward(stages, x)
+        y, buffer, read = _compute(plan, settings, counts, x, shortcut, parameters, kept=True)
         # With a shortcut the sign of ReLU's input is not known from what it was added to; it is that of the output.
         signs = y if shortcut is not None and settings[-1].values[0] is not None else None
-        ctx.save_for_backward(x, signs, buffer, *parameters)
+        ctx.save_for_backward(x, signs, buffer, *read)
         ctx.plan, ctx.settings, ctx.counts = plan, settings, counts
         ctx.is_input, ctx.has_other = is_input, other is not None
         return y

@@ -94,12 +94,17 @@ def suits(norm: nn.BatchNorm3d, shape: Sequence[int], se: SqueezeExcite | None) 
 
 
 def _is_norm(norm: nn.BatchNorm3d, channels: int) -> bool:
-    running = [value for value in (norm.running_mean, norm.running_var) if value is not None]
+    shape, mean, variance = (channels,), norm.running_mean, norm.running_var
+    if not (native.readable(norm.weight, shape) and native.readable(norm.bias, shape)):
+        return False
+    if mean is None or variance is None:
+        return mean is variance
     return (
-        all(native.readable(value, (channels,)) for value in (norm.weight, norm.bias, *running))
-        and len(running) != 1
-        # The kernels move them where they are.
-        and (not norm.training or all(value.is_contiguous() for value in running))
+        native.readable(mean, shape)
+        and native.readable(variance, shape)
+        # The kernels move and read them where they are.
+        and mean.is_contiguous()
+        and variance.is_contiguous()
     )
 
 

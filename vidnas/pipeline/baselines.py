@@ -1,6 +1,7 @@
 """The search beside random search and evolution: the same supernet, the same number of evaluations."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def search_with_baselines(
                 record["baselines"] = done
                 write_json(result.folder.result, record)
     log.info(comparison(record, config.score_batch_size, len(data.holdout), task_of(plan.space.head)))
-    return SearchResult(result.spec, record, result.folder)
+    return replace(result, record=record)
 
 
 def run_baseline(name: str, search: SupernetSearch, data: SearchData, evaluations: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Job:
     """The part of a job's settings that its search does not record.
 
     Attributes:
-        search: folder of the search within the run folder, `search` or `.`.
+        search: folder of the search within the run folder, `search` or `.`; of a progressive one that of its last step.
         data: where the videos are and how clips are made of them.
         training: how networks are trained.
         views: clips x crops of a test.
@@ -54,7 +54,7 @@ def keep_job(job: Job, root: Path) -> None:
         then, now = (
             {f"clips.{name}": value for name, value in one.data.fixed_settings().items()} for one in (before, job)
         )
-        check_identity(then, now, path)
+        check_identity({"search folder": before.search, **then}, {"search folder": job.search, **now}, path)
     data = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in vars(job.data).items()}
     write_json(path, {**vars(job), "data": data, "training": asdict(job.training), "lists": dict(job.lists)})
 

@@ -1,48 +1,80 @@
-"""From the outcome of a run to its page."""
+"""From the outcome of a run or a search to its page."""
 
-import json
 import math
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-from vidnas.arch.cost import format_amount, network_cost
+from vidnas.arch.spec import ArchSpec
 from vidnas.engine.evaluate.classification_result import ClassificationResult
 from vidnas.engine.evaluate.multi_label_result import MultiLabelResult
 from vidnas.engine.run.runtime import versions
-from vidnas.engine.supernet.config import SearchConfig
-from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.trials.job import TrialResult
-from vidnas.pipeline.baselines import comparison
-from vidnas.pipeline.plan import SearchPlan
-from vidnas.pipeline.race.early import describe_early
+from vidnas.pipeline.lists import Lists
+from vidnas.pipeline.page_parts import budgets_text, data_summary, race_summary, search_notes, search_summary
 from vidnas.pipeline.race.result import RaceResult
 from vidnas.pipeline.run import RunOutcome
+from vidnas.pipeline.supernet import Searched
 from vidnas.report.data import (
-    BudgetSummary,
     ClassifierResult,
-    DataSummary,
     Kind,
     MultiLabelNetworkResult,
     NetworkResult,
-    Racer,
-    RaceSummary,
     RunReport,
-    SearchCurves,
-    SearchPoint,
-    SpaceSummary,
-    VariableBelief,
+    SearchReport,
 )
 from vidnas.report.page import write_report
-from vidnas.search.race import Standing
 
-_MAX_POINTS = 400
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """A search, and the race that may have followed.
+
+    Attributes:
+        lists: training and test list.
+        searched: on a supernet.
+        race: of what it proposed; None where there was none.
+    """
+
+    lists: Lists
+    searched: Searched
+    race: RaceResult | None = None
+
+    @property
+    def spec(self) -> ArchSpec:
+        """The network found."""
+        return self.race.winner.proposal.spec if self.race else self.searched.spec
+
+
+def write_search_page(path: Path, outcome: SearchOutcome, *, source: str, command: Sequence[str]) -> None:
+    """Write report.html of a search.
+
+    Args:
+        path: the file.
+        outcome: the search.
+        source: the data set, as the user named it.
+        command: words of the command line that made it.
+    """
+    searched, race = outcome.searched, outcome.race
+    report = SearchReport(
+        title=_title(searched.plan.targets),
+        date=date.today().isoformat(),
+        seed=searched.last.result.record["settings"]["seed"],
+        commands=(shlex.join(command),),
+        versions=_versions(),
+        data=data_summary(outcome.lists, searched, source),
+        search=search_summary(searched),
+        spec=outcome.spec,
+        race=race_summary(race, searched.plan.targets) if race else None,
+        notes=tuple(search_notes(searched)),
+    )
+    write_report(path, report)
 
 
 def write_page(path: Path, outcome: RunOutcome, *, source: str, command: Sequence[str]) -> None:
-    """Write report.html.
+    """Write report.html of a run.
 
     Args:
         path: the file.
@@ -51,106 +83,42 @@ def write_page(path: Path, outcome: RunOutcome, *, source: str, command: Sequenc
         command: words of the command line that made it.
     """
     finals, searched, race = outcome.finals, outcome.searched, outcome.race
-    budgets = " and ".join(format_amount(metric, target) for metric, target in outcome.targets.items())
     report = RunReport(
-        title=f"Video recognition within {budgets}",
+        title=_title(outcome.targets),
         date=date.today().isoformat(),
         seeds=finals.seeds,
         commands=(shlex.join(command),),
-        versions=tuple((name, str(value)) for name, value in versions().items()),
-        data=_data(outcome, source),
+        versions=_versions(),
+        data=data_summary(outcome.lists, searched, source, finals.searched[0].tested().broken),
         searched=_network("X3D" if finals.is_x3d else "searched", "searched", finals.searched),
         x3d=None if finals.is_x3d else _network("X3D", "x3d", finals.x3d),
         paired=finals.same_videos,
-        race=_race(race, budgets, outcome.targets) if race else None,
-        space=_space(searched.plan) if searched else None,
-        curves=_curves(searched.result.folder.curves) if searched else None,
-        beliefs=tuple(_beliefs(searched.result.record["beliefs"])) if searched else (),
+        race=race_summary(race, outcome.targets) if race else None,
+        search=search_summary(searched) if searched else None,
         phases=outcome.phases,
         notes=tuple(_notes(outcome)),
     )
     write_report(path, report)
 
 
-def _race(race: RaceResult, budgets: str, metrics: Collection[str]) -> RaceSummary:
-    def racer(one: Standing) -> Racer:
-        spec, scores = one.proposal.spec, tuple(score.headline for score in one.scores)
-        return Racer(
-            spec.name,
-            one.proposal.source,
-            network_cost(spec),
-            scores,
-            one is race.winner,
-            one is race.yardstick,
-            race.amounts.get(spec.content_hash, {}),
-        )
-
-    clips, networks = (tuple(map(racer, standings)) for standings in (race.clips, race.networks))
-    return RaceSummary(clips, networks, race.trials, describe_early(race.early), equal_in(budgets, metrics))
+def _title(targets: Mapping[str, float]) -> str:
+    return f"Video recognition within {budgets_text(targets)}"
 
 
-def equal_in(budgets: str, metrics: Collection[str]) -> str:
-    """What the networks of a race have in common, and what they do not."""
-    left = "up to 10% less, as each was measured" if "ms" in metrics else "up to 1% less"
-    if len(metrics) > 1:
-        left = left.replace("less", "less of one of them")
-        return f"Every network keeps {budgets} and uses them up or has {left}; in the others they differ."
-    told = f"Every network is brought to {budgets} by its width, or has {left}"
-    return f"{told}; their multiply-adds differ." if "macs" not in metrics else f"{told}."
-
-
-def _space(plan: SearchPlan) -> SpaceSummary:
-    return SpaceSummary(
-        name=plan.space.name,
-        size=plan.space.size,
-        variables=len(plan.space.variables),
-        explanation=plan.explanation,
-        budgets=tuple(
-            BudgetSummary(budget.costs.metric, budget.target, *limits)
-            for budget, limits in zip(plan.budgets, plan.ranges, strict=True)
-        ),
-    )
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(value)) for name, value in versions().items())
 
 
 def _notes(outcome: RunOutcome) -> Iterator[str]:
     """What else should be known, a sentence each."""
     if outcome.searched is not None:
-        record, plan = outcome.searched.result.record, outcome.searched.plan
-        search = SearchConfig(**record["settings"])
-        length = f"{search.steps} steps" if search.steps else f"{search.epochs} epochs"
-        yield (
-            f"search: {search.optimizer}, lr {search.peak_lr:.3g}, {length}, seed {search.seed}, "
-            f"{record['alpha_steps']} steps on alpha"
-        )
-        if "baselines" in record:
-            task, holdout = task_of(plan.space.head), len(plan.parts["holdout"])
-            yield " ".join(comparison(record, search.score_batch_size, holdout, task).split())
+        yield from search_notes(outcome.searched)
     training, first = outcome.training, outcome.finals.searched[0]
     yield f"training: {training.describe_lr()}, {first.steps} steps; kept: {first.kept}"
     if outcome.measured_ms:
         told = ", ".join(f"{name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
         equal = "the same multiply-adds" if outcome.race is None else "their widths by such measurements"
         yield f"measured for one clip on the device of the budget: {told}; both were given {equal}"
-
-
-def _data(outcome: RunOutcome, source: str) -> DataSummary:
-    lists, searched = outcome.lists, outcome.searched
-    splits = [(f"search: {name}", len(part)) for name, part in searched.plan.parts.items()] if searched else []
-    splits += [("training", len(lists.train)), ("test", len(lists.test))]
-    unreadable = _unreadable(searched.result.record) if searched else ()
-    return DataSummary(
-        source=source,
-        classes=lists.train.classes,
-        splits=tuple(splits),
-        counts=tuple(zip(lists.train.counts, lists.test.counts, strict=True)),
-        notices=lists.notices,
-        broken=(*unreadable, *outcome.finals.searched[0].tested().broken),
-    )
-
-
-def _unreadable(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for broken in record["unreadable"].values():
-        yield from ((one["path"], one["cause"]) for one in broken)
 
 
 def _network(label: str, kind: Kind, trials: Sequence[TrialResult]) -> NetworkResult:
@@ -170,32 +138,3 @@ def _network(label: str, kind: Kind, trials: Sequence[TrialResult]) -> NetworkRe
         top5=result.top5,
         confusion=tuple(tuple(row) for row in result.confusion.tolist()),
     )
-
-
-def _curves(path: Path) -> SearchCurves:
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    moving = [line for line in lines if "entropy" in line]
-    every = max(1, len(lines) // _MAX_POINTS)
-    points = tuple(
-        SearchPoint(
-            at=line["epoch"],
-            entropy=line.get("entropy_share"),
-            mean_cost=line.get("mean_cost", {}),
-            derived_cost=line.get("derived_cost", {}),
-            beta=line.get("beta", {}),
-            train_loss=sum(near["loss"] for near in lines[i : i + every]) / len(lines[i : i + every]),
-        )
-        for i, line in enumerate(lines)
-        if i % every == 0
-    )
-    return SearchCurves(points, unit="epoch", warmup_until=moving[0]["epoch"] if moving else 0.0)
-
-
-def _beliefs(beliefs: Sequence[Mapping[str, Any]]) -> Iterator[VariableBelief]:
-    for belief in beliefs:
-        yield VariableBelief(
-            name=belief["variable"],
-            options=tuple(belief["options"]),
-            probabilities=tuple(belief["probabilities"]),
-            chosen=belief["chosen"],
-        )

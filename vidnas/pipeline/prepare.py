@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from vidnas.arch.latency import Device
 from vidnas.base.errors import VidnasError
@@ -22,8 +22,11 @@ from vidnas.pipeline.latency import MeasuredLatency, measured_latency
 from vidnas.pipeline.lists import SEARCH_PARTS, Lists, load_lists
 from vidnas.pipeline.out import check_out
 from vidnas.pipeline.plan import SearchPlan, SpaceChoice, plan_search
+from vidnas.pipeline.progressive import check_steps, divided, step_folder
 from vidnas.pipeline.search import prepare_process
 from vidnas.pipeline.settle import JobSettings, keep, kept, settle
+from vidnas.search.space.progressive import STEPS
+from vidnas.search.space.space import Space
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class SearchRequest:
         dry_run: nothing is to be written.
         max_hours: what the job may take; None is as long as it does.
         search_folder: of the search within the run folder: `search`, or `.`.
+        progressive: search the space, of two streams, in steps.
+        step_macs: what the first steps leave, in multiply-adds; None is the paper's shares of the targets.
     """
 
     out: Path
@@ -55,6 +60,24 @@ class SearchRequest:
     dry_run: bool = False
     max_hours: float | None = None
     search_folder: str = "."
+    progressive: bool = False
+    step_macs: tuple[float, ...] | None = None
+
+    @property
+    def step_folders(self) -> tuple[str, ...]:
+        """Of every search on a supernet that there is, in their order, within the run folder."""
+        if not self.progressive:
+            return (self.search_folder,)
+        return tuple(str(PurePath(self.search_folder, step_folder(step))) for step in range(len(STEPS)))
+
+    def check(self, space: Space) -> None:
+        """Make sure that a space can be searched as it is asked for.
+
+        Raises:
+            VidnasError: not step by step.
+        """
+        if self.progressive:
+            check_steps(space, divided(self.targets, self.search, self.step_macs))
 
     @property
     def settings_file(self) -> Path:
@@ -95,7 +118,7 @@ def prepare_search(request: SearchRequest) -> Iterator[SearchInputs]:
     """
     threads = None
     if request.resume:
-        folder = RunFolder(request.out / request.search_folder)
+        folder = RunFolder(request.out / request.step_folders[0])
         threads = folder.threads_to_resume(request.search.threads, "search")
     config = prepare_process(request.search, threads)
     with ExitStack() as held:
@@ -124,7 +147,7 @@ def job_settings(
 def remember(request: SearchRequest, inputs: SearchInputs, training: TrainConfig, views: str) -> None:
     """Note in the run folder what later commands on it must know."""
     if is_first_process():
-        job = Job(request.search_folder, request.data, training, views, list_hashes(inputs.lists))
+        job = Job(request.step_folders[-1], request.data, training, views, list_hashes(inputs.lists))
         keep_job(job, request.out)
 
 
@@ -150,6 +173,7 @@ def _prepare(request: SearchRequest, config: SearchConfig, held: ExitStack) -> S
         _hold(request, held)
     probe = kept_probe(lists.train, request.probe_file) if request.resume else None
     plan = plan_search(lists.train, request.targets, request.space, config.seed, latency_of(request, keep=keep), probe)
+    request.check(plan.space)
     log.info(plan.explanation)
     sizes = ", ".join(f"{len(part)} for {name}" for name, part in plan.parts.items())
     log.info(f"{len(lists.train)} training videos ({sizes}), {len(lists.test)} test videos")

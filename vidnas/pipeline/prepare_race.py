@@ -127,7 +127,8 @@ def course_of(request: SearchRequest, lists: Lists) -> Course:
     if "ms" in request.targets:
         set_threads(request.search.threads)  # those of the supernet, which searches under the same milliseconds
     latency = latency_of(request, keep=not request.dry_run)
-    course = Course(lists.train, held, Limits(request.targets, latency), clip, space, request.space.streams)
+    limits = Limits(request.targets, latency)
+    course = Course(lists.train, held, limits, clip, space, request.space.streams, request.check)
     if latency is not None and request.latency_table is not None:
         check_table(request.latency_table, course)
     return course

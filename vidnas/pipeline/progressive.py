@@ -5,7 +5,6 @@ optimisers at their start. What earlier steps have chosen is fixed, their weight
 (Auto-TSNet sec. 4.2).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.supernet.folder import SearchFolder
 from vidnas.pipeline.lists import search_parts
 from vidnas.pipeline.plan import SearchPlan
-from vidnas.pipeline.search import BuiltOn, SearchResult, search_videos
+from vidnas.pipeline.search import BuiltOn, SearchStep, search_videos
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable, analytic
 from vidnas.search.space.progressive import STEPS, step_space
@@ -34,8 +33,6 @@ from vidnas.search.space.space import Space
 
 # The paper's 1.4 and 2.0 of 2.5 GMACs, and its 800, 400 and 200 of 1400 epochs.
 TARGET_SHARES, EPOCH_SHARES = (0.56, 0.8, 1.0), (4 / 7, 2 / 7, 1 / 7)
-# Of a step's result.json, what the result of the whole repeats.
-_KEPT = ("entropy", "entropy_share", "cost", "targets", "choice")
 
 
 @dataclass(frozen=True)
@@ -79,12 +76,12 @@ class ProgressiveResult:
     Attributes:
         spec: the network.
         record: what `result.json` in the folder holds.
-        steps: results of the steps.
+        steps: all of them, in order.
     """
 
     spec: ArchSpec
     record: Mapping[str, Any]
-    steps: tuple[SearchResult, ...]
+    steps: tuple[SearchStep, ...]
 
 
 def step_folder(step: int) -> str:
@@ -117,7 +114,7 @@ def search_progressively(
     """
     check_steps(space, steps)
     parts = search_parts(train, steps[0].search.seed)
-    results: list[SearchResult] = []
+    ended: list[SearchStep] = []
     before: BuiltOn | None = None
     with ExitStack() as held:
         together(held.enter_context, RunFolder(root).lock())
@@ -129,8 +126,8 @@ def search_progressively(
             folder = root / step_folder(step)
             result = search_videos(plan, data_config, data, settings.search, folder, resume=resume, built_on=before)
             before = BuiltOn(plan, settings.search, data.steps_per_epoch, result)
-            results.append(result)
-        found = ProgressiveResult(results[-1].spec, _record(space, results), tuple(results))
+            ended.append(SearchStep(plan, result))
+        found = ProgressiveResult(ended[-1].result.spec, _record(space, ended), tuple(ended))
         together(_write, found, SearchFolder(root))
     share = found.record["entropy_share"]
     log.info(f"{SearchFolder(root).derived}: {network_cost(found.spec)}, H/H0 {share:.2f} over all steps")
@@ -183,14 +180,10 @@ def _plan(space: Space, train: VideoList, parts: Mapping[str, VideoList], target
     )
 
 
-def _record(space: Space, results: Sequence[SearchResult]) -> dict[str, Any]:
+def _record(space: Space, ended: Sequence[SearchStep]) -> dict[str, Any]:
     """The steps beside each other, and their entropies added up."""
-    steps: list[dict[str, Any]] = []
-    for name, result in zip(STEPS, results, strict=True):
-        of_step = {"step": name, "spec": result.spec.content_hash, "holdout": result.record["candidates"][0]}
-        of_step["initial_entropy"] = math.log(Space.load(result.folder.space).size)
-        steps.append(of_step | {key: result.record[key] for key in _KEPT})
-    entropy, initial = (sum(step[name] for step in steps) for name in ("entropy", "initial_entropy"))
+    steps = [{"step": name, **step.summary()} for name, step in zip(STEPS, ended, strict=True)]
+    entropy, initial = sum(step.entropy for step in ended), sum(step.initial_entropy for step in ended)
     return {
         "space": space.content_hash,
         "clip": str(space.clip),

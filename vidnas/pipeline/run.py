@@ -13,23 +13,22 @@ from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.supernet.config import SearchConfig
-from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor
 from vidnas.engine.trials.job import TrialResult
-from vidnas.pipeline.baselines import search_with_baselines
 from vidnas.pipeline.finals import Finals, headline, train_finals
 from vidnas.pipeline.latency import time_networks
 from vidnas.pipeline.lists import Lists
 from vidnas.pipeline.method import supernet_warning
-from vidnas.pipeline.plan import SearchPlan, x3d_baseline
+from vidnas.pipeline.plan import x3d_baseline
+from vidnas.pipeline.prepare import SearchInputs, SearchRequest
 from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.race.result import RaceResult
 from vidnas.pipeline.race.result import summary as race_summary
-from vidnas.pipeline.search import SearchResult
+from vidnas.pipeline.supernet import Searched, search_on_supernet
 from vidnas.report.data import Phase
 from vidnas.report.verdict import paired_text
-from vidnas.search.proposals import Proposal, different_in_turn
+from vidnas.search.proposals import Proposal
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,6 @@ class RunPaths:
     """What lies where in the folder of a run, beside the last trainings (`vidnas.pipeline.finals.final_folders`)."""
 
     root: Path
-
-    @property
-    def search(self) -> Path:
-        """Archive, curves, derived spec, state."""
-        return self.root / "search"
-
-    @property
-    def race(self) -> Path:
-        """Trials and standings of a race."""
-        return self.root / "race"
 
     @property
     def result(self) -> Path:
@@ -57,14 +46,6 @@ class RunPaths:
     def report(self) -> Path:
         """The page."""
         return self.root / "report.html"
-
-
-@dataclass(frozen=True)
-class Searched:
-    """A search on a supernet: what it was, and what it found."""
-
-    plan: SearchPlan
-    result: SearchResult
 
 
 @dataclass(frozen=True)
@@ -115,30 +96,27 @@ class RunSettings:
     resume: bool = False
 
 
-def run_search(
-    lists: Lists, plan: SearchPlan, search_data: SearchData, search: SearchConfig, settings: RunSettings
-) -> RunOutcome:
+def run_search(request: SearchRequest, inputs: SearchInputs, search: SearchConfig, settings: RunSettings) -> RunOutcome:
     """Search on a supernet, then train and test the network found and X3D.
 
     Several processes all call this; the first one writes and logs.
 
     Args:
-        lists: training and test list.
-        plan: the search, settled.
-        search_data: the parts of the search as clips.
-        search: settings of the search.
+        request: the search.
+        inputs: what it was prepared to.
+        search: its settings, with the length that was settled.
         settings: of the rest.
 
     Raises:
         Interrupted: stopped by a signal; everything done so far is kept.
     """
-    if told := supernet_warning(search.schedule(search_data.steps_per_epoch).total):
+    if told := supernet_warning(search.schedule(inputs.data.steps_per_epoch).total):
         log.info(f"note: {told}")
-    searched, phase = _search(plan, search_data, search, settings)
-    spec = searched.result.spec
+    searched, phases = _search(request, inputs, search)
+    spec = searched.spec
     x3d = x3d_baseline(spec, network_cost(spec).macs)
-    device = LatencyTable.load(searched.result.folder.latency).device if "ms" in plan.targets else None
-    return _conclude(lists, plan.targets, spec, x3d, settings, searched, [phase], device)
+    device = LatencyTable.load(searched.last.result.folder.latency).device if "ms" in inputs.plan.targets else None
+    return _conclude(inputs.lists, inputs.plan.targets, spec, x3d, settings, searched, phases, device)
 
 
 def run_race(lists: Lists, race: Race, settings: RunSettings) -> RunOutcome:
@@ -154,36 +132,26 @@ def run_race(lists: Lists, race: Race, settings: RunSettings) -> RunOutcome:
     """
     start = time.perf_counter()
     race.choose_clip()
-    return _conclude_race(lists, race, (), settings, None, start)
+    return _conclude_race(lists, race, (), settings, start)
 
 
 def run_search_and_race(
-    lists: Lists, race: Race, plan: SearchPlan, search_data: SearchData, search: SearchConfig, settings: RunSettings
+    request: SearchRequest, inputs: SearchInputs, search: SearchConfig, race: Race, settings: RunSettings
 ) -> RunOutcome:
     """Search on a supernet at the clip that the race has chosen, then race with what it proposes, and as `run_race`."""
-    searched, _ = _search(plan, search_data, search, settings)
+    searched = _search(request, inputs, search)
     start = time.perf_counter()
-    return _conclude_race(lists, race, supernet_proposals(searched), settings, searched, start)
+    return _conclude_race(inputs.lists, race, searched[0].proposals(), settings, start, searched)
 
 
-def supernet_proposals(searched: Searched) -> list[Proposal]:
-    """The candidates of a search, the one that it derived first, in turn with those of baselines on its supernet."""
-    space, record = searched.plan.space, searched.result.record
-    found = {"supernet": record["candidates"]}
-    found |= {
-        f"{name} on the supernet": baseline["candidates"] for name, baseline in record.get("baselines", {}).items()
-    }
-    sources = [
-        [Proposal(space.decode(tuple(candidate["choice"])), source) for candidate in candidates]
-        for source, candidates in found.items()
-    ]
-    return list(different_in_turn(sources))
-
-
-def _search(plan: SearchPlan, data: SearchData, search: SearchConfig, settings: RunSettings) -> tuple[Searched, Phase]:
+def _search(request: SearchRequest, inputs: SearchInputs, search: SearchConfig) -> tuple[Searched, list[Phase]]:
     start = time.perf_counter()
-    result = search_with_baselines(plan, settings.data, data, search, settings.paths.search, resume=settings.resume)
-    return Searched(plan, result), Phase("search", time.perf_counter() - start)
+    searched = search_on_supernet(request, inputs, search)
+    took, times = time.perf_counter() - start, [step.result.sec for step in searched.steps]
+    if len(times) > 1:
+        return searched, [Phase(f"search: {name}", sec) for name, sec in zip(searched.names, times, strict=True)]
+    # What was done before an interruption counts, baselines behind the search only where there was none.
+    return searched, [Phase("search", max(times[0], took))]
 
 
 def _conclude_race(
@@ -191,11 +159,12 @@ def _conclude_race(
     race: Race,
     supernet: list[Proposal] | tuple[()],
     settings: RunSettings,
-    searched: Searched | None,
     start: float,
+    search: tuple[Searched, list[Phase]] | None = None,
 ) -> RunOutcome:
     result = race.choose_network(supernet)
-    phases = [Phase("race", time.perf_counter() - start)]
+    searched, phases = search or (None, [])
+    phases.append(Phase("race", time.perf_counter() - start))
     winner, x3d = result.winner.proposal.spec, result.yardstick.proposal.spec
     # The winner may have come with another clip; X3D is compared with at that one.
     if winner.clip != x3d.clip:
@@ -246,7 +215,7 @@ def _conclude(
 
 def summary(outcome: RunOutcome) -> dict[str, object]:
     """The comparison as builtins."""
-    finals = outcome.finals
+    finals, searched = outcome.finals, outcome.searched
 
     def figures(trials: tuple[TrialResult, ...]) -> dict[str, object]:
         trial = trials[0]
@@ -281,7 +250,7 @@ def summary(outcome: RunOutcome) -> dict[str, object]:
         "ahead": {"mean": ahead.mean, "standard_error": ahead.error if len(finals.seeds) > 1 else None},
         **paired,
         "measured_ms": dict(outcome.measured_ms),
-        **({"alpha_steps": outcome.searched.result.record["alpha_steps"]} if outcome.searched else {}),
+        **({"alpha_steps": searched.alpha_steps, "search": searched.summary()} if searched else {}),
         **({"race": race_summary(outcome.race)} if outcome.race else {}),
         "phases_sec": {phase.name: phase.wall_sec for phase in outcome.phases},
     }

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -43,11 +45,47 @@ class SearchResult:
         spec: the derived architecture.
         record: as in result.json: choice, cost, candidates, probabilities, entropy, unreadable videos by part.
         folder: everything it left.
+        sec: of the clock that it took, what an interruption lost not counted.
     """
 
     spec: ArchSpec
     record: Mapping[str, Any]
     folder: SearchFolder
+    sec: float
+
+
+@dataclass(frozen=True)
+class SearchStep:
+    """A search that has ended, all of one or a step of a progressive one.
+
+    Attributes:
+        plan: what was searched.
+        result: what it found.
+    """
+
+    plan: SearchPlan
+    result: SearchResult
+
+    @property
+    def entropy(self) -> float:
+        """Of the distribution over architectures at the end, in nats."""
+        found: float = self.result.record["entropy"]
+        return found
+
+    @property
+    def initial_entropy(self) -> float:
+        """At the start, where all architectures are as likely."""
+        return math.fsum(math.log(size) for size in self.plan.space.sizes)
+
+    def summary(self) -> dict[str, Any]:
+        """What is told of it beside others, as builtins."""
+        record = self.result.record
+        return {
+            "spec": self.result.spec.content_hash,
+            "holdout": record["candidates"][0],
+            "initial_entropy": self.initial_entropy,
+            **{key: record[key] for key in ("entropy", "entropy_share", "cost", "targets", "choice")},
+        }
 
 
 @dataclass(frozen=True)
@@ -163,7 +201,7 @@ def _search_locked(
     search = new_search(plan, schedule, config)
     if built_on is not None:
         built_on.give_weights(search)
-    run_search(
+    sec = run_search(
         search,
         data.weights_batches(schedule),
         data.alpha_batches(schedule),
@@ -171,6 +209,7 @@ def _search_locked(
         identity,
         resume=resume,
     )
+    start = time.perf_counter()
     alpha = search.alpha
     candidates = probable_candidates(alpha.distribution, alpha.budgets, config.candidates, config.budget_use)
     judged = judge_on_holdout(search, candidates, data)
@@ -180,7 +219,7 @@ def _search_locked(
     told = {"unreadable": unreadable, "identity": identity, "settings": asdict(config)}
     record = {**_record(search, plan, judged), **told}
     spec = plan.space.decode(judged[0].derived.choice).model_copy(update={"name": "searched"})
-    result = SearchResult(spec, record, folder)
+    result = SearchResult(spec, record, folder, sec + time.perf_counter() - start)
     together(_write, result)
     predicted = f", predicted {record['cost']['ms']:.3g} ms" if "ms" in plan.targets else ""
     log.info(f"{folder.derived}: {network_cost(spec)}{predicted}, H/H0 {record['entropy_share']:.2f}")
@@ -192,7 +231,7 @@ def _finished_before(folder: SearchFolder, identity: Mapping[str, Any]) -> Searc
         return None
     record = read_json(folder.result)
     check_identity(record["identity"], identity, folder.result)
-    return SearchResult(ArchSpec.load(folder.derived), record, folder)
+    return SearchResult(ArchSpec.load(folder.derived), record, folder, read_json(folder.time)["sec"])
 
 
 def _open(folder: SearchFolder, plan: SearchPlan, settings: Mapping[str, Any], resume: bool) -> None:
@@ -206,6 +245,7 @@ def _open(folder: SearchFolder, plan: SearchPlan, settings: Mapping[str, Any], r
 def _write(result: SearchResult) -> None:
     if is_first_process():
         replace_file(result.folder.derived, result.spec.to_json())
+        write_json(result.folder.time, {"sec": result.sec})
         write_json(result.folder.result, result.record)
 
 

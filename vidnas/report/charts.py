@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vidnas.report.data import AccuracyPoint, BudgetSummary, Kind, SearchCurves, SearchPoint
+from vidnas.report.data import AccuracyPoint, Kind
 from vidnas.report.picture import Dot, Item, Label, Path2D, Picture, Point, Rect, text_width
+from vidnas.report.search_data import BudgetSummary, SearchCurves, SearchPoint
 
 INK, MUTED, GRID = "#1f2430", "#5f6877", "#e6e9ef"
 COLOURS: dict[Kind, str] = {"searched": "#2468b0", "x3d": "#c2710f", "random": "#8d96a5", "other": "#7a5aa6"}

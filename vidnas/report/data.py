@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from vidnas.arch.cost import Cost, network_cost
 from vidnas.arch.spec import ArchSpec
+from vidnas.report.search_data import SearchSummary
 from vidnas.report.statistics import mcnemar_exact, wilson_interval
 
 Kind = Literal["searched", "x3d", "random", "other"]
@@ -31,75 +32,6 @@ class DataSummary:
     counts: tuple[tuple[int, int], ...] = ()
     notices: tuple[str, ...] = ()
     broken: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class BudgetSummary:
-    """A budget: what is counted ("macs", "params", "activations", "ms"), its target, and the space's range."""
-
-    metric: str
-    target: float
-    least: float
-    most: float
-
-
-@dataclass(frozen=True)
-class SpaceSummary:
-    """The search space.
-
-    Attributes:
-        name: of the space.
-        size: number of architectures.
-        variables: number of searched decisions.
-        explanation: why this space, in a sentence or two.
-        budgets: at least one.
-    """
-
-    name: str
-    size: int
-    variables: int
-    explanation: str
-    budgets: tuple[BudgetSummary, ...]
-
-
-@dataclass(frozen=True)
-class SearchPoint:
-    """State of the search after a step or epoch; None or empty where a quantity was not measured then.
-
-    Attributes:
-        at: the step or epoch.
-        entropy: H / H0 of the distribution, 1 at the uniform start.
-        mean_cost: mean cost of the sampled architectures, by the metric of each budget.
-        derived_cost: cost of the architecture that would be derived now, by metric.
-        beta: weight of each cost, by metric.
-        train_loss: cross-entropy of the sampled architectures on training batches.
-    """
-
-    at: float
-    entropy: float | None = None
-    mean_cost: Mapping[str, float] = field(default_factory=dict)
-    derived_cost: Mapping[str, float] = field(default_factory=dict)
-    beta: Mapping[str, float] = field(default_factory=dict)
-    train_loss: float | None = None
-
-
-@dataclass(frozen=True)
-class SearchCurves:
-    """The search over time; until `warmup_until` only the weights learn."""
-
-    points: tuple[SearchPoint, ...]
-    unit: Literal["step", "epoch"] = "step"
-    warmup_until: float = 0.0
-
-
-@dataclass(frozen=True)
-class VariableBelief:
-    """Final probabilities of one searched decision; `chosen` is what the derived network has."""
-
-    name: str
-    options: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    chosen: int
 
 
 @dataclass(frozen=True)
@@ -300,6 +232,14 @@ class Racer:
         return sum(self.scores) / len(self.scores) if self.scores else None
 
 
+class Lead(NamedTuple):
+    """By how many points the first on the folds is ahead of X3D over so many rounds, and the standard error of that."""
+
+    points: float
+    error: float
+    rounds: int
+
+
 @dataclass(frozen=True)
 class RaceSummary:
     """Trainings to the end on folds of the training list, round by round.
@@ -308,6 +248,7 @@ class RaceSummary:
         clips: X3D at each clip, the best first; empty where the clip was given.
         networks: at the clip that won, the best first.
         trials: trainings in all.
+        lead: of the first network; None where that is X3D.
         early: how far their losses on the way foretold their results, in words; empty where it is not known.
         equal: what all of them have in common, in words.
     """
@@ -315,13 +256,14 @@ class RaceSummary:
     clips: tuple[Racer, ...]
     networks: tuple[Racer, ...]
     trials: int
+    lead: Lead | None = None
     early: str = ""
     equal: str = ""
 
     @property
     def winner(self) -> Racer:
-        """The first of the networks."""
-        return self.networks[0]
+        """The network to be used."""
+        return next(racer for racer in self.networks if racer.won)
 
     @property
     def yardstick(self) -> Racer:
@@ -381,9 +323,7 @@ class RunReport:
         points: other points of the chart, such as random networks; `searched` and `x3d` are added unless a point of
             their kind is given.
         race: how the network was found among others; None where it came from a supernet alone.
-        space: where was searched.
-        curves: the search over time.
-        beliefs: the final distribution.
+        search: on a supernet.
         phases: times and memory.
         notes: deviations and warnings, one sentence each.
     """
@@ -399,9 +339,7 @@ class RunReport:
     paired: PairedComparison | None = None
     points: tuple[AccuracyPoint, ...] = ()
     race: RaceSummary | None = None
-    space: SpaceSummary | None = None
-    curves: SearchCurves | None = None
-    beliefs: tuple[VariableBelief, ...] = ()
+    search: SearchSummary | None = None
     phases: tuple[Phase, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -411,3 +349,32 @@ class RunReport:
         given = {point.kind for point in self.points}
         own = [result for result in (self.searched, self.x3d) if result and result.kind not in given]
         return (*(accuracy_point(result) for result in own), *self.points)
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """Everything on the page of a search, whose network is not trained yet.
+
+    Attributes:
+        title: headline of the page.
+        date: day of the search.
+        seed: of the search.
+        commands: command lines that make this result again.
+        versions: name and version of what it ran on, machine included.
+        data: the data set.
+        search: on a supernet.
+        spec: the network found.
+        race: of what the search proposes; None where the supernet alone has judged.
+        notes: deviations and warnings, one sentence each.
+    """
+
+    title: str
+    date: str
+    seed: int
+    commands: tuple[str, ...]
+    versions: tuple[tuple[str, str], ...]
+    data: DataSummary
+    search: SearchSummary
+    spec: ArchSpec
+    race: RaceSummary | None = None
+    notes: tuple[str, ...] = ()

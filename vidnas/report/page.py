@@ -1,78 +1,86 @@
-"""One self-contained HTML page about a run: no script, no font, no image, nothing is fetched."""
+"""One self-contained HTML page about a run or a search: no script, no font, no image, nothing is fetched."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from vidnas.arch.cost import format_amount, format_macs
-from vidnas.report.charts import COLOURS, accuracy_chart, search_charts
-from vidnas.report.class_charts import STRONG, class_chart, confusion_chart, heat
+from vidnas.arch.cost import format_macs, network_cost
+from vidnas.report.charts import COLOURS, accuracy_chart
+from vidnas.report.class_charts import class_chart, confusion_chart
 from vidnas.report.data import (
     ClassifierResult,
     DataSummary,
     NetworkResult,
+    Phase,
     RaceSummary,
     RunReport,
-    SearchCurves,
-    SpaceSummary,
-    VariableBelief,
+    SearchReport,
 )
 from vidnas.report.draw import draw
+from vidnas.report.html import document, duration, heading, plural, section, table
 from vidnas.report.picture import clean, to_svg, write
 from vidnas.report.race_charts import race_chart, sources, standings
-from vidnas.report.style import POLICY, STYLE
-from vidnas.report.verdict import SPREAD, paired_text, race_text, random_spread, verdict
+from vidnas.report.search_sections import beliefs_section, search_section, share
+from vidnas.report.verdict import SPREAD, paired_text, race_text, random_spread, search_verdict, verdict
 
 MOST_CLASSES_IN_CHARTS = 60
 MOST_CONFUSIONS = 12
+_POINTER = "Rest the pointer on a block for its channels and cost."
 
 
-def write_report(path: str | Path, report: RunReport) -> None:
+def write_report(path: str | Path, report: RunReport | SearchReport) -> None:
     """Write the page.
 
     Raises:
         VidnasError: the file cannot be written.
     """
-    write(Path(path), page(report))
+    write(Path(path), page(report) if isinstance(report, RunReport) else search_page(report))
 
 
 def page(report: RunReport) -> str:
-    """The page as text, the same for equal reports."""
+    """The page of a run as text, the same for equal reports."""
     sections = (
         _headline(report),
         _accuracy(report),
         _race(report.race),
-        _search(report.curves, report.space),
+        search_section(report.search) if report.search else "",
         _architecture(report),
-        _beliefs(report.beliefs),
+        beliefs_section(report.search) if report.search else "",
         _classes(report),
         _data(report.data),
-        _reproduce(report),
+        _reproduce(report.commands, report.notes, report.versions, report.phases),
     )
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{clean(report.title)}</title>",
-            f"<style>{STYLE}</style>",
-            "</head>",
-            "<body>",
-            "<main>",
-            *(section for section in sections if section),
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
+    return document(report.title, sections)
+
+
+def search_page(report: SearchReport) -> str:
+    """The page of a search as text, the same for equal reports."""
+    source = f"<details><summary>The network as a file</summary><pre>{clean(report.spec.to_json())}</pre></details>"
+    sections = (
+        _search_headline(report),
+        _race(report.race),
+        search_section(report.search),
+        section("The architecture", _POINTER, to_svg(draw(report.spec)), source),
+        beliefs_section(report.search),
+        _data(report.data),
+        _reproduce(report.commands, report.notes, report.versions),
     )
+    return document(report.title, sections)
+
+
+def _search_headline(report: SearchReport) -> str:
+    cost, search = network_cost(report.spec), report.search
+    cards = [
+        (format_macs(cost.macs), f"multiply-adds @ {cost.clip}", COLOURS["searched"]),
+        (f"{cost.params / 1e6:.3f} M", "parameters", ""),
+        (share(search.entropy, search.initial_entropy), "H / H0, entropy that is left", ""),
+    ]
+    about = f"{report.date} · seed {report.seed} · {report.data.source}"
+    return heading(report.title, about, search_verdict(report), cards)
 
 
 def _headline(report: RunReport) -> str:
     searched, x3d = report.searched, report.x3d
-    of = f"{searched.metric}, {_plural(len(report.seeds), 'training')}"
+    of = f"{searched.metric}, {plural(len(report.seeds), 'training')}"
     cards = [(f"{100 * searched.mean:.1f}%", f"{searched.label}, {of}", COLOURS["searched"])]
     if x3d:
         cards.append((f"{100 * x3d.mean:.1f}%", f"{_x3d_name(report)}, {of}", COLOURS["x3d"]))
@@ -82,18 +90,8 @@ def _headline(report: RunReport) -> str:
     cards.append((f"{searched.cost.params / 1e6:.3f} M", "parameters", ""))
     cards.append((str(searched.videos), f"test videos, {len(report.data.classes)} classes", ""))
     seeds = f"seed {report.seeds[0]}" if len(report.seeds) == 1 else f"seeds {', '.join(map(str, report.seeds))}"
-    spread = f'<p class="muted">{clean(SPREAD)}</p>' if x3d and len(report.seeds) == 1 else ""
-    return (
-        f'<h1>{clean(report.title)}</h1><p class="muted">{clean(report.date)} · {seeds} · '
-        f"{clean(report.data.source)}</p>"
-        f'<p class="verdict">{clean(verdict(report))}</p>{spread}<div class="cards">'
-        + "".join(
-            f'<div class="card"><b{f" style=color:{colour}" if colour else ""}>{clean(value)}</b>'
-            f"<span>{clean(name)}</span></div>"
-            for value, name, colour in cards
-        )
-        + "</div>"
-    )
+    about = f"{report.date} · {seeds} · {report.data.source}"
+    return heading(report.title, about, verdict(report), cards, SPREAD if x3d and len(report.seeds) == 1 else "")
 
 
 def _x3d_name(report: RunReport) -> str:
@@ -122,11 +120,11 @@ def _accuracy(report: RunReport) -> str:
     if report.paired:
         paired = f"<p>On the same videos: {clean(paired_text(report.paired))}.</p>"
     header = ["network", *(name for name, _ in searched.columns), "cost", "parameters", "views"]
-    return _section(
+    return section(
         "Accuracy against cost",
         text,
         f'<div class="full">{chart}</div>',
-        _table(header, rows, numbers=range(1, len(header) - 1)),
+        table(header, rows, numbers=range(1, len(header) - 1)),
         paired,
     )
 
@@ -136,32 +134,14 @@ def _race(race: RaceSummary | None) -> str:
         return ""
     header = ["network", "source", "cost", "rounds", "mean", "against X3D, points"]
     charts = [to_svg(race_chart("Networks", race.networks))]
-    parts = [_table(header, standings(race.networks, race.yardstick), numbers=(3, 4, 5))]
+    parts = [table(header, standings(race.networks, race.yardstick), numbers=(3, 4, 5))]
     if race.clips:
         charts.insert(0, to_svg(race_chart("X3D at each clip", race.clips)))
         rows = [row[:-1] for row in standings(race.clips)]
-        parts.append(f"<h3>Clips, with X3D</h3>{_table(header[:-1], rows, numbers=(3, 4))}")
-    of_sources = _table(["source", "networks", "mean", "best", "went on"], sources(race), numbers=(1, 2, 3, 4))
+        parts.append(f"<h3>Clips, with X3D</h3>{table(header[:-1], rows, numbers=(3, 4))}")
+    of_sources = table(["source", "networks", "mean", "best", "went on"], sources(race), numbers=(1, 2, 3, 4))
     parts.append(f"<h3>What each source came to, first round</h3>{of_sources}")
-    return _section("The race", race_text(race), '<div class="grid">' + "".join(charts) + "</div>", *parts)
-
-
-def _search(curves: SearchCurves | None, space: SpaceSummary | None) -> str:
-    parts = []
-    if space:
-        budgets = "; ".join(
-            f"{format_amount(b.metric, b.least)} to {format_amount(b.metric, b.most)}, target "
-            f"{format_amount(b.metric, b.target)}"
-            for b in space.budgets
-        )
-        parts.append(
-            f"<p>Space <b>{clean(space.name)}</b>: {_count(space.size)} architectures of {space.variables} decisions, "
-            f"{budgets}. {clean(space.explanation)}</p>"
-        )
-    if curves:
-        charts = search_charts(curves, space.budgets if space else ())
-        parts.append('<div class="grid">' + "".join(map(to_svg, charts)) + "</div>")
-    return _section("The search", "", *parts) if parts else ""
+    return section("The race", race_text(race), '<div class="grid">' + "".join(charts) + "</div>", *parts)
 
 
 def _architecture(report: RunReport) -> str:
@@ -170,31 +150,7 @@ def _architecture(report: RunReport) -> str:
     if report.x3d:
         other = f"<details><summary>{_x3d_name(report)}</summary>{to_svg(draw(report.x3d.spec))}</details>"
     source = f"<details><summary>The searched network as a file</summary><pre>{clean(spec.to_json())}</pre></details>"
-    text = "Rest the pointer on a block for its channels and cost."
-    return _section("The architecture", text, to_svg(draw(spec)), other, source)
-
-
-def _beliefs(beliefs: Sequence[VariableBelief]) -> str:
-    if not beliefs:
-        return ""
-    rows = "".join(
-        f'<tr><td style="width:210px">{clean(belief.name)}</td><td><div class="strip">'
-        + "".join(
-            _cell(option, probability, index == belief.chosen)
-            for index, (option, probability) in enumerate(zip(belief.options, belief.probabilities, strict=True))
-        )
-        + "</div></td></tr>"
-        for belief in beliefs
-    )
-    text = "What the search came to believe, one row per decision. The frame marks what the derived network has."
-    return _section("Probabilities", text, f'<table class="strips">{rows}</table>')
-
-
-def _cell(option: str, probability: float, chosen: bool) -> str:
-    ink = "#fff" if probability > STRONG else "#1f2430"
-    mark = ' class="chosen"' if chosen else ""
-    colours = f"background:{heat(probability)};color:{ink}"
-    return f'<span{mark} style="{colours}">{clean(option)} <i>{100 * probability:.0f}%</i></span>'
+    return section("The architecture", _POINTER, to_svg(draw(spec)), other, source)
 
 
 def _classes(report: RunReport) -> str:
@@ -203,18 +159,18 @@ def _classes(report: RunReport) -> str:
         return ""
     classes = report.data.classes
     classifiers = [result for result in results if isinstance(result, ClassifierResult)]
-    table = _confusions(classifiers[0], classes) if classifiers else _class_table(results, classes)
+    listed = _confusions(classifiers[0], classes) if classifiers else _class_table(results, classes)
     if len(classes) > MOST_CLASSES_IN_CHARTS:
-        return _section("Classes", "", table)
+        return section("Classes", "", listed)
     rows = [(result.label, result.kind, result.per_class) for result in results]
     bars = to_svg(class_chart(classes, rows, results[0].class_metric))
     matrices = [
         (f"Confusion matrix, {clean(result.label)}", to_svg(confusion_chart(result.confusion, classes)))
         for result in classifiers
     ]
-    parts = [f"<h3>{heading}</h3>{matrix}" for heading, matrix in matrices[:1]]
-    parts += [f"<details><summary>{heading}</summary>{matrix}</details>" for heading, matrix in matrices[1:]]
-    return _section("Classes", "", *parts, f'<div class="row"><div class="wide">{bars}</div><div>{table}</div></div>')
+    parts = [f"<h3>{name}</h3>{matrix}" for name, matrix in matrices[:1]]
+    parts += [f"<details><summary>{name}</summary>{matrix}</details>" for name, matrix in matrices[1:]]
+    return section("Classes", "", *parts, f'<div class="row"><div class="wide">{bars}</div><div>{listed}</div></div>')
 
 
 def _class_table(results: Sequence[NetworkResult], classes: Sequence[str]) -> str:
@@ -224,8 +180,8 @@ def _class_table(results: Sequence[NetworkResult], classes: Sequence[str]) -> st
         [name, *("–" if value is None else f"{100 * value:.1f}%" for value in values)]
         for name, *values in zip(classes, *(result.per_class for result in results), strict=True)
     ]
-    heading = f"{results[0].class_metric} of each class"
-    return f"<h3>{clean(heading)}</h3>{_table(header, rows, numbers=range(1, len(header)))}"
+    title = f"{results[0].class_metric} of each class"
+    return f"<h3>{clean(title)}</h3>{table(header, rows, numbers=range(1, len(header)))}"
 
 
 def _confusions(result: ClassifierResult, classes: Sequence[str]) -> str:
@@ -241,70 +197,40 @@ def _confusions(result: ClassifierResult, classes: Sequence[str]) -> str:
     rows = [
         [right, guess, str(count)] for count, right, guess in sorted(pairs, key=lambda pair: -pair[0])[:MOST_CONFUSIONS]
     ]
-    table = _table(["right class", "taken for", "videos"], rows, numbers=(2,))
-    return f"<h3>Most frequent confusions, {clean(result.label)}</h3>{table}"
+    listed = table(["right class", "taken for", "videos"], rows, numbers=(2,))
+    return f"<h3>Most frequent confusions, {clean(result.label)}</h3>{listed}"
 
 
 def _data(data: DataSummary) -> str:
-    splits = _table(["part", "videos"], [[name, str(count)] for name, count in data.splits], numbers=(1,))
+    splits = table(["part", "videos"], [[name, str(count)] for name, count in data.splits], numbers=(1,))
     parts = [splits]
     if data.notices:
         parts.append("<ul>" + "".join(f"<li>{clean(notice)}</li>" for notice in data.notices) + "</ul>")
     if data.counts:
         rows = [[name, str(a), str(b)] for name, (a, b) in zip(data.classes, data.counts, strict=True)]
-        table = _table(["class", "training", "test"], rows, numbers=(1, 2))
-        parts.append(f"<details><summary>Videos of each class</summary>{table}</details>")
+        listed = table(["class", "training", "test"], rows, numbers=(1, 2))
+        parts.append(f"<details><summary>Videos of each class</summary>{listed}</details>")
     if data.broken:
-        table = _table(["file", "cause"], data.broken)
-        parts.append(f"<details><summary>{_plural(len(data.broken), 'file')} set aside</summary>{table}</details>")
+        listed = table(["file", "cause"], data.broken)
+        parts.append(f"<details><summary>{plural(len(data.broken), 'file')} set aside</summary>{listed}</details>")
     else:
         parts.append("<p>Every file could be read.</p>")
-    return _section("Data", f"{data.source}, {len(data.classes)} classes.", *parts)
+    return section("Data", f"{data.source}, {len(data.classes)} classes.", *parts)
 
 
-def _reproduce(report: RunReport) -> str:
-    parts = [f"<pre>{clean(chr(10).join(report.commands))}</pre>"]
-    if report.notes:
-        parts.append("<ul>" + "".join(f"<li>{clean(note)}</li>" for note in report.notes) + "</ul>")
-    tables = "<div><h3>Versions</h3>" + _table([], report.versions) + "</div>"
-    if report.phases:
+def _reproduce(
+    commands: Sequence[str], notes: Sequence[str], versions: Sequence[tuple[str, str]], phases: Sequence[Phase] = ()
+) -> str:
+    parts = [f"<pre>{clean(chr(10).join(commands))}</pre>"]
+    if notes:
+        parts.append("<ul>" + "".join(f"<li>{clean(note)}</li>" for note in notes) + "</ul>")
+    tables = "<div><h3>Versions</h3>" + table([], versions) + "</div>"
+    if phases:
         rows = [
-            [phase.name, _duration(phase.wall_sec), "–" if phase.peak_mib is None else f"{phase.peak_mib:,.0f} MiB"]
-            for phase in report.phases
+            [phase.name, duration(phase.wall_sec), "–" if phase.peak_mib is None else f"{phase.peak_mib:,.0f} MiB"]
+            for phase in phases
         ]
-        rows.append(["together", _duration(sum(phase.wall_sec for phase in report.phases)), ""])
-        times = _table(["phase", "time", "peak memory"], rows, numbers=(1, 2))
+        rows.append(["together", duration(sum(phase.wall_sec for phase in phases)), ""])
+        times = table(["phase", "time", "peak memory"], rows, numbers=(1, 2))
         tables = f"<div><h3>Time and memory</h3>{times}</div>{tables}"
-    return _section("Commands and versions", "", *parts, f'<div class="row">{tables}</div>')
-
-
-def _section(title: str, text: str, *parts: str) -> str:
-    intro = f'<p class="muted">{clean(text)}</p>' if text else ""
-    return f"<section><h2>{clean(title)}</h2>{intro}{''.join(parts)}</section>"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
-    right = set(numbers)
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        marks = [' class="number"' if column in right else "" for column in range(len(cells))]
-        return "".join(f"<{tag}{mark}>{clean(cell)}</{tag}>" for cell, mark in zip(cells, marks, strict=True))
-
-    lines = ([line("th", header)] if header else []) + [line("td", row) for row in rows]
-    return "<table>" + "".join(f"<tr>{cells}</tr>" for cells in lines) + "</table>"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number < 1_000_000 else f"{number:.2e}"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+    return section("Commands and versions", "", *parts, f'<div class="row">{tables}</div>')

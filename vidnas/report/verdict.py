@@ -1,9 +1,10 @@
 """What a run may claim: two trained networks are compared, not two architectures."""
 
+from math import isfinite
 from statistics import mean, stdev
 
-from vidnas.arch.cost import format_macs
-from vidnas.report.data import NetworkResult, PairedComparison, RaceSummary, RunReport
+from vidnas.arch.cost import format_macs, network_cost
+from vidnas.report.data import NetworkResult, PairedComparison, RaceSummary, RunReport, SearchReport
 
 # benchmarks/results/demo_seeds.json
 SPREAD = (
@@ -19,7 +20,7 @@ def verdict(report: RunReport) -> str:
     if x3d is None and report.race is not None:
         others = len(report.race.networks) - 1
         return (
-            f"X3D is the answer: of {others} other networks in the race none was ahead of it. It "
+            f"X3D is the answer: of {others} other networks in the race none was clearly ahead of it. It "
             f"{_claim(found, len(report.seeds))} at {cost}."
         )
     if x3d is None:
@@ -32,6 +33,18 @@ def verdict(report: RunReport) -> str:
     )
 
 
+def search_verdict(report: SearchReport) -> str:
+    """What a search has come to, and what it does not say."""
+    cost = network_cost(report.spec)
+    network = f"a network of {format_macs(cost.macs)} @ {cost.clip}"
+    if report.race is not None:
+        return f"The race of what was proposed chose {network}, from the source {report.race.winner.source}."
+    return (
+        f"The search derived {network}. It is not trained: the supernet's weights are shared, and say little of how it "
+        "will do with its own."
+    )
+
+
 def trainings(seeds: int) -> str:
     """What accuracies rest on, and what does not follow from them."""
     if seeds > 1:
@@ -41,18 +54,20 @@ def trainings(seeds: int) -> str:
 
 def race_text(race: RaceSummary) -> str:
     """How the winner came about, and how random networks did."""
-    winner, yardstick = race.winner, race.yardstick
+    winner, lead = race.winner, race.lead
     told = f"{race.trials} trainings to the end on folds of the training list; the test list had no part in it. "
     told += f"{race.equal} " if race.equal else ""
-    if winner.yardstick:
+    if lead is None:
         told += "Nothing was ahead of X3D over the rounds that both ran."
     else:
-        ahead = [100 * (own - theirs) for own, theirs in zip(winner.scores, yardstick.scores, strict=False)]
-        error = f", standard error {stdev(ahead) / len(ahead) ** 0.5:.1f}" if len(ahead) > 1 else ""
-        told += (
-            f"The winner came from the source {winner.source}: {mean(ahead):+.1f} points against X3D at this clip over "
-            f"{len(ahead)} rounds{error}; the best of many looks better there than it is."
-        )
+        error = f", standard error {lead.error:.1f}" if isfinite(lead.error) else ""
+        ahead = f"{lead.points:+.1f} points against X3D at this clip over {lead.rounds} rounds{error}"
+        if winner.yardstick:
+            told += f"First was {race.networks[0].name} from the source {race.networks[0].source}: {ahead}. "
+            told += "The best of many looks better there than it is, so without a lead of a standard error X3D stays."
+        else:
+            told += f"The winner came from the source {winner.source}: {ahead}; the best of many looks better there "
+            told += "than it is."
     if len(race.random) > 1:
         told += f" Random networks of the space: {random_spread(race)} in the first round."
     if race.early:

@@ -44,7 +44,7 @@ def unit_entropy(unit: Unit) -> float:
 
 
 def network_entropy(spec: ArchSpec) -> float:
-    """The entropy of a network at its clip, in nats."""
+    """The entropy of a network at its clip, in nats; of streams side by side, whose maps the head reads, the sum."""
     return sum(unit_entropy(unit) for unit in network_units(spec, spec.clip))
 
 

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vidnas.arch.fusion import FUSED_CHANNELS, FusionKind, FusionSpec, check_fusions
 from vidnas.arch.registry import get_spec
 from vidnas.arch.scale import TOLERANCE
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel
 from vidnas.arch.zoo.x3d import x3d
+from vidnas.base.mistakes import FieldError
 from vidnas.search.baselines import choices_within
 from vidnas.search.entropy import most_entropy
 from vidnas.search.limits import BoundedSpace, Limits
@@ -87,10 +89,12 @@ def along_axes(clip: ClipSpec, limits: Limits, head: HeadSpec, depth_factor: flo
 def mutants(
     parent: ArchSpec, limits: Limits, seed: int, source: str, *, changes: Sequence[int] = (1, 2, 3)
 ) -> Iterator[Proposal]:
-    """Endless different networks with one to three decisions of a parent changed, within the budgets.
+    """Different networks with one to three decisions of a parent changed, within the budgets.
 
-    A decision is a group's depth, kernel, expansion or its channels beside those of the others. Where a long row of
-    them brings nothing new that can be had within the budgets, there are no more.
+    A decision is a group's depth, kernel, expansion or its channels beside those of the others; of two streams also
+    what the sparser one is given of the other after a group. Of a network that adds maps up, whose widths cannot be
+    changed apart, only those that do so no more. Where a long row of them brings nothing new that can be had within the
+    budgets, there are no more.
 
     Args:
         parent: as it is, at any cost.
@@ -178,13 +182,35 @@ def _within(specs: Iterable[ArchSpec], limits: Limits) -> Iterator[ArchSpec]:
 
 
 def _changed(spec: ArchSpec, rng: np.random.Generator) -> ArchSpec:
-    """One decision of a random group changed."""
-    s = int(rng.integers(len(spec.streams)))
+    """One decision of a random group changed, or of the fusions between two streams."""
+    number = len(spec.streams)
+    s = int(rng.integers(number + (number > 1)))
+    if s == number:
+        return _with_changed_fusion(spec, rng)
     stream = spec.streams[s]
     g = int(rng.integers(len(stream.groups)))
     groups = (*stream.groups[:g], _changed_group(stream.groups[g], rng), *stream.groups[g + 1 :])
     stream = stream.model_copy(update={"groups": groups})
     return spec.model_copy(update={"streams": (*spec.streams[:s], stream, *spec.streams[s + 1 :])})
+
+
+def _with_changed_fusion(spec: ArchSpec, rng: np.random.Generator) -> ArchSpec:
+    """Another kind of fusion after a random group, or none; as it is where none can be there."""
+    source, target = sorted(range(2), key=lambda s: spec.streams[s].every)
+    ratio = spec.streams[target].every // spec.streams[source].every
+    g = int(rng.integers(len(spec.streams[target].groups)))
+    others = [fusion for fusion in spec.fusions if fusion.group != g]
+    now = next((fusion.kind for fusion in spec.fusions if fusion.group == g), None)
+    kinds: list[FusionKind | None] = [None, *(FUSED_CHANNELS if ratio > 1 else ("time_strided_convolution",))]
+    kinds.remove(now)
+    kind = kinds[int(rng.integers(len(kinds)))]
+    new = [FusionSpec(source=source, target=target, group=g, kind=kind)] if kind else []
+    fusions = tuple(sorted([*others, *new], key=lambda fusion: fusion.group))
+    try:
+        check_fusions(spec.streams, fusions)
+    except FieldError:
+        return spec
+    return spec.model_copy(update={"fusions": fusions})
 
 
 def _changed_group(group: GroupSpec, rng: np.random.Generator) -> GroupSpec:

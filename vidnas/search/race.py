@@ -6,6 +6,10 @@ over all rounds so far goes on. The yardstick runs every round and leaves never.
 
 Whoever trains need not wait for the end of a round: a trial is wanted as soon as no result that is missing can make it
 superfluous. So all cores have work, and the race is the same as if round came after round.
+
+The best of many looks better on the folds than it is. So the answer of a race is the yardstick, unless the first is
+ahead of it by more than one standard error: the rule by which Breiman et al. choose the size of a tree (Classification
+and Regression Trees, 1984, sec. 3.4.3).
 """
 
 import math
@@ -120,6 +124,38 @@ def paired(differences: Sequence[float]) -> Paired:
     return Paired(mean(differences), error)
 
 
+def lead(standings: Sequence[Standing], yardstick: Standing) -> Paired | None:
+    """By how much the first is ahead of the yardstick over the rounds that both ran, and how far that can be trusted.
+
+    The variance of a difference is pooled over all networks that ran two rounds or more beside the yardstick, since a
+    few rounds of one pair say little of it.
+
+    Args:
+        standings: of a race, the first one first.
+        yardstick: one of them.
+
+    Returns:
+        None where the yardstick is the first itself, or has no round beside the first.
+    """
+    ahead = standings[0].ahead_of(yardstick)
+    if standings[0] is yardstick or not ahead:
+        return None
+    several = [found for one in standings if one is not yardstick and len(found := one.ahead_of(yardstick)) > 1]
+    freedom = sum(len(found) - 1 for found in several)
+    squares = sum((value - mean(found)) ** 2 for found in several for value in found)
+    error = math.sqrt(squares / freedom / len(ahead)) if freedom else math.inf
+    return Paired(mean(ahead), error)
+
+
+def answer(standings: Sequence[Standing], yardstick: Standing) -> Standing:
+    """The network to be used: the first where it is ahead of the yardstick by more than one standard error."""
+    first = standings[0]
+    if yardstick.failed:
+        return first
+    ahead = lead(standings, yardstick)
+    return first if ahead is not None and ahead.mean > ahead.error else yardstick
+
+
 Newcomers = Callable[[Sequence[Standing]], Iterable[Proposal]]
 
 
@@ -147,7 +183,7 @@ def run_race(
         joining_alone: nothing is trained while `newcomers` is asked, as it times networks.
 
     Returns:
-        All standings: those with more rounds first, among equals the higher mean first. The first is the winner.
+        All standings: those with more rounds first, among equals the higher mean first; `answer` names the one to use.
     """
     race = _Race(entrants, rounds, yardstick, newcomers, joining, kept, joining_alone)
     judge(race.wanted, race.scored)

@@ -58,6 +58,14 @@ def test_a_distribution_far_above_the_budget_still_gives_one_that_fits() -> None
     assert only.cost <= target
 
 
+def test_a_budget_that_nothing_uses_takes_the_most_probable() -> None:
+    """As in a step of a progressive search behind steps that left much of it."""
+    own = distribution(1)
+    found = probable_candidates(own, [Budget(TABLE, 1.5 * TABLE.dearest()[1])], 8, 0.97)
+    assert len(found) == 8
+    assert found[0].choice == own.most_probable()
+
+
 def test_judging_orders_by_the_holdout_and_skips_unreadable_videos() -> None:
     torch.manual_seed(0)
     supernet = Supernet(SPACE)

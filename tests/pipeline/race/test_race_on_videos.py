@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from moments import Moment, die_at
-from tiny_races import CLIP, course, race_on, run
+from tiny_races import CLIP, HELD, course, race_on, run
 from tiny_training import tiny_config, tiny_data
+from two_streams import two_stream_space
 
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.errors import VidnasError
@@ -21,6 +22,7 @@ from vidnas.pipeline.race.archive import read_trials
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.race.result import RaceResult
+from vidnas.search.clips import near_clips
 
 
 def race(data: Path, folder: Path, *, clip: ClipSpec | None = CLIP, **settings) -> RaceResult:
@@ -89,6 +91,29 @@ def test_networks_of_two_streams_are_proposed_where_they_are_asked_for(synthetic
         found = replace(course(synthetic_data), streams=streams).networks(clip, 8, 0)
         of_space = [proposal.spec for proposal in found if proposal.source in ("entropy", "random")]
         assert {len(spec.streams) for spec in of_space} == expected
+
+
+def test_clips_of_a_race_for_two_streams_are_those_that_they_can_see(synthetic_data):
+    one = course(synthetic_data, clip=None)
+    two = replace(one, streams=2)
+    near = near_clips(CLIP.model_copy(update={"frames": 8, "size": 32}), HELD.frames, HELD.short_side)
+    assert any(clip.frames % 2 for clip in near)
+    assert two.clips()
+    kept = {proposal.spec.clip for proposal in two.x3d_at_all(near)}
+    assert kept == {proposal.spec.clip for proposal in one.x3d_at_all(near) if proposal.spec.clip.frames % 2 == 0}
+    with pytest.raises(VidnasError, match=r"clip 5x24x24: two streams need an even number of frames"):
+        replace(two, clip=CLIP.model_copy(update={"frames": 5})).clips()
+
+
+def test_a_search_that_cannot_follow_is_refused_before_the_race_of_clips(synthetic_data):
+    def refuse(space):
+        raise VidnasError(f"no room at {space.clip.frames} frames")
+
+    for clip in (None, CLIP):
+        with pytest.raises(VidnasError, match="no room at"):
+            replace(course(synthetic_data, clip=clip), streams=2, check=refuse).clips()
+    with pytest.raises(VidnasError, match="no room at"):
+        replace(course(synthetic_data), space=two_stream_space(), clip=two_stream_space().clip, check=refuse).clips()
 
 
 MOMENTS = {

@@ -15,7 +15,12 @@ from vidnas.arch.spec import ClipSpec, GloReSpec, NonLocalSpec
 from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
 from vidnas.search.space.attention_options import glore_spec, non_local_spec
-from vidnas.search.space.published.auto_tsnet import auto_tsnet_space
+from vidnas.search.space.published.auto_tsnet import (
+    auto_tsnet_backbone,
+    auto_tsnet_space,
+    manual_tsnet_attention,
+    manual_tsnet_fusions,
+)
 from vidnas.search.space.published.autox3d import ROWS, autox3d_space
 from vidnas.search.space.published.registry import list_spaces, resolve_space
 from vidnas.search.space.published.scaled import scaled_space, tiny_space
@@ -218,6 +223,9 @@ def test_spaces_by_name() -> None:
     assert [resolve_space(name).size for name in list_spaces()] == [
         autox3d_space().size,
         auto_tsnet_space().size,
+        auto_tsnet_backbone().size,
+        manual_tsnet_fusions().size,
+        manual_tsnet_attention().size,
         tiny_space().size,
     ]
     clip = ClipSpec(frames=4, size=32)

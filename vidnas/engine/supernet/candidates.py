@@ -53,14 +53,25 @@ def probable_candidates(
         distribution: over the space.
         budgets: that are to be kept.
         number: of candidates.
-        use: share of a budget that has to be used.
+        use: share of a budget that has to be used; where a space cannot, as behind steps that have fixed most of the
+            cost, nothing has to.
 
     Raises:
         VidnasError: nothing in the space costs so little.
     """
+    if use and not _can_use(budgets, use):
+        use = 0.0
     listed = fitting_choices(distribution, budgets, among=_SEARCHED)
     found = list(islice((one for one in listed if usage(budgets, [one.choice])[0] >= use), number))
     return found or [_derived_in_band(distribution, budgets, use)]
+
+
+def _can_use(budgets: Sequence[Budget], use: float) -> bool:
+    """Whether something in the space is dear enough for one of the budgets."""
+    return any(
+        not isinstance(budget.costs, CostTable) or budget.costs.dearest()[1] >= use * budget.target
+        for budget in budgets
+    )
 
 
 def _derived_in_band(distribution: Distribution, budgets: Sequence[Budget], use: float) -> Candidate:

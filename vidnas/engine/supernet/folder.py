@@ -54,6 +54,11 @@ class SearchFolder:
         """The derived architecture."""
         return self.root / "searched.json"
 
+    @property
+    def time(self) -> Path:
+        """How long it took; apart from the result, which is the same however often a search was interrupted."""
+        return self.root / "time.json"
+
 
 class SearchJournal:
     """Writes archive, curves and state; use as a context manager.

@@ -5,9 +5,10 @@ All randomness is a function of (seed, step), so the state is only weights, opti
 
 import math
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -184,7 +185,7 @@ def run_search(
     identity: Mapping[str, Any],
     *,
     resume: bool,
-) -> None:
+) -> float:
     """Run all steps that are left, keeping archive, curves and state in the folder.
 
     Where there are several processes all of them call this; the first one writes. They need to see the same folder.
@@ -197,17 +198,33 @@ def run_search(
         identity: what a resumed run must share with the one before, by name.
         resume: go on from the state in the folder.
 
+    Returns:
+        Seconds of the clock that all steps took, before and after any interruption; steps that were lost with it and
+        taken again count once.
+
     Raises:
         Interrupted: Ctrl-C, SIGTERM or SIGHUP, whichever process got it; the state is saved.
         EndedElsewhere: another process ended, and says why.
         VidnasError: the state belongs to something else, or the loss is not finite.
     """
-    lines = together(_go_on, search, folder, identity) if resume else {"archive": 0, "curves": 0}
-    with together(SearchJournal, folder, lines, writes=is_first_process()) as journal:
+    start = time.perf_counter()
+    begun = together(_go_on, search, folder, identity) if resume else _AT_START
+    with together(SearchJournal, folder, begun.lines, writes=is_first_process()) as journal:
         if search.step == 0 and search.config.warm_start:
             warm_start(search.alpha, search.supernet.space, alpha_batches(0), search.config, search.fabric)
-        run = _JournalledSearch(search, weights_batches, alpha_batches, journal, identity)
+        run = _JournalledSearch(search, weights_batches, alpha_batches, journal, identity, start - begun.sec)
         run_steps(run, _progress(search), folder.state, save_every_steps=search.config.checkpoint_every_steps)
+    return run.sec
+
+
+class _Begun(NamedTuple):
+    """What the state that is gone on from has counted: lines of the files, and seconds."""
+
+    lines: Mapping[str, int]
+    sec: float
+
+
+_AT_START = _Begun({"archive": 0, "curves": 0}, 0.0)
 
 
 class _JournalledSearch:
@@ -220,10 +237,12 @@ class _JournalledSearch:
         alpha_batches: Batches,
         journal: SearchJournal,
         identity: Mapping[str, Any],
+        start: float,
     ) -> None:
         self.search = search
         self.journal = journal
         self.identity = dict(identity)
+        self._start = start
         self._weights = iter(weights_batches(search.step))
         self._alphas = iter(alpha_batches(search.schedule.alpha_steps_before(search.step)))
 
@@ -236,6 +255,11 @@ class _JournalledSearch:
     def num_steps(self) -> int:
         """Length of the whole run."""
         return self.search.schedule.total
+
+    @property
+    def sec(self) -> float:
+        """Of the clock, that the steps have taken."""
+        return time.perf_counter() - self._start
 
     def take_step(self) -> str:
         """One step on the weights, one on alpha where its turn has come."""
@@ -260,18 +284,19 @@ class _JournalledSearch:
     def save(self) -> None:
         """Write the state, if all processes hold the same."""
         self.search.check_alike()
-        together(self.journal.save, {**self.search.state_dict(), "identity": self.identity})
+        together(self.journal.save, {**self.search.state_dict(), "identity": self.identity, "sec": self.sec})
 
 
-def _go_on(search: SupernetSearch, folder: SearchFolder, identity: Mapping[str, Any]) -> dict[str, int]:
-    """Put back the state in the folder, if there is one; returns the lines that its files had."""
+def _go_on(search: SupernetSearch, folder: SearchFolder, identity: Mapping[str, Any]) -> _Begun:
+    """Put back the state in the folder, if there is one."""
     state = load_state(folder.state)
     if state is None:
-        return {"archive": 0, "curves": 0}
+        return _AT_START
     check_identity(state["identity"], identity, folder.state)
     search.load_state_dict(state)
     log.info(f"going on at step {search.step} of {search.schedule.total}")
-    return dict(state["lines"])
+    # States of before times were kept have none.
+    return _Begun(dict(state["lines"]), state.get("sec", 0.0))
 
 
 def _progress(search: SupernetSearch) -> tqdm:

@@ -72,12 +72,7 @@ def instruction_set() -> str | None:
 
 def readable(tensor: Tensor | None, shape: Sequence[int]) -> bool:
     """Whether the kernels that know one type can read it once it is contiguous: float32 on a CPU, of this shape."""
-    return (
-        tensor is not None
-        and tensor.dtype is torch.float32
-        and tensor.device.type == "cpu"
-        and tensor.shape == tuple(shape)
-    )
+    return tensor is not None and tensor.dtype is torch.float32 and tensor.is_cpu and tensor.shape == tuple(shape)
 
 
 def depthwise(
@@ -224,7 +219,8 @@ class Stage(NamedTuple):
 
         Args:
             settings: as in `Norm`.
-            running: statistics that are moved.
+            running: statistics that are moved or, where they are not the batch's, read; then they are contiguous. None
+                leaves the former alone, and reads the latter in the buffer.
             buffer: address of the buffer.
             parameters: weight of the convolution, weight and bias of the norm, those of the gates.
             y: address of the last stage's output, else 0.
@@ -235,6 +231,10 @@ class Stage(NamedTuple):
         output, found = buffer + _FLOAT_BYTES * self.output, buffer + _FLOAT_BYTES * self.found
         row = _FLOAT_BYTES * self.channels
         rows, coefficients = row * self.samples, found + 2 * row
+        moved, statistics = (0, 0), (found, found + row)
+        if running is not None:
+            pointers = running[0].data_ptr(), running[1].data_ptr()
+            moved, statistics = (pointers, statistics) if of_batch else (moved, pointers)
         return _STAGE.pack(
             self.geometry is not None,
             self.inputs,
@@ -254,10 +254,9 @@ class Stage(NamedTuple):
             scale,
             bias,
             *(gates or (0, 0, 0, 0)),
-            *((0, 0) if running is None else (running[0].data_ptr(), running[1].data_ptr())),
+            *moved,
             y,
-            found,
-            found + row,
+            *statistics,
             coefficients + 2 * rows if gates else 0,
             coefficients,
             coefficients + rows,

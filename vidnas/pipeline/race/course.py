@@ -1,6 +1,6 @@
 """What is raced for on a list of videos, and who may start."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -46,6 +46,7 @@ class Course:
         clip: where it is given.
         space: where other networks than X3D are to come from, at its clip; None is from anywhere.
         streams: of the networks of a scaled space, where they may come from anywhere.
+        check: refuses spaces in which the search that is to follow cannot be made; None takes all.
 
     Raises:
         VidnasError: no budget bounds compute, and no clip is given.
@@ -57,6 +58,7 @@ class Course:
     clip: ClipSpec | None = None
     space: Space | None = None
     streams: Literal[1, 2] = 1
+    check: Callable[[Space], None] | None = None
 
     def __post_init__(self) -> None:
         if self.clip is None and not self.limits.bounds_compute:
@@ -107,9 +109,29 @@ class Course:
         return Proposal(x3d_at(clip, self.limits.near(self.macs), self.head, self.depth_factor), "x3d")
 
     def x3d_at_all(self, clips: Sequence[ClipSpec]) -> list[Proposal]:
-        """X3D at each clip at which some width of it meets the budgets."""
-        specs = x3d_at_each(clips, self.limits.near(self.macs), self.head, self.depth_factor)
+        """X3D at each clip at which some width of it meets the budgets, and which the networks asked for can see."""
+        seen = [clip for clip in clips if self._sees(clip)]
+        specs = x3d_at_each(seen, self.limits.near(self.macs), self.head, self.depth_factor)
         return [Proposal(spec, "x3d") for spec in specs]
+
+    def _sees(self, clip: ClipSpec) -> bool:
+        try:
+            self.check_clip(clip)
+        except VidnasError:
+            return False
+        return True
+
+    def check_clip(self, clip: ClipSpec) -> None:
+        """Make sure that there are networks of the space, or of so many streams, as they are asked for.
+
+        Raises:
+            VidnasError: not at this clip.
+        """
+        if self.space is None and self.streams == 1:
+            return
+        space = self._space_at(clip, self.macs)
+        if self.check is not None:
+            self.check(space)
 
     def clips(self) -> list[Proposal]:
         """What the race of clips starts with.
@@ -118,14 +140,18 @@ class Course:
             VidnasError: X3D meets the budgets nowhere.
         """
         if self.clip is not None:
+            self.check_clip(self.clip)
             return [self.x3d(self.clip)]
         clips = clip_proposals(self.macs, self.held.frames, self.held.short_side, self.held.duration_sec)
         found = self.x3d_at_all(clips)
         met = {proposal.spec.clip for proposal in found}
-        if self.limits.timed and len(met) < len(clips):
-            missed = ", ".join(f"{clip} {clip.sampling}" for clip in clips if clip not in met)
-            log.info(f"note: at some clips no width of X3D was found for {self.limits.text}: {missed}")
+        missed = [clip for clip in clips if self.limits.timed and clip not in met and self._sees(clip)]
+        if missed:
+            named = ", ".join(f"{clip} {clip.sampling}" for clip in missed)
+            log.info(f"note: at some clips no width of X3D was found for {self.limits.text}: {named}")
         if not found:
+            if clips:
+                self.check_clip(clips[-1])
             raise VidnasError(
                 f"no X3D network is within {self.limits.text} at any clip that these videos hold; give another target, "
                 "or a clip (--clip 16x56)"
@@ -163,12 +189,21 @@ class Course:
         target = self.limits.targets.get("macs")
         return target if target is not None and macs >= (1 - TOLERANCE) * target else macs
 
+    def _space_at(self, clip: ClipSpec, macs: float) -> Space:
+        """The one that is given, or AutoX3D's or Auto-TSNet's, scaled to a cost and a clip.
+
+        Raises:
+            VidnasError: no scale of it has the cost.
+        """
+        if self.space is not None:
+            return self.space
+        space, _ = auto_space(macs, num_classes=len(self.train.classes), streams=self.streams, clip=clip)
+        return space.with_classes(len(self.train.classes), multi_label=self.train.multi_label)
+
     def _scaled_space(self, x3d: ArchSpec, limits: Limits, seed: int) -> BoundedSpace | None:
-        """AutoX3D's, or Auto-TSNet's, scaled to X3D's cost and clip; None where it has nothing within the budgets."""
-        macs, classes = self.scale_macs(x3d), self.train.classes
+        """What is scaled to X3D's cost and clip; None where it has nothing within the budgets."""
         try:
-            space, _ = auto_space(macs, num_classes=len(classes), streams=self.streams, clip=x3d.clip)
-            bounded = BoundedSpace(space.with_classes(len(classes), multi_label=self.train.multi_label), limits)
+            bounded = BoundedSpace(self._space_at(x3d.clip, self.scale_macs(x3d)), limits)
             next(drawn(bounded, seed), None)
         except VidnasError as error:
             log.info(f"note: no networks of a scaled space: {error}")

@@ -81,6 +81,8 @@ class Race:
             "folds": [fold.held_out.content_hash[:12] for fold in folds],
             **course.limits.identity,
             "clip": course.clip and course.clip.model_dump(mode="json"),
+            **({"space": course.space.content_hash} if course.space else {}),
+            **({"streams": course.streams} if course.streams > 1 else {}),
             **{f"race.{name}": value for name, value in asdict(config).items()},
             **{f"train.{name}": value for name, value in training.fixed_settings().items()},
             **{f"clips.{name}": value for name, value in data.fixed_settings().items()},

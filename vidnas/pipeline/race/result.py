@@ -1,12 +1,13 @@
 """How a race ended, in words and in figures."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vidnas.arch.cost import network_cost
 from vidnas.pipeline.race.early import EarlyRanks, describe_early
-from vidnas.search.race import Paired, Standing, paired
+from vidnas.search.race import Paired, Standing, answer, lead
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class RaceResult:
 
     Attributes:
         clips: standings of X3D at each clip, the winner first; empty where the clip was given.
-        networks: standings of the networks at that clip, and of X3D at the next best one; the winner first.
+        networks: standings of the networks at that clip, and of X3D at the next best one; the best on the folds first.
         yardstick: X3D at the clip that won, which is among the networks.
         trials: trainings that it took.
         early: how far their losses on the way foretold their results.
@@ -30,16 +31,19 @@ class RaceResult:
     amounts: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
-    def winner(self) -> Standing:
-        """The network to be used."""
+    def first(self) -> Standing:
+        """The best on the folds."""
         return self.networks[0]
 
     @property
-    def ahead(self) -> Paired | None:
-        """Of X3D at the same clip, over the rounds that both ran; None where X3D won."""
-        if self.winner is self.yardstick:
-            return None
-        return paired(self.winner.ahead_of(self.yardstick))
+    def winner(self) -> Standing:
+        """The network to be used: the first, or X3D where that is not clearly ahead of it."""
+        return answer(self.networks, self.yardstick)
+
+    @property
+    def lead(self) -> Paired | None:
+        """Of the first against X3D at the clip that won; None where X3D is the first."""
+        return lead(self.networks, self.yardstick)
 
 
 def describe(result: RaceResult) -> str:
@@ -48,13 +52,15 @@ def describe(result: RaceResult) -> str:
     ms = result.amounts.get(spec.content_hash, {}).get("ms")
     cost = f"{network_cost(spec)}{f', {ms:.3g} ms' if ms else ''}"
     told = f"winner: {spec.name} ({winner.proposal.source}), {cost}, {winner.mean.headline:.1%} on the folds"
-    ahead = result.ahead
-    if ahead is None:
+    if result.lead is None:
         told += "; nothing was ahead of X3D"
     else:
-        rounds = len(winner.ahead_of(result.yardstick))
-        error = f" (standard error {100 * ahead.error:.1f})" if rounds > 1 else ""
-        told += f", {100 * ahead.mean:+.1f} points against X3D at its clip over {rounds} rounds{error}"
+        rounds = len(result.first.ahead_of(result.yardstick))
+        ahead = f"{100 * result.lead.mean:+.1f} points against X3D at its clip over {rounds} rounds"
+        ahead += f" (standard error {100 * result.lead.error:.1f})" if math.isfinite(result.lead.error) else ""
+        if winner is result.yardstick:
+            ahead = f"; first on them was {result.first.proposal.spec.name}, {ahead}, which is not enough"
+        told += ahead if winner is result.yardstick else f", {ahead}"
     early = describe_early(result.early)
     return f"{told}\n{early}" if early else told
 

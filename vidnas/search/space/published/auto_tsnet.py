@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.arch.zoo.tsnet import DENSE, EVERY, LAYOUT, SPARSE
+from vidnas.search.space.around import attention_around, fusions_around
 from vidnas.search.space.fusion_space import FusionOption, FusionSpace
+from vidnas.search.space.progressive import step_space
 from vidnas.search.space.published.autox3d import EXPANSIONS, KERNELS
 from vidnas.search.space.space import Space
 from vidnas.search.space.stream_space import GroupSpace, StreamSpace
@@ -44,6 +46,22 @@ def auto_tsnet_space(clip: ClipSpec | None = None) -> Space:
         fusions=tuple(fusions),
         head=ClassificationSpec(),
     )
+
+
+def auto_tsnet_backbone() -> Space:
+    """The sparse stream alone, which the first step searches (Table 6)."""
+    return step_space(auto_tsnet_space(), 0).model_copy(update={"name": "auto_tsnet_backbone"})
+
+
+def manual_tsnet_fusions() -> Space:
+    """Manual-TSNet-70% with a time-strided convolution or nothing after each group (Table 7)."""
+    kinds: tuple[FusionOption, ...] = ("none", "time_strided_convolution")
+    return fusions_around(get_spec("manual_tsnet_70"), kinds, source=DENSE, target=SPARSE)
+
+
+def manual_tsnet_attention() -> Space:
+    """Manual-TSNet-70% with GloRe or nothing after six groups of each stream (Table 8)."""
+    return attention_around(get_spec("manual_tsnet_70"), ATTENTION)
 
 
 def _stream(stem: int, channels: Sequence[tuple[int, int, int]], conv5: int, every: int) -> StreamSpace:

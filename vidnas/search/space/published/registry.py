@@ -7,7 +7,12 @@ from pathlib import Path
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.document import FILE_SUFFIXES
 from vidnas.base.errors import VidnasError
-from vidnas.search.space.published.auto_tsnet import auto_tsnet_space
+from vidnas.search.space.published.auto_tsnet import (
+    auto_tsnet_backbone,
+    auto_tsnet_space,
+    manual_tsnet_attention,
+    manual_tsnet_fusions,
+)
 from vidnas.search.space.published.autox3d import autox3d_space
 from vidnas.search.space.published.scaled import tiny_space
 from vidnas.search.space.space import Space
@@ -15,6 +20,9 @@ from vidnas.search.space.space import Space
 _SPACES: dict[str, Callable[[], Space]] = {
     "autox3d": autox3d_space,
     "auto_tsnet": auto_tsnet_space,
+    "auto_tsnet_backbone": auto_tsnet_backbone,
+    "manual_tsnet_fusions": manual_tsnet_fusions,
+    "manual_tsnet_attention": manual_tsnet_attention,
     "tiny": tiny_space,
 }
 
