@@ -145,9 +145,10 @@ class Course:
         clips = clip_proposals(self.macs, self.held.frames, self.held.short_side, self.held.duration_sec)
         found = self.x3d_at_all(clips)
         met = {proposal.spec.clip for proposal in found}
-        missed = [f"{clip} {clip.sampling}" for clip in clips if clip not in met and self._sees(clip)]
-        if self.limits.timed and missed:
-            log.info(f"note: at some clips no width of X3D was found for {self.limits.text}: {', '.join(missed)}")
+        missed = [clip for clip in clips if self.limits.timed and clip not in met and self._sees(clip)]
+        if missed:
+            named = ", ".join(f"{clip} {clip.sampling}" for clip in missed)
+            log.info(f"note: at some clips no width of X3D was found for {self.limits.text}: {named}")
         if not found:
             if clips:
                 self.check_clip(clips[-1])
