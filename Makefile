@@ -38,9 +38,10 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two workers of one thread each: tests are many small networks, which do not use two threads well.
+# Two workers of one thread each: tests are many small networks, which do not use two threads well. Who is done takes tests
+# of the other, as some take a minute.
 unit: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 # Trials on a Ray cluster of this machine, whose workers are killed and stopped: a minute, and 79 MB to download.
 test-ray: .venv/dev
