@@ -206,7 +206,7 @@ def summary(entries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Per table and name the mean over the seeds, and how far it is ahead of the table's first, in points."""
     told: dict[str, list[dict[str, Any]]] = {}
     for table in TABLES:
-        own = [entry for entry in entries if entry["table"] == table]
+        own = sorted((entry for entry in entries if entry["table"] == table), key=lambda entry: entry["place"])
         names = list(dict.fromkeys(entry["name"] for entry in own))
         by_name = {name: {one["seed"]: one["top1"] for one in own if one["name"] == name} for name in names}
         for name in names:
@@ -276,7 +276,8 @@ def train_rows(found: list[Row], bench: Bench, training: TrainConfig, workers: i
 
     def note(row: Row, top1: float) -> None:
         if (row.table, row.name, training.seed) not in listed:
-            of_row = {"table": row.table, "name": row.name, "seed": training.seed, "top1": top1}
+            of_row = {"table": row.table, "place": found.index(row), "name": row.name}
+            of_row |= {"seed": training.seed, "top1": top1}
             entries.append({**of_row, **described(row.spec), **row.search})
             bench.save()
             print(f"table {row.table}, {row.name}, seed {training.seed}: {top1:.1%}", flush=True)

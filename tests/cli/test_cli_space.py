@@ -127,7 +127,7 @@ def test_validate(capsys, tmp_path):
         (["qqq"], 2, "vidnas space has no command 'qqq'; it has info, sample, validate, template"),
         (["info"], 2, "vidnas space info needs FILE|NAME"),
         (["info", "tinny"], 1, "no search space called 'tinny'; did you mean tiny?"),
-        (["info", "zzz"], 1, "'zzz'; there are auto, autox3d, auto_tsnet, tiny, or a YAML or JSON file"),
+        (["info", "zzz"], 1, "'zzz'; there are auto, autox3d, auto_tsnet, auto_tsnet_backbone, manual_tsnet_fusions, "),
         (["info", "auto"], 1, "auto is made for videos and a target; `vidnas search --dry-run` tells what it comes to"),
         (["info", "x3d_s"], 1, "x3d_s is a network; `vidnas space template x3d_s` starts a space from it"),
         (["info", "none.yaml"], 1, "none.yaml: cannot read the space (No such file or directory)"),
