@@ -3,11 +3,11 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dying import Killed, at_call
 from search_commands import QUICK, fails
 from two_streams import two_stream_space
 
@@ -78,22 +78,6 @@ def test_steps_are_on_the_page_and_the_last_candidates_in_the_race(whole: Path) 
     assert specs[2].content_hash in networks
     assert "x3d" in {one.source for one in entries}
     assert all(one.headline is not None for one in entries)
-
-
-class Killed(BaseException):
-    """Nothing catches it: what is on the disk is all that is left."""
-
-
-def at_call(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Dies instead of doing it for the so-manieth time."""
-    calls: Iterator[int] = iter(range(1, number))
-
-    def dying(*args: Any, **options: Any) -> Any:
-        if next(calls, None) is None:
-            raise Killed
-        return function(*args, **options)
-
-    return dying
 
 
 # The steps have 5, 3 and 1 steps on the weights.

@@ -3,14 +3,13 @@
 import json
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from dying import Killed, at_call
 from tiny_training import tiny_data
 from two_streams import two_stream_space
 
@@ -81,22 +80,6 @@ def test_weights_are_inherited_and_still_trained(whole: tuple[ProgressiveResult,
     read = [state["head.fc1.weight"][:, :32] for state in states]
     for before, after in pairwise(read):
         assert 0 < (after - before).norm() < 0.5 * before.norm()
-
-
-class Killed(BaseException):
-    """Nothing catches it: what is on the disk is all that is left."""
-
-
-def at_call(number: int, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Dies instead of doing it for the so-manieth time."""
-    calls = iter(range(1, number))
-
-    def dying(*args: Any, **options: Any) -> Any:
-        if next(calls, None) is None:
-            raise Killed
-        return function(*args, **options)
-
-    return dying
 
 
 MOMENTS = {

@@ -71,7 +71,8 @@ def get_spec(name: str) -> ArchSpec:
 def note_on(spec: ArchSpec) -> str:
     """What of a network of the zoo is not its paper's, in a few words; empty where all is, and for other networks."""
     name = spec.name.partition(" ")[0]
-    return _NOTES[name] if name in _NOTES and get_spec(name).content_hash == spec.content_hash else ""
+    same = name in _NOTES and get_spec(name).model_copy(update={"name": spec.name}) == spec
+    return _NOTES[name] if same else ""
 
 
 def resolve(name_or_file: str) -> ArchSpec:

@@ -20,8 +20,9 @@ def run(argv: list[str]) -> int:
     names = [name for name in list_models() if _matches(name, options.filter)]
     if not names:
         raise VidnasError(f"no network matches {options.filter!r}; `vidnas list` names them all")
-    costs = {name: network_cost(get_spec(name)) for name in names}
-    notes = {name: note_on(get_spec(name)) for name in names}
+    specs = {name: get_spec(name) for name in names}
+    costs = {name: network_cost(spec) for name, spec in specs.items()}
+    notes = {name: note_on(spec) for name, spec in specs.items()}
     if options.json:
         rows = [
             {
