@@ -176,7 +176,7 @@ def race_two_streams(
     space, _ = auto_space(course.macs, num_classes=len(lists.train.classes), streams=2, clip=race.clip)
     # 88 decisions would take some 30 architectures per step on alpha by default.
     config = SearchConfig(steps=options.progressive_steps, lr=0.003, alpha_batch_size=8, samples=4, seed=seed)
-    steps = divided({"macs": course.macs}, prepare_process(config))
+    steps = divided(space, {"macs": course.macs}, prepare_process(config))
     folder = options.work / options.name / f"progressive_{seed}"
     last = search_progressively(space, lists.train, steps, data, folder, resume=True).steps[-1]
     choices = [tuple(candidate["choice"]) for candidate in last.result.record["candidates"]]

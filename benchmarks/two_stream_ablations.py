@@ -134,7 +134,7 @@ class Bench:
         """A search in steps, with as many steps on the weights in all."""
 
         def run(folder: Path) -> dict[str, Any]:
-            steps = divided({"macs": macs}, self.search)
+            steps = divided(space, {"macs": macs}, self.search)
             result = search_progressively(space, self.lists.train, steps, self.data, folder, resume=True)
             sec = sum(step.result.sec for step in result.steps)
             return {"spec": result.spec.model_dump(mode="json"), **_entropy(result.record), "sec": sec}

@@ -51,7 +51,9 @@ def test_steps_are_on_the_page_and_the_last_candidates_in_the_race(whole: Path) 
     result = json.loads((whole / "result.json").read_text())
     steps = result["search"]
     assert [step["step"] for step in steps] == ["stream 0", "stream 1 and fusions", "attention"]
-    assert [step["targets"]["macs"] for step in steps] == [0.56 * 1.4e6, 0.8 * 1.4e6, 1.4e6]
+    first, second, last = (step["targets"]["macs"] for step in steps)
+    assert first == pytest.approx(0.7 * second)
+    assert 0.8 * last <= second < last == 1.4e6
     specs = [ArchSpec.load(whole / f"search/step{number}/searched.json") for number in (1, 2, 3)]
     assert [step["spec"] for step in steps] == [spec.content_hash for spec in specs]
     assert [len(spec.streams) for spec in specs] == [1, 2, 2]

@@ -30,7 +30,10 @@ def test_from_videos_to_a_network_and_on(
     spec = ArchSpec.load(out / "searched.json")
     assert [stream.every for stream in spec.streams] == [2, 1]
     record = json.loads((out / "result.json").read_text())
-    assert [step["targets"]["macs"] for step in record["steps"]] == [0.56 * 4e6, 0.8 * 4e6, 4e6]
+    first, second, last = (step["targets"]["macs"] for step in record["steps"])
+    assert first == pytest.approx(0.7 * second)
+    assert 0.9 * last < second < last == 4e6
+    assert network_cost(spec).macs > 0.94 * last
     # Nine steps in proportions of 4, 2 and 1.
     lengths = [len((out / f"step{step}/curves.jsonl").read_text().splitlines()) for step in (1, 2, 3)]
     assert lengths == [5, 3, 1]

@@ -14,15 +14,24 @@ from tiny_training import tiny_data
 from two_streams import two_stream_space
 
 from vidnas.arch.cost import network_cost
-from vidnas.arch.spec import ArchSpec
+from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.search import SupernetSearch
 from vidnas.pipeline.lists import load_lists
-from vidnas.pipeline.progressive import ProgressiveResult, StepSettings, check_steps, search_progressively
+from vidnas.pipeline.progressive import (
+    ProgressiveResult,
+    StepSettings,
+    attention_share,
+    check_steps,
+    divided,
+    search_progressively,
+)
 from vidnas.pipeline.search import BuiltOn, prepare_process
 from vidnas.search.costs import CostTable
 from vidnas.search.space.progressive import step_space
+from vidnas.search.space.published.auto import auto_space
+from vidnas.search.space.published.auto_tsnet import auto_tsnet_space
 from vidnas.search.space.space import Space
 
 CONFIG = SearchConfig(
@@ -141,6 +150,24 @@ def test_a_finished_one_is_not_searched_again_and_another_is_refused(
     assert search(synthetic_data, root, resume=True).record == reference.record
     with pytest.raises(VidnasError, match="add --resume to go on"):
         search(synthetic_data, root)
+
+
+@pytest.mark.parametrize("metric", ["macs", "params", "activations"])
+@pytest.mark.parametrize("clip", [ClipSpec(frames=8, size=40), ClipSpec(frames=16, size=56), None])
+def test_attention_is_left_half_of_what_it_can_cost(clip: ClipSpec | None, metric: str) -> None:
+    space = auto_space(2e7, num_classes=9, streams=2, clip=clip)[0] if clip else auto_tsnet_space()
+    with_all = [v.size - 1 if v.kind == "attention" else v.size // 2 for v in space.variables]
+    without = [0 if v.kind == "attention" else v.size // 2 for v in space.variables]
+    few, many = (getattr(network_cost(space.decode(tuple(choice))), metric) for choice in (without, with_all))
+    assert attention_share(space, metric) == pytest.approx(1 - few / many)
+    first, second, last = (own.targets[metric] for own in divided(space, {metric: 1.0}, CONFIG))
+    assert second == pytest.approx((few + many) / 2 / many)
+    assert (first, last) == (pytest.approx(0.7 * second), 1.0)
+
+
+def test_steps_of_given_cost_are_those_of_the_paper() -> None:
+    steps = divided(auto_tsnet_space(), {"macs": 2.5e9}, CONFIG, (1.4e9, 2e9))
+    assert [own.targets["macs"] for own in steps] == [1.4e9, 2e9, 2.5e9]
 
 
 def test_targets_that_earlier_steps_may_leave_no_room_for_are_refused_at_once() -> None:

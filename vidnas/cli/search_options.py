@@ -47,7 +47,7 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
         type=str | None,
         default=None,
         metavar="AMOUNT,AMOUNT",
-        help="multiply-adds of the first two steps, as 28M,40M; default 56%% and 80%% of the targets",
+        help="multiply-adds of the first two steps, as 28M,40M; default 70%% of the second and what attention leaves",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--dry_run", action="store_true", help="print space, time, memory and disk, and stop")

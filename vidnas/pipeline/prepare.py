@@ -77,7 +77,7 @@ class SearchRequest:
             VidnasError: not step by step.
         """
         if self.progressive:
-            check_steps(space, divided(self.targets, self.search, self.step_macs))
+            check_steps(space, divided(space, self.targets, self.search, self.step_macs))
 
     @property
     def settings_file(self) -> Path:

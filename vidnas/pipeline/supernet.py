@@ -78,7 +78,7 @@ def search_on_supernet(request: SearchRequest, inputs: SearchInputs, config: Sea
     """
     plan, root = inputs.plan, request.out / request.search_folder
     if request.progressive:
-        steps = divided(request.targets, config, request.step_macs)
+        steps = divided(plan.space, request.targets, config, request.step_macs)
         found = search_progressively(plan.space, plan.train, steps, request.data, root, resume=request.resume)
         return Searched(plan, found.steps)
     result = search_with_baselines(plan, request.data, inputs.data, config, root, resume=request.resume)
