@@ -1,5 +1,6 @@
 """Trials: done once, the same in every executor, failing and stopping one by one."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from moments import Moment, die_at
 from safetensors.torch import load_file
 from tiny_training import tiny_config, tiny_data, tiny_spec
 
@@ -104,3 +106,30 @@ def test_stopped_workers_save_their_states(synthetic_data, tmp_path, threads):
     resumed = run_trial(cut)
     for name, value in load_file(RunFolder(whole.folder).weights).items():
         assert torch.equal(value, load_file(RunFolder(resumed.folder).weights)[name])
+
+
+@pytest.mark.parametrize("executor", [QUIETLY, WorkerProcesses(1, threads=1)], ids=["here", "apart"])
+def test_a_killed_trial_goes_on_with_the_threads_it_began_with(synthetic_data, tmp_path, threads, executor):
+    """Whoever runs it now has fewer for each, and the next one is not given its threads."""
+    begun = job(synthetic_data, tmp_path / "begun")
+    begun = replace(begun, config=replace(begun.config, threads=2))
+    process = multiprocessing.get_context("forkserver").Process(target=train_and_die, args=(begun,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    state = load_state(RunFolder(begun.folder).state)
+    assert state is not None
+    assert state["step"] == 2
+    torch.set_num_threads(1)
+    jobs = [replace(one, config=replace(one.config, threads=1)) for one in (begun, job(synthetic_data, tmp_path / "b"))]
+    results = run_jobs(executor, jobs, ignore)
+    assert [RunFolder(one.folder).threads_begun("train") for one in results] == [2, 1]
+    assert torch.get_num_threads() == 1
+    whole = run_trial(replace(begun, folder=tmp_path / "whole"))
+    for name, value in load_file(RunFolder(whole.folder).weights).items():
+        assert torch.equal(value, load_file(RunFolder(begun.folder).weights)[name])
+
+
+def train_and_die(one: TrialJob) -> None:
+    die_at(Moment("return", "Training.save", 1))
+    run_trial(one)

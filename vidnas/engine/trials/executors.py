@@ -9,6 +9,7 @@ import torch
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import notes_only
 from vidnas.data.processes import run_wanted
+from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.train.training import Diverged
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 
@@ -103,7 +104,7 @@ class WorkerProcesses:
 
     Attributes:
         workers: processes.
-        threads: CPU threads of each; with other threads a training has other last digits.
+        threads: CPU threads of each that begins; with other threads a training has other last digits.
     """
 
     workers: int
@@ -148,6 +149,16 @@ def _run(job: TrialJob) -> TrialResult:
 
 
 def run_quietly(job: TrialJob) -> TrialResult:
-    """As `vidnas.engine.trials.job.run_trial`, without its lines of information; one that fails alone is a result."""
-    with notes_only():
-        return _run(job)
+    """As `vidnas.engine.trials.job.run_trial`, without its lines of information; one that fails alone is a result.
+
+    A trial that was begun goes on with the CPU threads it began with, however many the others have now.
+    """
+    begun = RunFolder(job.folder).threads_begun("train") if job.resume else None
+    if begun is not None:
+        job = replace(job, config=replace(job.config, threads=begun))
+    before = torch.get_num_threads()
+    try:
+        with notes_only():
+            return _run(job)
+    finally:
+        torch.set_num_threads(before)  # the next one has its own

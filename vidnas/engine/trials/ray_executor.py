@@ -38,7 +38,7 @@ class RayWorkers:
 
     Attributes:
         workers: tasks side by side.
-        threads: CPU threads of each; with other threads a training has other last digits.
+        threads: CPU threads of each that begins; with other threads a training has other last digits.
     """
 
     workers: int
