@@ -56,6 +56,9 @@ def test_finished_run_trains_nothing_again(raced: Path, videos: Path, capsys: py
     assert {path: path.stat().st_mtime_ns for path in raced.rglob("*.safetensors")} == before
     again = json.loads((raced / "result.json").read_text())
     assert {**again, "phases_sec": 0} == {**result, "phases_sec": 0}
+    # What went on is what both attempts took.
+    for phase in ("race", "last trainings and tests"):
+        assert again["phases_sec"][phase] > result["phases_sec"][phase]
     video = next((videos / "videos" / "test").iterdir())
     assert main(["predict", str(raced), str(video)]) == 0
 

@@ -84,7 +84,7 @@ def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOu
     from vidnas.pipeline.method import keep_method
     from vidnas.pipeline.prepare import job_settings, prepare_search, remember
     from vidnas.pipeline.prepare_race import prepare_race
-    from vidnas.pipeline.run import run_race, run_search_and_race
+    from vidnas.pipeline.run import choose_clip, run_race, run_search_and_race
 
     training, share = options.train, HALF if method == "both" else 1.0
     with one_per_core(options) as executor:
@@ -95,7 +95,7 @@ def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOu
             keep_method(method, request.out)
             if method == "race":
                 return run_race(prepared.lists, prepared.race, settings)
-            prepared.race.choose_clip()
+            choose_clip(prepared.race, settings)
         request = at_its_clip(request, prepared)
         with prepare_search(request) as inputs:
             settled = job_settings(request, inputs)

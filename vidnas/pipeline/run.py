@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from vidnas.arch.cost import network_cost
@@ -20,6 +21,7 @@ from vidnas.pipeline.finals import Finals, headline, train_finals
 from vidnas.pipeline.latency import time_networks
 from vidnas.pipeline.lists import Lists
 from vidnas.pipeline.method import supernet_warning
+from vidnas.pipeline.phases import PhaseClock
 from vidnas.pipeline.plan import x3d_baseline
 from vidnas.pipeline.prepare import SearchInputs, SearchRequest
 from vidnas.pipeline.race.race import Race
@@ -29,6 +31,9 @@ from vidnas.pipeline.supernet import Searched, search_on_supernet
 from vidnas.report.data import Phase
 from vidnas.report.verdict import paired_text
 from vidnas.search.proposals import Proposal
+
+# Names of phases.
+_RACE, _FINALS = "race", "last trainings and tests"
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,11 @@ class RunPaths:
     def report(self) -> Path:
         """The page."""
         return self.root / "report.html"
+
+    @property
+    def times(self) -> Path:
+        """What race and last trainings have taken so far."""
+        return self.root / "times.json"
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,11 @@ class RunSettings:
     executor: Executor = IN_THIS_PROCESS
     resume: bool = False
 
+    @cached_property
+    def clock(self) -> PhaseClock:
+        """Of the parts of the run that go on where another attempt ended."""
+        return PhaseClock(self.paths.times)
+
 
 def run_search(request: SearchRequest, inputs: SearchInputs, search: SearchConfig, settings: RunSettings) -> RunOutcome:
     """Search on a supernet, then train and test the network found and X3D.
@@ -130,18 +145,22 @@ def run_race(lists: Lists, race: Race, settings: RunSettings) -> RunOutcome:
     Raises:
         Interrupted: stopped by a signal; everything done so far is kept.
     """
-    start = time.perf_counter()
-    race.choose_clip()
-    return _conclude_race(lists, race, (), settings, start)
+    choose_clip(race, settings)
+    return _conclude_race(lists, race, (), settings)
+
+
+def choose_clip(race: Race, settings: RunSettings) -> None:
+    """The race for the clip, with which a run by race begins; as `vidnas.pipeline.race.race.Race.choose_clip`."""
+    with settings.clock.phase(_RACE):
+        race.choose_clip()
 
 
 def run_search_and_race(
     request: SearchRequest, inputs: SearchInputs, search: SearchConfig, race: Race, settings: RunSettings
 ) -> RunOutcome:
-    """Search on a supernet at the clip that the race has chosen, then race with what it proposes, and as `run_race`."""
+    """Search on a supernet at the clip that `choose_clip` found, then race with what it proposes, and as `run_race`."""
     searched = _search(request, inputs, search)
-    start = time.perf_counter()
-    return _conclude_race(inputs.lists, race, searched[0].proposals(), settings, start, searched)
+    return _conclude_race(inputs.lists, race, searched[0].proposals(), settings, searched)
 
 
 def _search(request: SearchRequest, inputs: SearchInputs, search: SearchConfig) -> tuple[Searched, list[Phase]]:
@@ -159,12 +178,12 @@ def _conclude_race(
     race: Race,
     supernet: list[Proposal] | tuple[()],
     settings: RunSettings,
-    start: float,
     search: tuple[Searched, list[Phase]] | None = None,
 ) -> RunOutcome:
-    result = race.choose_network(supernet)
+    with settings.clock.phase(_RACE):
+        result = race.choose_network(supernet)
     searched, phases = search or (None, [])
-    phases.append(Phase("race", time.perf_counter() - start))
+    phases.append(Phase(_RACE, settings.clock.sec(_RACE)))
     winner, x3d = result.winner.proposal.spec, result.yardstick.proposal.spec
     # The winner may have come with another clip; X3D is compared with at that one.
     if winner.clip != x3d.clip:
@@ -185,20 +204,20 @@ def _conclude(
     device: Device | None,
     race: RaceResult | None = None,
 ) -> RunOutcome:
-    start = time.perf_counter()
-    finals = train_finals(
-        spec,
-        x3d,
-        lists,
-        settings.training,
-        settings.data,
-        settings.views,
-        settings.paths.root,
-        seeds=settings.seeds,
-        executor=settings.executor,
-        resume=settings.resume,
-    )
-    phases.append(Phase("last trainings and tests", time.perf_counter() - start))
+    with settings.clock.phase(_FINALS):
+        finals = train_finals(
+            spec,
+            x3d,
+            lists,
+            settings.training,
+            settings.data,
+            settings.views,
+            settings.paths.root,
+            seeds=settings.seeds,
+            executor=settings.executor,
+            resume=settings.resume,
+        )
+    phases.append(Phase(_FINALS, settings.clock.sec(_FINALS)))
     measured_ms: Mapping[str, float] = {}
     if device is not None and is_first_process():
         # Both in turns: what a machine takes for the same network is another some hours later.

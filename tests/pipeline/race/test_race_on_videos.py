@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import notes_only
 from vidnas.engine.trials.executors import QUIETLY
+from vidnas.engine.trials.job import CENTRE
 from vidnas.pipeline.race.archive import read_trials
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.race.result import RaceResult
+from vidnas.pipeline.run import RunPaths, RunSettings, choose_clip
 from vidnas.search.clips import near_clips
 
 
@@ -83,6 +86,17 @@ def test_clip_is_raced_for_first(synthetic_data, tmp_path):
     # X3D's first trials at these clips are those of the race of clips.
     keys = [entry.key for entry in read_trials(tmp_path / "trials.jsonl")]
     assert len(keys) == len(set(keys))
+
+
+def test_the_race_of_clips_is_part_of_the_race_in_the_times_of_a_run(synthetic_data, tmp_path):
+    config = tiny_config(steps=1, batch_size=6, threads=1)
+    settings = RunSettings(config, tiny_data(synthetic_data), CENTRE, RunPaths(tmp_path), resume=True)
+    one = course(synthetic_data, clip=None)
+    short = Race(one, settings.data, config, RaceConfig(16, folds=2), tmp_path / "race", QUIETLY)
+    start = time.perf_counter()
+    choose_clip(short, settings)
+    took = time.perf_counter() - start
+    assert 0.9 * took < settings.clock.sec("race") <= took
 
 
 def test_networks_of_two_streams_are_proposed_where_they_are_asked_for(synthetic_data):
