@@ -1,5 +1,6 @@
 """How long the trainings of a race take, from a few steps on noise."""
 
+import math
 import time
 from collections.abc import Sequence
 from statistics import mean
@@ -17,6 +18,8 @@ from vidnas.pipeline.race.plan import least_trials
 _STEPS = 3
 # Of the time, what trainings side by side lose to each other, to clips and to tests.
 _LOST = 0.75
+# Of the hours that would be enough: the next command measures for itself.
+_MARGIN = 1.1
 
 
 def trial_seconds(specs: Sequence[ArchSpec], config: TrainConfig, workers: int, threads: int) -> float:
@@ -49,11 +52,18 @@ def trials_within(hours: float, trial_sec: float, trials: int, clips: int, reser
     least = least_trials(clips) + reserved
     if fitting < least:
         part = f", of which {share * hours:g} are not the supernet's" if share < 1 else ""
+        enough = f"{_rounded_up(_MARGIN * least * trial_sec / 3600 / share):g} hours"
+        fewer = ", fewer --train.steps, or a --clip" if clips > 1 else " or fewer --train.steps"
         raise VidnasError(
-            f"--max-hours {hours:g}{part}: {fitting} trainings fit, and {least} or more are needed: give "
-            f"{1.01 * least * trial_sec / 3600 / share:.2g} hours, fewer --train.steps, or a --clip"
+            f"--max-hours {hours:g}{part}: {fitting} trainings fit, and {least} or more are needed: give {enough}{fewer}"
         )
     return min(trials, fitting - reserved)
+
+
+def _rounded_up(number: float) -> float:
+    """To two digits."""
+    unit = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return unit * math.ceil(number / unit)
 
 
 def format_hours(seconds: float) -> str:

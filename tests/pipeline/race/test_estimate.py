@@ -1,0 +1,34 @@
+"""What fits into the hours of a race, and what a training step of it takes."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidnas.base.errors import VidnasError
+from vidnas.pipeline.race.estimate import trials_within
+from vidnas.pipeline.race.plan import least_trials
+
+
+@given(
+    st.floats(1e-3, 1e5),
+    st.integers(1, 12),
+    st.integers(0, 10),
+    st.sampled_from([0.5, 1.0]),
+    st.floats(0.01, 0.99),
+)
+def test_hours_that_are_called_enough_are(trial_sec, clips, reserved, share, part):
+    least = least_trials(clips) + reserved
+    hours = part * (least - 1) * trial_sec / 3600 / share
+    with pytest.raises(VidnasError) as refused:
+        trials_within(hours, trial_sec, 40, clips, reserved, share)
+    told = re.search(r"needed: give (\S+) hours(.*)", str(refused.value))
+    assert told is not None
+    enough = float(told[1])
+    assert 0 < trials_within(enough, trial_sec, 40, clips, reserved, share) <= 40
+    assert enough <= 1.25 * least * trial_sec / 3600 / share
+    # The next command may find a step to take a little longer.
+    assert trials_within(enough, 1.05 * trial_sec, 40, clips, reserved, share)
+    assert ("--clip" in told[2]) == (clips > 1)
+    assert "fewer --train.steps" in told[2]
