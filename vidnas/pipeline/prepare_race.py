@@ -17,7 +17,7 @@ from vidnas.pipeline.plan import SpaceChoice, chosen_clip
 from vidnas.pipeline.prepare import SearchRequest, latency_of, read_lists, refuse_another_run
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.course import Course
-from vidnas.pipeline.race.estimate import step_seconds, trial_seconds
+from vidnas.pipeline.race.estimate import mean_step_seconds, trial_seconds
 from vidnas.pipeline.race.plan import least_trials
 from vidnas.pipeline.race.race import Race
 from vidnas.search.limits import Limits
@@ -100,8 +100,9 @@ def measure_methods(
     training = training.with_length(len(lists.train), len(lists.train.classes))
     with _held(request) if "ms" in request.targets else nullcontext():
         starting = course_of(request, lists).clips()
-    trial_sec = trial_seconds([one.spec for one in starting], training, executor.workers, executor.threads)
-    step_sec = step_seconds(starting[0].spec, training, executor.threads * executor.workers)
+    specs = [one.spec for one in starting]
+    trial_sec = trial_seconds(specs, training, executor.workers, executor.threads)
+    step_sec = mean_step_seconds(specs, training, executor.threads * executor.workers)
     return MethodTimes(
         given_sec=3600 * request.max_hours,
         trial_sec=trial_sec,

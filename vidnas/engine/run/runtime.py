@@ -12,6 +12,8 @@ from vidnas.base.errors import VidnasError
 from vidnas.data.processes import cores
 
 NO_MALLOPT = "VIDNAS_NO_MALLOPT"
+# How PyTorch says so of a CPU's memory, with no class of its own.
+_NO_MEMORY = "can't allocate memory"
 # Beside four for each core of the machine.
 _MOST_THREADS = 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -66,6 +68,11 @@ def use_repeatable_kernels() -> None:
     """
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+
+
+def ran_out_of_memory(error: RuntimeError) -> bool:
+    """Whether this is why PyTorch gave up."""
+    return isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY in str(error)
 
 
 def versions() -> dict[str, str | int]:

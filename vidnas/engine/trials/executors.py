@@ -10,13 +10,12 @@ from vidnas.base.errors import VidnasError
 from vidnas.base.log import notes_only
 from vidnas.data.processes import run_wanted
 from vidnas.engine.run.folder import RunFolder
+from vidnas.engine.run.runtime import ran_out_of_memory
 from vidnas.engine.train.training import Diverged
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 
 # For a step and the state of a training to be done with, when the command is stopped.
 GRACE_SEC = 20.0
-# How PyTorch says so of a CPU's, with no class of its own.
-_NO_MEMORY = "can't allocate memory"
 KILLED = "its process was ended twice; memory may have run out"
 
 Wanted = Callable[[], TrialJob | None]
@@ -142,7 +141,7 @@ def _run(job: TrialJob) -> TrialResult:
     except Diverged as error:
         failure = str(error)
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
+        if not ran_out_of_memory(error):
             raise
         failure = "memory ran out; use a smaller train.batch_size or train.accumulate"
     return TrialResult(job.spec, job.folder, failure=failure)

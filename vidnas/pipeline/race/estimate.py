@@ -1,21 +1,16 @@
 """How long the trainings of a race take, from a few steps on noise."""
 
 import math
-import time
 from collections.abc import Sequence
 from statistics import mean
 
-import torch
-
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
-from vidnas.engine.run import runtime
+from vidnas.engine.run.runtime import ran_out_of_memory
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.train.optim import make_optimizer
-from vidnas.engine.train.train import fresh_network
+from vidnas.engine.train.estimate import step_seconds
 from vidnas.pipeline.race.plan import least_trials
 
-_STEPS = 3
 # Of the time, what trainings side by side lose to each other, to clips and to tests.
 _LOST = 0.75
 # Of the hours that would be enough: the next command measures for itself.
@@ -30,8 +25,32 @@ def trial_seconds(specs: Sequence[ArchSpec], config: TrainConfig, workers: int, 
         config: of a training.
         workers: trainings side by side.
         threads: of each.
+
+    Raises:
+        VidnasError: as `mean_step_seconds`.
     """
-    return config.num_steps(1) * mean(step_seconds(spec, config, threads) for spec in specs) / _LOST / workers
+    return config.num_steps(1) * mean_step_seconds(specs, config, threads) / _LOST / workers
+
+
+def mean_step_seconds(specs: Sequence[ArchSpec], config: TrainConfig, threads: int) -> float:
+    """Of the clock per training step of those networks that memory is enough for; the trials of others fail at once.
+
+    Raises:
+        VidnasError: it is enough for none.
+    """
+    times = []
+    for spec in specs:
+        try:
+            times.append(step_seconds(spec, config, threads))
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
+    if not times:
+        raise VidnasError(
+            f"memory runs out in a training step of X3D at {', '.join(str(spec.clip) for spec in specs)}; use a smaller "
+            "train.batch_size, a larger train.accumulate, train.activation_checkpointing, or another --clip"
+        )
+    return mean(times)
 
 
 def trials_within(hours: float, trial_sec: float, trials: int, clips: int, reserved: int, share: float = 1.0) -> int:
@@ -70,28 +89,3 @@ def format_hours(seconds: float) -> str:
     """`2 h 5 min`, or minutes alone, one at least."""
     hours, minutes = divmod(max(1, round(seconds / 60)), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def step_seconds(spec: ArchSpec, config: TrainConfig, threads: int) -> float:
-    """Of one training step on the device of the settings."""
-    device = runtime.choose_device(config.device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        network = fresh_network(spec, 0).to(device).train()
-        optimizer = make_optimizer(network, config)
-        clip = spec.clip
-        clips = torch.randn(config.batch_size, 3, clip.frames, clip.size, clip.size, device=device)
-        clips = clips.to(memory_format=torch.channels_last_3d)
-        times = []
-        for _ in range(1 + _STEPS):
-            start = time.perf_counter()
-            loss = network(clips).float().square().mean()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            loss.item()  # waits for the device
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
-    finally:
-        torch.set_num_threads(before)

@@ -5,9 +5,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_training import tiny_config, tiny_spec
 
+from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
-from vidnas.pipeline.race.estimate import trials_within
+from vidnas.pipeline.race.estimate import mean_step_seconds, trials_within
 from vidnas.pipeline.race.plan import least_trials
 
 
@@ -32,3 +34,17 @@ def test_hours_that_are_called_enough_are(trial_sec, clips, reserved, share, par
     assert trials_within(enough, 1.05 * trial_sec, 40, clips, reserved, share)
     assert ("--clip" in told[2]) == (clips > 1)
     assert "fewer --train.steps" in told[2]
+
+
+def huge(name: str) -> ArchSpec:
+    """A network whose clips no memory holds."""
+    spec = tiny_spec()
+    clip = spec.clip.model_copy(update={"frames": 100_000, "size": 16_000})
+    return spec.model_copy(update={"name": name, "clip": clip})
+
+
+def test_clips_that_memory_is_not_enough_for_are_left_out():
+    config = tiny_config(batch_size=2, device="cpu")
+    assert mean_step_seconds([huge("a"), tiny_spec(), huge("b")], config, 1) > 0
+    with pytest.raises(VidnasError, match=r"memory runs out in a training step of X3D at 100000x16000x16000; use a sma"):
+        mean_step_seconds([huge("a")], config, 1)
