@@ -1,6 +1,7 @@
 """`vidnas run`: find a network, train and test it, compare with X3D, report."""
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.base.limits import Positive
@@ -8,7 +9,8 @@ from vidnas.base.log import is_first_process, log
 from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero
-from vidnas.cli.search_options import FIRST, HALF, at_its_clip, read_request, search_parser
+from vidnas.cli.search_options import FIRST, at_its_clip, read_request, search_parser
+from vidnas.pipeline.method import HALF, RANKS_FROM_STEPS
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -44,6 +46,8 @@ def run(argv: list[str]) -> int:
         method, why = choose_method(begun or options.method, processes, times)
     if begun is not None:
         why = "as at the start of the run"
+    if options.method == "auto" and method == "both":
+        request = replace(request, search=request.search.with_length(RANKS_FROM_STEPS))
     log.info(f"method {method}: {why}")
     outcome = _by_supernet(options, request) if method == "supernet" else _by_race(options, request, method)
     if outcome is not None and is_first_process():

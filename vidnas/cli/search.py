@@ -9,7 +9,8 @@ from vidnas.base.log import is_first_process, log
 from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import errors_on_rank_zero
-from vidnas.cli.search_options import FIRST, HALF, at_its_clip, read_request, search_parser
+from vidnas.cli.search_options import FIRST, at_its_clip, read_request, search_parser
+from vidnas.pipeline.method import HALF
 from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:

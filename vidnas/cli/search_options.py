@@ -9,14 +9,13 @@ from vidnas.arch.cost import parse_amount
 from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero, new_folder
+from vidnas.pipeline.method import HALF
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
     from vidnas.pipeline.prepare import SearchRequest
     from vidnas.pipeline.prepare_race import RaceInputs
 
-# Of the hours, where a race and a supernet share them: what race and last trainings get.
-HALF = 0.5
 # What `--help` shows.
 FIRST = (
     "data", "target_macs", "target_ms", "out", "config", "test", "group_regex", "space", "clip", "sampling", "resume",

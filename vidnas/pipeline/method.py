@@ -12,6 +12,8 @@ Method = Literal["auto", "race", "supernet", "both"]
 
 # What supernets of so many steps on the weights were worth as judges on UTD-MHAD (docs/search.md).
 RANKS_FROM_STEPS = 9000
+# Of the hours, where a race and a supernet share them: what race and last trainings get.
+HALF = 0.5
 _FILE = "method.json"
 # What a step on the weights, the share of a step on alpha that comes with it, and batches for both take, in steps of
 # training X3D; roughly.
@@ -35,7 +37,8 @@ class MethodTimes:
         least: trainings of the smallest race.
         wanted: trainings of the race that is asked for.
         reserved: trainings that follow it.
-        supernet_sec: of a supernet of `RANKS_FROM_STEPS` steps.
+        supernet_steps: on the weights of a supernet, as long as it would be.
+        supernet_sec: that these take.
     """
 
     given_sec: float
@@ -43,12 +46,17 @@ class MethodTimes:
     least: int
     wanted: int
     reserved: int
+    supernet_steps: int
     supernet_sec: float
 
+    def fitting(self, share: float = 1.0) -> int:
+        """Trainings that a share of the time is enough for, beside those that follow."""
+        return max(0, int(share * self.given_sec / self.trial_sec) - self.reserved)
+
     @property
-    def fitting(self) -> int:
-        """Trainings that there is time for, beside those that follow."""
-        return max(0, int(self.given_sec / self.trial_sec) - self.reserved)
+    def enough_for_both(self) -> bool:
+        """Whether all trainings that are wanted fit into their part of the time, and a supernet into the other."""
+        return self.fitting(HALF) >= self.wanted and self.supernet_sec <= (1 - HALF) * self.given_sec
 
 
 def choose_method(asked: Method, processes: int, times: Callable[[], MethodTimes] | None = None) -> Chosen:
@@ -79,22 +87,26 @@ def choose_method(asked: Method, processes: int, times: Callable[[], MethodTimes
 
 
 def _chosen_by_time(times: MethodTimes) -> Chosen:
-    hours, fitting = f"{times.given_sec / 3600:.3g} hours", times.fitting
+    hours, fitting = f"{times.given_sec / 3600:.3g} hours", times.fitting()
     if fitting < times.least:
         return Chosen(
             "supernet",
             f"{hours} leave time for {fitting} trainings beside the last ones, and a race needs {times.least} or more",
         )
-    if fitting - times.supernet_sec / times.trial_sec >= times.wanted:
+    steps, long_enough = f"{times.supernet_steps:,} steps", times.supernet_steps >= RANKS_FROM_STEPS
+    if long_enough and times.enough_for_both:
         return Chosen(
             "both",
-            f"{hours} are enough for all {times.wanted} trainings of a race and before it for a supernet of some "
-            f"{RANKS_FROM_STEPS:,} steps, whose candidates join",
+            f"one half of {hours} is enough for all {times.wanted} trainings of a race and the last ones, the other "
+            f"for a supernet of {steps}, whose candidates join",
         )
+    trainings = f"{hours} leave time for {min(fitting, times.wanted)} trainings"
+    if not long_enough:
+        return Chosen("race", f"{trainings}; a supernet of {steps} ranks networks no better than chance")
     return Chosen(
         "race",
-        f"{hours} leave time for {min(fitting, times.wanted)} trainings, but for no supernet of some "
-        f"{RANKS_FROM_STEPS:,} steps beside them, and a shorter one ranks networks no better than chance",
+        f"{trainings}, but not, in one half, for all {times.wanted} and, in the other, for a supernet of {steps}; a "
+        "shorter one ranks networks no better than chance",
     )
 
 

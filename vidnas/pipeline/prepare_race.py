@@ -11,7 +11,7 @@ from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.runtime import set_threads
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import Executor
-from vidnas.pipeline.lists import Lists, holding, load_lists
+from vidnas.pipeline.lists import Lists, holding, load_lists, search_parts
 from vidnas.pipeline.method import RANKS_FROM_STEPS, STEPS_OF_A_SEARCH, MethodTimes
 from vidnas.pipeline.plan import SpaceChoice, chosen_clip
 from vidnas.pipeline.prepare import SearchRequest, latency_of, read_lists, refuse_another_run
@@ -103,13 +103,17 @@ def measure_methods(
     specs = [one.spec for one in starting]
     trial_sec = trial_seconds(specs, training, executor.workers, executor.threads)
     step_sec = mean_step_seconds(specs, training, executor.threads * executor.workers)
+    parts = search_parts(lists.train, request.search.seed)
+    search = request.search.with_length(RANKS_FROM_STEPS)
+    steps = search.schedule(max(1, len(parts["weights"]) // search.batch_size)).total
     return MethodTimes(
         given_sec=3600 * request.max_hours,
         trial_sec=trial_sec,
         least=least_trials(len(starting)),
         wanted=config.trials,
         reserved=reserved,
-        supernet_sec=RANKS_FROM_STEPS * STEPS_OF_A_SEARCH * step_sec,
+        supernet_steps=steps,
+        supernet_sec=steps * STEPS_OF_A_SEARCH * step_sec,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from vidnas.base.files import read_json, write_json
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.supernet.data import SearchData
-from vidnas.engine.supernet.estimate import SearchEstimate, fit_epochs
+from vidnas.engine.supernet.estimate import SearchEstimate, fit_length
 from vidnas.engine.train.config import TrainConfig
 from vidnas.pipeline.plan import SearchPlan
 from vidnas.pipeline.race.estimate import format_hours
@@ -45,7 +45,7 @@ def settle(
         if training is not None:
             num_steps = training.num_steps(_steps_per_epoch(plan, training))
             training = replace(training.shorten(part), epochs=None, steps=max(1, int(num_steps * part)))
-        search = fit_epochs(search, estimate, steps, part * estimate.total_sec(search.schedule(steps)))
+        search = fit_length(search, estimate, steps, part * estimate.total_sec(search.schedule(steps)))
         whole = _seconds(estimate, plan, steps, search, training)
     alpha_steps = search.schedule(steps).alpha_steps
     return JobSettings(search, training, _describe(whole, estimate, alpha_steps))

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -149,6 +149,11 @@ class SearchConfig(OptimConfig, MachineConfig):
                 f"command with --resume, --search.shards {shards} and --baselines to one process"
             )
         return replace(self, shards=shards)
+
+    def with_length(self, steps: int) -> Self:
+        """With so many steps, where the length is that of the defaults."""
+        by_default = self.steps is None and self.epochs == SearchConfig.epochs
+        return replace(self, steps=steps) if by_default else self
 
     def schedule(self, steps_per_epoch: int) -> "Schedule":
         """Steps of a run over a list with this many batches."""

@@ -1,6 +1,7 @@
 """What a search will take, from a few measured steps on a throw-away supernet."""
 
 import time
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -63,9 +64,14 @@ def measure_search(search: SupernetSearch, weights_batch: Batch, alpha_batch: Ba
     )
 
 
-def fit_epochs(config: SearchConfig, estimate: SearchEstimate, steps_per_epoch: int, seconds: float) -> SearchConfig:
-    """The settings with as many epochs (at most those given, at least one) as fit into the time."""
-    epochs = config.epochs
-    while epochs > 1 and estimate.total_sec(replace(config, epochs=epochs).schedule(steps_per_epoch)) > seconds:
-        epochs -= 1
-    return replace(config, epochs=epochs, steps=None)
+def fit_length(config: SearchConfig, estimate: SearchEstimate, steps_per_epoch: int, seconds: float) -> SearchConfig:
+    """The settings with as many epochs, or steps where these are given, as fit: at most those, at least one."""
+
+    def of_length(length: int) -> SearchConfig:
+        return replace(config, steps=length) if config.steps else replace(config, epochs=length)
+
+    def too_long(length: int) -> bool:
+        return estimate.total_sec(of_length(length).schedule(steps_per_epoch)) > seconds
+
+    lengths = range(1, (config.steps or config.epochs) + 1)
+    return of_length(max(1, bisect_left(lengths, True, key=too_long)))
