@@ -72,7 +72,7 @@ def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
     from vidnas.pipeline.run import run_search
 
     with prepare_search(request) as inputs:
-        settled = job_settings(request, inputs, options.train)
+        settled = job_settings(request, inputs, options.train, 2 * options.final_seeds)
         if settled is None:
             return None
         assert settled.training is not None

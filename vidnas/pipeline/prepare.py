@@ -126,16 +126,22 @@ def prepare_search(request: SearchRequest) -> Iterator[SearchInputs]:
 
 
 def job_settings(
-    request: SearchRequest, inputs: SearchInputs, training: TrainConfig | None = None
+    request: SearchRequest, inputs: SearchInputs, training: TrainConfig | None = None, trainings: int = 0
 ) -> JobSettings | None:
     """The settings after any time limit, those of the start for a resumed run; None for a dry run.
 
     Says what the job will take.
+
+    Args:
+        request: what is asked for.
+        inputs: what it was prepared to.
+        training: settings of the trainings that are to keep the limit too; None where none follow.
+        trainings: how many follow.
     """
     settings = together(kept, inputs.config, training, request.settings_file) if request.resume else None
     fresh = settings is None
     if settings is None:
-        settings = settle(inputs.plan, inputs.data, inputs.config, training, request.max_hours)
+        settings = settle(inputs.plan, inputs.data, inputs.config, training, trainings, request.max_hours)
     log.info(settings.line)
     if request.dry_run:
         return None

@@ -29,24 +29,37 @@ class JobSettings:
 
 
 def settle(
-    plan: SearchPlan, data: SearchData, search: SearchConfig, training: TrainConfig | None, max_hours: float | None
+    plan: SearchPlan,
+    data: SearchData,
+    search: SearchConfig,
+    training: TrainConfig | None,
+    trainings: int,
+    max_hours: float | None,
 ) -> JobSettings:
     """Measure a few steps, and give the job fewer epochs where it would take longer than `max_hours`.
 
     Epochs of search and training shrink in the same proportion.
+
+    Args:
+        plan: of the search.
+        data: its parts as clips.
+        search: settings of the search.
+        training: settings of the trainings that follow; None where none do.
+        trainings: how many follow.
+        max_hours: for all; None is as long as it takes.
     """
     if training is not None:
         training = training.with_length(len(plan.train), len(plan.train.classes))
     estimate = estimate_search(plan, data, search)
     steps = data.steps_per_epoch
-    whole = _seconds(estimate, plan, steps, search, training)
+    whole = _seconds(estimate, plan, steps, search, training, trainings)
     if max_hours is not None and whole > 3600 * max_hours:
         part = 3600 * max_hours / whole
         if training is not None:
             num_steps = training.num_steps(_steps_per_epoch(plan, training))
             training = replace(training.shorten(part), epochs=None, steps=max(1, int(num_steps * part)))
         search = fit_length(search, estimate, steps, part * estimate.total_sec(search.schedule(steps)))
-        whole = _seconds(estimate, plan, steps, search, training)
+        whole = _seconds(estimate, plan, steps, search, training, trainings)
     alpha_steps = search.schedule(steps).alpha_steps
     return JobSettings(search, training, _describe(whole, estimate, alpha_steps))
 
@@ -78,8 +91,9 @@ def _seconds(
     steps_per_epoch: int,
     search: SearchConfig,
     training: TrainConfig | None,
+    trainings: int,
 ) -> float:
-    """The search, its baselines, and for a whole run two trainings at the speed of its steps on the weights."""
+    """The search, its baselines, and for a whole run the last trainings at the speed of its steps on the weights."""
     schedule = search.schedule(steps_per_epoch)
     # A baseline has as many evaluations as the steps on alpha.
     baselines_sec = len(search.baseline_names) * schedule.alpha_steps * estimate.alpha_step_sec
@@ -87,7 +101,7 @@ def _seconds(
     if training is None:
         return seconds
     train_steps = training.num_steps(_steps_per_epoch(plan, training))
-    return seconds + 2 * train_steps * estimate.weights_step_sec * training.batch_size / search.batch_size
+    return seconds + trainings * train_steps * estimate.weights_step_sec * training.batch_size / search.batch_size
 
 
 def _steps_per_epoch(plan: SearchPlan, training: TrainConfig) -> int:

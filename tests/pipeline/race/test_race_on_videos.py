@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import time
 from dataclasses import replace
@@ -198,6 +199,17 @@ def test_time_for_fewer_trials_and_for_none(synthetic_data, tmp_path):
     result = limited(synthetic_data, tmp_path, 1.0)
     assert result.trials <= 12
     assert limited(synthetic_data, tmp_path, 1e-6, resume=True).winner.scores == result.winner.scores
+
+
+def test_a_race_that_is_shortened_says_so(synthetic_data, tmp_path, caplog):
+    caplog.set_level("INFO", "vidnas")
+    config, course_, data = tiny_config(steps=1000, batch_size=6), course(synthetic_data), tiny_data(synthetic_data)
+    for trials, hours in ((100_000, 1.0), (12, 1e4)):
+        settings = RaceConfig(trials, folds=2)
+        Race(course_, data, config, settings, tmp_path, QUIETLY, max_hours=hours, dry_run=True)
+    shortened, whole = (message for message in caplog.messages if message.startswith("race: "))
+    assert re.match(r"race: \d+ trainings \(of 100000, as --max-hours allows\) of 1000 steps at most", shortened)
+    assert re.match(r"race: \d+ trainings of 1000 steps at most", whole)
 
 
 def limited(data: Path, folder: Path, hours: float, **more) -> RaceResult:

@@ -89,12 +89,13 @@ class Race:
         }
         plan = _plan_begun(folder, identity, resume=resume)
         self._starting = course.clips()
-        estimate = ""
+        allowed, estimate = "", ""
         if plan is None:
             sec = trial_seconds([one.spec for one in self._starting], training, executor.workers, executor.threads)
             trials = config.trials
             if max_hours:
                 trials = trials_within(max_hours, sec, trials, len(self._starting), reserved, hours_share)
+                allowed = f" (of {config.trials}, as --max-hours allows)" if trials < config.trials else ""
             plan = plan_race(trials, len(self._starting), len(folds))
             estimate = f"; estimated {format_hours(sec * (plan.trials + reserved))} with the trainings that follow"
             if not dry_run:
@@ -104,9 +105,9 @@ class Race:
         self._rounds = [Round(i % len(folds), config.seed + i) for i in range(max(plan.rounds, plan.clip_rounds))]
         self._clips: list[Standing] = []
         log.info(
-            f"race: {plan.trials} trainings of {training.steps} steps at most, {len(self._starting)} clips and "
-            f"{plan.networks} networks within {course.limits.text}, judged on {len(folds)} folds of {videos} training "
-            f"videos{estimate}"
+            f"race: {plan.trials} trainings{allowed} of {training.steps} steps at most, {len(self._starting)} clips "
+            f"and {plan.networks} networks within {course.limits.text}, judged on {len(folds)} folds of {videos} "
+            f"training videos{estimate}"
         )
         if not dry_run:
             archive = TrialArchive(folder / "trials.jsonl")
