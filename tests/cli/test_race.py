@@ -1,9 +1,12 @@
 """`vidnas race`, and `vidnas run` by race, as a user calls them."""
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
+from program import Program
 from search_commands import QUICK, SMALL, fails
 
 from vidnas.arch.cost import network_cost
@@ -80,7 +83,7 @@ def test_race_alone_and_its_winner(videos: Path, tmp_path: Path, capsys: pytest.
     assert "holds a race" in fails(capsys, race("run", videos, out))
 
 
-def test_supernet_and_race_together(videos: Path, tmp_path: Path) -> None:
+def test_supernet_and_race_together(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "both"
     more = ["--method", "both", "--space", "tiny", *QUICK, "--target-macs", "1M"]
     assert main(race("run", videos, out, *more)) == 0
@@ -89,6 +92,26 @@ def test_supernet_and_race_together(videos: Path, tmp_path: Path) -> None:
     assert "supernet" in sources
     assert sources <= {"supernet", "x3d", "entropy", "random", "mutant"}  # no other networks than the space's and X3D
     assert "Probabilities" in (out / "report.html").read_text()
+    assert "note: 9 steps on a supernet are few" in capsys.readouterr().out
+
+
+def test_auto_with_time_for_both_gives_the_supernet_the_steps_that_it_names(videos: Path, tmp_path: Path) -> None:
+    """Killed once the search has begun; the same command goes on with it."""
+    out = tmp_path / "run"
+    argv = race("run", videos, out, "--space", "tiny", "--target-macs", "1M", "--search.threads", "1")
+    program = Program([*argv, "--max-hours", "1e5"], tmp_path / "said")
+    end = time.monotonic() + 100
+    while not (out / "search" / "run.json").exists():
+        assert program.process.is_alive(), program.said()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert program.stop_after(0, signal.SIGTERM) == 143
+    said = program.said()
+    assert "method both: one half of 1e+05 hours is enough for all 8 trainings of a race and the last ones" in said
+    assert "the other for a supernet of 9,000 steps" in said
+    assert "(6000 steps on alpha)" in said
+    assert "steps on a supernet are few" not in said
+    assert json.loads((out / "settled.json").read_text())["search"]["steps"] == 9000
 
 
 def test_auto_without_time_for_a_race_takes_a_supernet_and_stays_with_it(videos: Path, tmp_path: Path, capsys) -> None:

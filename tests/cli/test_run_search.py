@@ -29,6 +29,7 @@ def test_run_leaves_everything_and_a_second_call_finds_it_done(
     assert main(command("run", videos, out)) == 0
     printed = capsys.readouterr().out
     assert "estimated: " in printed
+    assert printed.count("note: 9 steps on a supernet are few") == 1
     assert "one training each, which does not say which architecture is better" in printed
     assert "McNemar p = " in printed
     assert "compares these two trained networks on these videos, not the architectures" in printed
@@ -52,6 +53,7 @@ def test_run_leaves_everything_and_a_second_call_finds_it_done(
 
 def test_a_run_is_never_written_over(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command("search", videos, tmp_path / "run")) == 0
+    assert "note: 9 steps on a supernet are few" in capsys.readouterr().out
     settled = (tmp_path / "run" / "settled.json").read_bytes()
     capsys.readouterr()
     assert "--resume" in fails(capsys, command("search", videos, tmp_path / "run", "--search.steps", "9"))

@@ -18,6 +18,7 @@ def test_candidates_of_the_supernet_are_trained_beside_x3d(videos, tmp_path, cap
     assert main(argv) == 0
     told = capsys.readouterr()
     assert "race/winner.json" in told.out + told.err
+    assert "note: 9 steps on a supernet are few" in told.out
     derived = ArchSpec.load(out / "searched.json")
     entries = list(read_trials(out / "race" / "trials.jsonl"))
     sources = {entry.source for entry in entries}

@@ -20,6 +20,7 @@ from vidnas.pipeline.clip_probe import keep_probe, kept_probe
 from vidnas.pipeline.job import Job, keep_job, list_hashes
 from vidnas.pipeline.latency import MeasuredLatency, measured_latency
 from vidnas.pipeline.lists import SEARCH_PARTS, Lists, load_lists
+from vidnas.pipeline.method import supernet_warning
 from vidnas.pipeline.out import check_out
 from vidnas.pipeline.plan import SearchPlan, SpaceChoice, plan_search
 from vidnas.pipeline.progressive import check_steps, divided, step_folder
@@ -130,7 +131,7 @@ def job_settings(
 ) -> JobSettings | None:
     """The settings after any time limit, those of the start for a resumed run; None for a dry run.
 
-    Says what the job will take.
+    Says what the job will take, and what to expect of a supernet that is trained shortly.
 
     Args:
         request: what is asked for.
@@ -143,6 +144,8 @@ def job_settings(
     if settings is None:
         settings = settle(inputs.plan, inputs.data, inputs.config, training, trainings, request.max_hours)
     log.info(settings.line)
+    if told := supernet_warning(settings.search.schedule(inputs.data.steps_per_epoch).total):
+        log.info(f"note: {told}")
     if request.dry_run:
         return None
     if fresh and is_first_process():

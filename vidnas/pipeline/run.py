@@ -20,7 +20,6 @@ from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.finals import Finals, headline, train_finals
 from vidnas.pipeline.latency import time_networks
 from vidnas.pipeline.lists import Lists
-from vidnas.pipeline.method import supernet_warning
 from vidnas.pipeline.phases import PhaseClock
 from vidnas.pipeline.plan import x3d_baseline
 from vidnas.pipeline.prepare import SearchInputs, SearchRequest
@@ -125,8 +124,6 @@ def run_search(request: SearchRequest, inputs: SearchInputs, search: SearchConfi
     Raises:
         Interrupted: stopped by a signal; everything done so far is kept.
     """
-    if told := supernet_warning(search.schedule(inputs.data.steps_per_epoch).total):
-        log.info(f"note: {told}")
     searched, phases = _search(request, inputs, search)
     spec = searched.spec
     x3d = x3d_baseline(spec, network_cost(spec).macs)

@@ -47,8 +47,8 @@ def mean_step_seconds(specs: Sequence[ArchSpec], config: TrainConfig, threads: i
                 raise
     if not times:
         raise VidnasError(
-            f"memory runs out in a training step of X3D at {', '.join(str(spec.clip) for spec in specs)}; use a smaller "
-            "train.batch_size, a larger train.accumulate, train.activation_checkpointing, or another --clip"
+            f"memory runs out in a training step of X3D at {', '.join(str(spec.clip) for spec in specs)}; use a "
+            "smaller train.batch_size, a larger train.accumulate, train.activation_checkpointing, or another --clip"
         )
     return mean(times)
 
@@ -74,7 +74,8 @@ def trials_within(hours: float, trial_sec: float, trials: int, clips: int, reser
         enough = f"{_rounded_up(_MARGIN * least * trial_sec / 3600 / share):g} hours"
         fewer = ", fewer --train.steps, or a --clip" if clips > 1 else " or fewer --train.steps"
         raise VidnasError(
-            f"--max-hours {hours:g}{part}: {fitting} trainings fit, and {least} or more are needed: give {enough}{fewer}"
+            f"--max-hours {hours:g}{part}: {fitting} trainings fit, and {least} or more are needed: give "
+            f"{enough}{fewer}"
         )
     return min(trials, fitting - reserved)
 
