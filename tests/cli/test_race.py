@@ -1,8 +1,10 @@
 """`vidnas race`, and `vidnas run` by race, as a user calls them."""
 
 import json
+import shlex
 import signal
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from search_commands import QUICK, SMALL, fails
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.cli.main import main
+from vidnas.engine.train.config import TrainConfig
 
 QUICK_RACE = ["--target-macs", "2M", "--clip", "4x24", "--sampling", "uniform", "--trials", "8", "--folds", "2"]
 QUICK_RACE += ["--train.steps", "1", "--train.batch_size", "6", "--clips.workers", "0", "--parallel", "1"]
@@ -73,14 +76,29 @@ def test_folders_of_something_else(raced: Path, videos: Path, capsys: pytest.Cap
 
 
 def test_race_alone_and_its_winner(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "raced"
-    assert main(race("race", videos, out, "--parallel", "2")) == 0
+    out, recipe = tmp_path / "a race", tmp_path / "recipe.yaml"
+    recipe.write_text("train:\n  label_smoothing: 0.2\nclips:\n  flip: [[move_left, move_right]]\n")
+    lists = ["--test", str(videos / "test.csv"), "--group-regex", r"(\w+/\w+)\.\w+$"]
+    given = ["--config", str(recipe), "--clips.jitter", "[1.0,1.2]", "--train.activation-checkpointing", "true"]
+    assert main(race("race", videos, out, "--parallel", "2", *lists, *given)) == 0
     printed = capsys.readouterr().out
     assert "winner: " in printed
-    assert f"next: vidnas train --arch {out / 'winner.json'}" in printed
     assert main(["info", str(out / "winner.json")]) == 0
     assert "a race, whose winner is not trained yet" in fails(capsys, ["test", str(out), "--data", str(videos)])
     assert "holds a race" in fails(capsys, race("run", videos, out))
+    # The winner is trained on these lists and with this recipe by what the race says next.
+    (line,) = [line for line in printed.splitlines() if line.startswith("next: ")]
+    words = shlex.split(line.removeprefix("next: "))
+    assert words[:4] == ["vidnas", "train", "--arch", str(out / "winner.json")]
+    for option, value in zip(lists[::2], lists[1::2], strict=True):
+        assert words[words.index(option) + 1] == value
+    assert main(words[1:]) == 0
+    settings = json.loads((out / "trained" / "run.json").read_text())["settings"]
+    raced = {"steps": 1, "batch_size": 6, "label_smoothing": 0.2, "activation_checkpointing": True}
+    assert settings["train"] == {**asdict(TrainConfig()), **raced}
+    made = {"workers": 0, "jitter": [1.0, 1.2], "flip": [["move_left", "move_right"]]}
+    assert {name: settings["data"][name] for name in made} == made
+    assert settings["data"]["group_regex"] == lists[3]
 
 
 def test_supernet_and_race_together(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

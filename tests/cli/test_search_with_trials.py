@@ -17,7 +17,10 @@ def test_candidates_of_the_supernet_are_trained_beside_x3d(videos, tmp_path, cap
     argv = ["search", "--data", str(videos), "--out", str(out), *SMALL, *QUICK, *TRIALS, "--baselines", "evolution"]
     assert main(argv) == 0
     told = capsys.readouterr()
-    assert "race/winner.json" in told.out + told.err
+    (line,) = [line for line in told.out.splitlines() if line.startswith("next: ")]
+    recipe = "--train.steps 2", "--train.batch-size 8", "--clips.jitter '[1.0, 1.1]'"
+    for words in (f"--arch {out / 'race' / 'winner.json'} --data {videos}", *recipe):
+        assert f" {words} " in line
     assert "note: 9 steps on a supernet are few" in told.out
     derived = ArchSpec.load(out / "searched.json")
     entries = list(read_trials(out / "race" / "trials.jsonl"))

@@ -1,6 +1,5 @@
 """`vidnas race`: the best clip and network for a data set and its budgets, judged by full trainings."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
 from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
+from vidnas.cli.next_command import train_command
 from vidnas.cli.parsing import new_folder
 from vidnas.cli.search_options import add_budget_options, add_clip_options, check_hours, read_targets
 from vidnas.pipeline.race.config import RaceConfig
@@ -74,8 +74,7 @@ def run(argv: list[str]) -> int:
         )
         race.choose_clip()
         race.choose_network()
-    winner, trained = (shlex.quote(str(out / name)) for name in ("winner.json", "trained"))
-    log.info(f"next: vidnas train --arch {winner} --data {shlex.quote(options.data)} --out {trained}")
+    log.info(f"next: {train_command(options, out / 'winner.json', out / 'trained')}")
     return 0
 
 

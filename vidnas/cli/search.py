@@ -1,13 +1,13 @@
 """`vidnas search`: find a network for a data set and a budget on a supernet, and race what it proposes."""
 
 import math
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vidnas.base.log import is_first_process, log
 from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
+from vidnas.cli.next_command import train_command
 from vidnas.cli.parsing import errors_on_rank_zero
 from vidnas.cli.search_options import FIRST, at_its_clip, read_request, search_parser
 from vidnas.pipeline.method import HALF
@@ -31,8 +31,7 @@ def run(argv: list[str]) -> int:
         write_search_page(report, outcome, source=options.data, command=["vidnas", "search", *argv])
         log.info(f"report: {report}")
         found = "race/winner.json" if outcome.race else "searched.json"
-        arch, trained = (shlex.quote(str(request.out / name)) for name in (found, "trained"))
-        log.info(f"next: vidnas train --arch {arch} {shlex.join(_data_words(options))} --out {trained}")
+        log.info(f"next: {train_command(options, request.out / found, request.out / 'trained')}")
     return 0
 
 
@@ -93,12 +92,3 @@ def _parser(*, whole: bool) -> "ConfigParser":
 
         parser.add_class_arguments(TrainConfig, "train")
     return parser
-
-
-def _data_words(options: Any) -> list[str]:
-    """The options that say which lists were read."""
-    words = ["--data", options.data]
-    for name in ("test", "group_regex"):
-        if getattr(options, name):
-            words += [f"--{name.replace('_', '-')}", getattr(options, name)]
-    return [*words, "--follow-links"] if options.follow_links else words
