@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import time
 from dataclasses import asdict
@@ -130,6 +131,19 @@ def test_auto_with_time_for_both_gives_the_supernet_the_steps_that_it_names(vide
     assert "(6000 steps on alpha)" in said
     assert "steps on a supernet are few" not in said
     assert json.loads((out / "settled.json").read_text())["search"]["steps"] == 9000
+
+
+def test_auto_names_the_length_of_the_supernet_that_was_asked_for(videos: Path, tmp_path: Path, capsys) -> None:
+    """Seven passes over the 14 videos of its part; a list of two videos per class cannot be divided for it."""
+    argv = race("run", videos, tmp_path / "run", "--search.batch-size", "4", "--max-hours", "1e5", "--dry-run")
+    assert main([*argv, "--search.epochs", "7"]) == 0
+    told = capsys.readouterr().out
+    assert "method race: 1e+05 hours leave time for 8 trainings; a supernet of 21 steps ranks networks no" in told
+    few = shutil.copytree(videos, tmp_path / "few")
+    rows = (few / "train.csv").read_text().splitlines(keepends=True)
+    (few / "train.csv").write_text("".join(row for row in rows if "_0000." in row or "_0001." in row))
+    assert main([*argv, "--data", str(few)]) == 0
+    assert "the list is too short to be divided for a supernet" in capsys.readouterr().out
 
 
 def test_auto_without_time_for_a_race_takes_a_supernet_and_stays_with_it(videos: Path, tmp_path: Path, capsys) -> None:

@@ -37,7 +37,7 @@ class MethodTimes:
         least: trainings of the smallest race.
         wanted: trainings of the race that is asked for.
         reserved: trainings that follow it.
-        supernet_steps: on the weights of a supernet, as long as it would be.
+        supernet_steps: on the weights of a supernet, as long as it would be; 0 where there can be none.
         supernet_sec: that these take.
     """
 
@@ -100,14 +100,16 @@ def _chosen_by_time(times: MethodTimes) -> Chosen:
             f"one half of {hours} is enough for all {times.wanted} trainings of a race and the last ones, the other "
             f"for a supernet of {steps}, whose candidates join",
         )
-    trainings = f"{hours} leave time for {min(fitting, times.wanted)} trainings"
-    if not long_enough:
-        return Chosen("race", f"{trainings}; a supernet of {steps} ranks networks no better than chance")
-    return Chosen(
-        "race",
-        f"{trainings}, but not, in one half, for all {times.wanted} and, in the other, for a supernet of {steps}; a "
-        "shorter one ranks networks no better than chance",
-    )
+    if not times.supernet_steps:
+        obstacle = "; the list is too short to be divided for a supernet"
+    elif not long_enough:
+        obstacle = f"; a supernet of {steps} ranks networks no better than chance"
+    else:
+        obstacle = (
+            f", but not, in one half, for all {times.wanted} and, in the other, for a supernet of {steps}; a shorter "
+            "one ranks networks no better than chance"
+        )
+    return Chosen("race", f"{hours} leave time for {min(fitting, times.wanted)} trainings{obstacle}")
 
 
 def keep_method(method: Method, out: Path) -> None:

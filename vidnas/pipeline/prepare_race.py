@@ -7,8 +7,10 @@ from pathlib import Path
 
 from vidnas.arch.latency import LatencyTable
 from vidnas.base.errors import VidnasError
+from vidnas.data.video_list import VideoList
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.runtime import set_threads
+from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import Executor
 from vidnas.pipeline.lists import Lists, holding, load_lists, search_parts
@@ -102,10 +104,8 @@ def measure_methods(
         starting = course_of(request, lists).clips()
     specs = [one.spec for one in starting]
     trial_sec = trial_seconds(specs, training, executor.workers, executor.threads)
-    step_sec = mean_step_seconds(specs, training, executor.threads * executor.workers)
-    parts = search_parts(lists.train, request.search.seed)
-    search = request.search.with_length(RANKS_FROM_STEPS)
-    steps = search.schedule(max(1, len(parts["weights"]) // search.batch_size)).total
+    step_sec = mean_step_seconds(specs, training, request.search.threads)
+    steps = _supernet_steps(lists.train, request.search)
     return MethodTimes(
         given_sec=3600 * request.max_hours,
         trial_sec=trial_sec,
@@ -115,6 +115,15 @@ def measure_methods(
         supernet_steps=steps,
         supernet_sec=steps * STEPS_OF_A_SEARCH * step_sec,
     )
+
+
+def _supernet_steps(train: VideoList, config: SearchConfig) -> int:
+    """How long a supernet beside a race would be trained; 0 where the list cannot be divided for one."""
+    try:
+        videos = len(search_parts(train, config.seed)["weights"])
+    except VidnasError:
+        return 0
+    return config.with_length(RANKS_FROM_STEPS).schedule(max(1, videos // config.batch_size)).total
 
 
 def course_of(request: SearchRequest, lists: Lists) -> Course:

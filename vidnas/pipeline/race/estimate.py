@@ -32,7 +32,7 @@ def trial_seconds(specs: Sequence[ArchSpec], config: TrainConfig, workers: int, 
     return config.num_steps(1) * mean_step_seconds(specs, config, threads) / _LOST / workers
 
 
-def mean_step_seconds(specs: Sequence[ArchSpec], config: TrainConfig, threads: int) -> float:
+def mean_step_seconds(specs: Sequence[ArchSpec], config: TrainConfig, threads: int | None) -> float:
     """Of the clock per training step of those networks that memory is enough for; the trials of others fail at once.
 
     Raises:
