@@ -39,7 +39,7 @@ from vidnas.search.proposals import x3d_at
 from vidnas.search.race import paired
 from vidnas.search.space.around import attention_around, fusions_around
 from vidnas.search.space.progressive import step_space
-from vidnas.search.space.published.auto import auto_space
+from vidnas.search.space.published.auto import NODES_PER_CHANNEL, auto_space
 from vidnas.search.space.published.auto_tsnet import ATTENTION
 from vidnas.search.space.published.scaled_streams import two_streams_at
 from vidnas.search.space.space import Space
@@ -94,7 +94,7 @@ class Bench:
         base, groups = self.manual("manual_tsnet_70"), {}
         for s, stream in enumerate(get_spec(name).streams):
             groups[s] = [g for g, group in enumerate(stream.groups) if group.attention]
-        space = attention_around(base, ATTENTION)
+        space = attention_around(base, ATTENTION, nodes_per_channel=NODES_PER_CHANNEL)
         picked = {f"streams.{s}.groups.{g}.attention" for s, own in groups.items() for g in own}
         return space.decode(tuple(int(variable.path in picked) for variable in space.variables))
 
@@ -177,7 +177,7 @@ def rows(bench: Bench, table: int, seed: int) -> Iterator[Row]:
         yield by_hand("without attention", base)
         for number in (2, 4, 6):
             yield by_hand(f"{number} GloRe", bench.manual_with_attention(f"manual_tsnet_70_glore_{number}"))
-        space = attention_around(base, ATTENTION)
+        space = attention_around(base, ATTENTION, nodes_per_channel=NODES_PER_CHANNEL)
         run = bench.one_step(space, WITH_ATTENTION * bench.macs, budget_use=0)
         yield searched("searched attention", "attention", run)
     elif table == 9:

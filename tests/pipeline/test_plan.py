@@ -53,7 +53,7 @@ def test_parts_share_no_group_and_are_the_whole_list(videos: Path) -> None:
 
 
 def test_a_list_without_test_is_divided_by_group_and_says_so(videos: Path) -> None:
-    lists = load_lists(DataConfig(videos / "train.csv"), seed=1)
+    lists = load_lists(DataConfig(videos / "train.csv"))
     assert len(lists.train) + len(lists.test) == 24
     assert not {s.group for s in lists.train.samples} & {s.group for s in lists.test.samples}
     assert any("no test list" in notice for notice in lists.notices)
