@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from going_on import hold_to, settings
+
 from vidnas.arch.cost import network_cost
 from vidnas.arch.registry import get_spec
 from vidnas.arch.scale import scaled_to_cost
@@ -246,7 +248,19 @@ def main() -> None:
     lists = load_lists(data)
     training = TrainConfig(steps=options.steps).with_length(len(lists.train), len(lists.train.classes))
     clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)
+    identity = {
+        "training list": lists.train.content_hash[:12],
+        "test list": lists.test.content_hash[:12],
+        "clip": str(clip),
+        "macs": options.macs,
+        "steps": training.steps,
+        "search_steps": options.search_steps,
+        "macs with attention": WITH_ATTENTION * options.macs,
+        "X3D's depth": X3D_DEPTH,
+        **settings(train=training, clips=data, search=SEARCH),
+    }
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    hold_to(record, identity, options.out, named=("clip", "macs", "steps", "search_steps"))
     record = {"entries": [], "searched": {}, **record}
     record.update(command="make two-stream-ablations DATA=DIR", clip=str(clip), macs=options.macs)
     record.update(steps=training.steps, search_steps=options.search_steps)
