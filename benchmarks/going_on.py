@@ -5,9 +5,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from vidnas.base.errors import VidnasError
 from vidnas.data.datamodule import DataConfig
-from vidnas.engine.run.state import check_identity
+from vidnas.engine.run.state import differences
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.train.config import TrainConfig
 
@@ -40,9 +39,12 @@ def hold_to(record: dict[str, Any], identity: Mapping[str, Any], path: Path, *, 
         by_name = "identity" not in record and named
         saved = {name: record.get(name) for name in named} if by_name else record.get("identity")
         if saved is None:
-            raise SystemExit(f"{path}: does not say what its results were made with; move it, or choose another --out")
-        try:
-            check_identity(saved, {name: own[name] for name in named} if by_name else own, path)
-        except VidnasError as error:
-            raise SystemExit(str(error)) from error
+            raise SystemExit(
+                f"{path}: does not say what its results were made with; move it away or choose another --out"
+            )
+        if found := differences(saved, {name: own[name] for name in named} if by_name else own):
+            raise SystemExit(
+                f"{path}: cannot go on from this: {found}; ask for the same, or move the file away or choose another "
+                "--out to start anew"
+            )
     record["identity"] = own
