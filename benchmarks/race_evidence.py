@@ -16,10 +16,11 @@ from dataclasses import asdict, replace
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from vidnas.arch.cost import network_cost
+from going_on import hold_to, settings
+from race_rows import PAIR, Entry, seed_rows, table
+
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.files import write_json
 from vidnas.data.datamodule import DataConfig
@@ -40,7 +41,6 @@ from vidnas.pipeline.race.result import RaceResult, summary
 from vidnas.pipeline.search import prepare_process, search_videos
 from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import Proposal, by_entropy, drawn
-from vidnas.search.race import paired
 from vidnas.search.space.published.auto import auto_clip, auto_space, nearest_rung
 
 
@@ -61,24 +61,28 @@ SETTINGS = {
     ),
     "generated": Setting(None, 4e6, ClipSpec(frames=8, size=40, sampling="uniform"), (1.0, 1.15)),
 }
-ROLES = (
-    "winner", "first_on_folds", "x3d", "x3d_same_clip", "x3d_auto_clip", "random", "entropy", "supernet", "two_streams",
-)  # fmt: skip
-PAIR = 2
 RANDOM = 3
+# How races are run, where their settings do not say it: results of others are not gone on with.
+RULE = "networks and X3D are judged on rounds of their own"
+SUPERNET = SearchConfig(lr=0.003, alpha_batch_size=8)
+# 88 decisions would take some 30 architectures per step on alpha by default.
+PROGRESSIVE = replace(SUPERNET, samples=4)
 
 
-class Entry(NamedTuple):
-    """A network that is trained at the end: in which role, from which seed, and where it came from."""
-
-    role: str
-    seed: int
-    spec: ArchSpec
-    source: str
-
-    @property
-    def key(self) -> str:
-        return f"{self.spec.content_hash}_{self.seed}"
+def identity_of(setting: Setting, lists: Lists, data: DataConfig, training: TrainConfig, trials: int) -> dict[str, Any]:
+    """All that decides races and last trainings, but for their number."""
+    race = {f"race.{name}": value for name, value in asdict(RaceConfig(trials)).items() if name != "seed"}
+    return {
+        "training list": lists.train.content_hash[:12],
+        "test list": lists.test.content_hash[:12],
+        "macs": setting.macs,
+        "X3D's clip": f"{setting.clip} {setting.clip.sampling}",
+        "trainings per race": PAIR,
+        "random networks": RANDOM,
+        "rule": RULE,
+        **race,
+        **settings(train=training, clips=data),
+    }
 
 
 def run_race(
@@ -86,15 +90,24 @@ def run_race(
 ) -> Race:
     """The race of a seed, its clip chosen; trials that the result file knows are not run again."""
     folder = options.work / options.name / f"race_{seed}{'_two_streams' if course.streams == 2 else ''}"
-    archive = folder / "trials.jsonl"
-    if known and not archive.exists():
+    # The race's own first file; without it nothing has been trained here yet.
+    if not (folder / "race.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        archive.write_text("".join(json.dumps({**entry, "curve": []}) + "\n" for entry in known))
+        (folder / "trials.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in known))
     executor = WorkerProcesses(options.workers, 1)
     config = RaceConfig(trials=options.trials, seed=100 * seed)
     race = Race(course, data, TrainConfig(steps=options.steps), config, folder, executor, resume=True)
     race.choose_clip()
     return race
+
+
+def ended(race: Race, result: RaceResult, before: Mapping[str, Any]) -> dict[str, Any]:
+    """A race in the result file, where it may stand already."""
+    told = summary(result)
+    if "result" in before:
+        # The file has no curves, so what they foretold stands nowhere else.
+        told["early_ranks"] = before["result"]["early_ranks"]
+    return {**before, "result": told, "trials": [{**asdict(entry), "curve": []} for entry in race.entries]}
 
 
 def entries(
@@ -121,62 +134,14 @@ def entries(
                 yield Entry("supernet", final, supernet, "supernet")
 
 
-def table(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Mean of each role, and the winner's paired differences in points with their standard error."""
-    rows = record["seeds"]
-
-    def values(row: Mapping[str, Any], role: str) -> list[float]:
-        found = row.get(role) or []
-        return [one["top1"] for one in (found if isinstance(found, list) else [found])]
-
-    told = {}
-    for role in ROLES:
-        reached = [value for row in rows for value in values(row, role)]
-        if not reached:
-            continue
-        both = [row for row in rows if values(row, role) and values(row, "winner")]
-        pairs = [100 * (values(row, "winner")[0] - mean(values(row, role))) for row in both]
-        ahead = paired(pairs) if len(pairs) > 1 else None
-        told[role] = {
-            "top1": mean(reached),
-            "deviation": stdev(reached) if len(reached) > 1 else None,
-            "trainings": len(reached),
-            "winner_ahead": ahead and {"mean": ahead.mean, "standard_error": ahead.error, "pairs": len(pairs)},
-        }
-    return told
-
-
-def seed_rows(found: list[Entry], trained: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per seed: its networks by role, several random ones."""
-    rows: dict[int, dict[str, Any]] = {}
-    for entry in found:
-        if entry.key not in trained:
-            continue
-        cost = network_cost(entry.spec)
-        one = {
-            "top1": trained[entry.key]["top1"],
-            "macs": cost.macs,
-            "clip": f"{cost.clip} {entry.spec.clip.sampling}",
-            "source": entry.source,
-            "network": entry.spec.content_hash,
-        }
-        row = rows.setdefault(entry.seed, {"seed": entry.seed, "random": []})
-        if entry.role == "random":
-            row["random"].append(one)
-        else:
-            row[entry.role] = one
-    return [rows[seed] for seed in sorted(rows)]
-
-
 def race_two_streams(
     course: Course, lists: Lists, data: DataConfig, options: argparse.Namespace, seed: int
 ) -> dict[str, Any]:
     """The best network of two streams in a race over the candidates of a progressive search, and that race."""
     race = run_race(replace(course, streams=2), data, options, seed, [])
     space, _ = auto_space(course.macs, num_classes=len(lists.train.classes), streams=2, clip=race.clip)
-    # 88 decisions would take some 30 architectures per step on alpha by default.
-    config = SearchConfig(steps=options.progressive_steps, lr=0.003, alpha_batch_size=8, samples=4, seed=seed)
-    steps = divided(space, {"macs": course.macs}, prepare_process(config))
+    config = prepare_process(replace(PROGRESSIVE, steps=options.progressive_steps, seed=seed))
+    steps = divided(space, {"macs": course.macs}, config)
     folder = options.work / options.name / f"progressive_{seed}"
     last = search_progressively(space, lists.train, steps, data, folder, resume=True).steps[-1]
     choices = [tuple(candidate["choice"]) for candidate in last.result.record["candidates"]]
@@ -191,7 +156,7 @@ def search_supernet(
     lists: Lists, data: DataConfig, setting: Setting, winner: ArchSpec, options: argparse.Namespace, seed: int
 ) -> ArchSpec:
     """What a search on a supernet alone finds, at the clip that the race found."""
-    config = prepare_process(SearchConfig(steps=options.supernet_steps, lr=0.003, alpha_batch_size=8, seed=seed))
+    config = prepare_process(replace(SUPERNET, steps=options.supernet_steps, seed=seed))
     plan = plan_search(lists.train, {"macs": setting.macs}, SpaceChoice(clip=winner.clip), seed)
     parts = SearchData(plan.train, plan.parts, plan.space.clip, data, config)
     folder = options.work / options.name / f"supernet_{seed}"
@@ -247,9 +212,18 @@ def main() -> None:
     data = DataConfig(options.data, group_regex=setting.group_regex, jitter=setting.jitter, workers=0)
     lists = load_lists(data)
     course = Course(lists.train, holding(lists.train), Limits({"macs": setting.macs}))
-    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
-    record = {"races": [], "trained": {}, **record}
     training = TrainConfig(steps=options.steps).with_length(len(lists.train), len(lists.train.classes))
+    record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    hold_to(record, identity_of(setting, lists, data, training, options.trials), options.out)
+    # Searches that may be left for later are held apart.
+    for name, config, steps in (
+        ("supernet", SUPERNET, options.supernet_steps),
+        ("two_streams", PROGRESSIVE, options.progressive_steps),
+    ):
+        if steps:
+            identity = settings(search=replace(config, steps=steps))
+            hold_to(record.setdefault("searches", {}).setdefault(name, {}), identity, options.out)
+    record = {"races": [], "trained": {}, **record}
     found: list[Entry] = []
 
     def save() -> None:
@@ -263,9 +237,7 @@ def main() -> None:
         known = record["races"][seed]["trials"] if seed < len(record["races"]) else []
         race = run_race(course, data, options, seed, known)
         result = race.choose_network()
-        trials = [{**asdict(entry), "curve": []} for entry in race.entries]
-        own = record["races"][seed] if known else {}
-        own |= {"result": summary(result), "trials": trials}
+        own = ended(race, result, record["races"][seed] if known else {})
         record["races"][seed : seed + 1] = [own]
         winner = result.winner.proposal.spec
         if "supernet" not in own and options.supernet_steps:

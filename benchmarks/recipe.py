@@ -17,7 +17,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from vidnas.arch.spec import ClassificationSpec, ClipSpec
+from going_on import hold_to, settings
+
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec
 from vidnas.base.files import write_json
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.folds import make_folds
@@ -31,6 +33,7 @@ from vidnas.search.limits import Limits
 from vidnas.search.proposals import x3d_at
 from vidnas.search.space.published.auto import nearest_rung
 
+DROPOUT = 0.5
 # Each changes the defaults in one way: settings of the training, settings of the clips, and times the length by rule.
 CHOICES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], float]] = {
     "base": ({}, {}, 1),
@@ -88,12 +91,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     record = json.loads(options.out.read_text()) if options.out.exists() else {"lists": {}}
-    own = record["lists"].setdefault(options.name, {"trials": []})
+    own = record["lists"].setdefault(options.name, {})
     videos = load_dataset(options.data, group_regex=options.group_regex).train
     folds = make_folds(videos, 0)
     base = TrainConfig(checkpoint_every_steps=500, log_every_steps=50).with_length(len(videos), len(videos.classes))
     data = DataConfig(options.data, group_regex=options.group_regex, jitter=tuple(options.jitter), workers=0)
     clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)
+
+    def network(dropout: float) -> ArchSpec:
+        head = ClassificationSpec(num_classes=len(videos.classes), dropout=dropout)
+        return x3d_at(clip, Limits({"macs": options.macs}), head, nearest_rung(options.macs).depth_factor)
+
+    identity = {
+        "training list": videos.content_hash[:12],
+        "folds": [fold.held_out.content_hash[:12] for fold in folds],
+        "clip": str(clip),
+        "macs": options.macs,
+        "network": network(DROPOUT).content_hash,
+        **settings(train=base, clips=data),
+    }
+    hold_to(own, identity, options.out)
+    own.setdefault("trials", [])
     own.update(clip=str(clip), macs=options.macs, steps_by_rule=base.steps, date=date.today().isoformat())
     record |= {"command": "make recipe DATA=DIR", "versions": versions()}
     done = {(trial["choice"], trial["fold"]) for trial in own["trials"]}
@@ -104,10 +122,9 @@ def main() -> None:
             if (choice, fold) in done:
                 continue
             training, clips, length = CHOICES[choice]
-            settings = dict(training)
-            head = ClassificationSpec(num_classes=len(videos.classes), dropout=settings.pop("dropout", 0.5))
-            config = replace(base, steps=round((base.steps or 0) * length), seed=fold, **settings)
-            spec = x3d_at(clip, Limits({"macs": options.macs}), head, nearest_rung(options.macs).depth_factor)
+            changes = dict(training)
+            spec = network(changes.pop("dropout", DROPOUT))
+            config = replace(base, steps=round((base.steps or 0) * length), seed=fold, **changes)
             folder = options.work / options.name / f"{choice.replace(' ', '_')}_{fold}"
             jobs.append(TrialJob(spec, folder, folds[fold].train, folds[fold].held_out, config, replace(data, **clips)))
             places.append((choice, fold))

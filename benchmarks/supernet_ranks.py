@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from going_on import hold_to, settings
+
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.files import write_json
 from vidnas.data.datamodule import DataConfig
@@ -46,15 +48,21 @@ MODES: dict[str, Mapping[str, Any]] = {
     "four architectures a step": {"weight_samples": 4},
     "sandwich": {"weight_mode": "sandwich", "weight_samples": 2},
 }
+# Alpha comes in at the last step, and does not move.
+SUPERNET = SearchConfig(lr=0.003, checkpoint_every_steps=500, warmup_fraction=1 - 1e-9, alpha_lr=1e-12)
 LENGTHS = (1000, 2000, 5000, 9000, 20_000, 40_000)
 SEEDS = 2
 
 
 def train_alone(
-    plan: SearchPlan, choices: Sequence[Choice], data: DataConfig, options: argparse.Namespace, record: dict[str, Any]
+    plan: SearchPlan,
+    choices: Sequence[Choice],
+    data: DataConfig,
+    training: TrainConfig,
+    options: argparse.Namespace,
+    record: dict[str, Any],
 ) -> None:
     """Train what has no result in the record yet."""
-    training = TrainConfig(steps=options.steps).with_length(len(plan.train), len(plan.train.classes))
     holdout = plan.parts["holdout"]
     videos = without(plan.train, holdout)
     done = record["alone"]
@@ -83,9 +91,7 @@ def judged_by_supernet(
     plan: SearchPlan, choices: Sequence[Choice], data: DataConfig, options: argparse.Namespace, mode: str, steps: int
 ) -> dict[str, Any]:
     """Scores of the networks on a supernet of so many steps on the weights, alpha never moved."""
-    # Alpha comes in at the last step, and does not move.
-    still = {"warmup_fraction": 1 - 1e-9, "alpha_lr": 1e-12}
-    config = prepare_process(SearchConfig(steps=steps, lr=0.003, checkpoint_every_steps=500, **still, **MODES[mode]))
+    config = prepare_process(replace(SUPERNET, steps=steps, **MODES[mode]))
     parts = SearchData(plan.train, plan.parts, plan.space.clip, data, config)
     schedule = config.schedule(parts.steps_per_epoch)
     search = new_search(plan, schedule, config)
@@ -148,11 +154,22 @@ def main() -> None:
     draws = drawn(BoundedSpace(plan.space, Limits({"macs": options.macs})), 0)
     specs = [proposal.spec for proposal in islice(draws, options.networks)]
     choices = [plan.space.encode(spec) for spec in specs]
+    names = [plan.space.decode(choice).content_hash for choice in choices]
+    training = TrainConfig(steps=options.steps).with_length(len(train), len(train.classes))
+    identity = {
+        "training list": train.content_hash[:12],
+        "holdout": plan.parts["holdout"].content_hash[:12],
+        "clip": str(clip),
+        "macs": options.macs,
+        "space": plan.space.content_hash,
+        "networks": names,
+        **settings(train=training, clips=data, search=SUPERNET),
+    }
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    hold_to(record, identity, options.out)
     record = {"alone": {}, "supernets": [], **record, "command": "make supernet-ranks DATA=DIR"}
     record |= {"clip": str(clip), "macs": options.macs, "networks": options.networks}
-    train_alone(plan, choices, data, options, record)
-    names = [plan.space.decode(choice).content_hash for choice in choices]
+    train_alone(plan, choices, data, training, options, record)
     for steps in options.lengths:
         for mode in MODES:
             if any((one["mode"], one["steps"]) == (mode, steps) for one in record["supernets"]):

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, NamedTuple
+
+from ablation_tables import TABLES, described, summary
+from going_on import hold_to, settings
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.registry import get_spec
 from vidnas.arch.scale import scaled_to_cost
-from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, StreamSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec
 from vidnas.arch.zoo.tsnet import DENSE, SPARSE
 from vidnas.base.files import replace_file, write_json
 from vidnas.data.datamodule import DataConfig
@@ -36,15 +38,13 @@ from vidnas.pipeline.progressive import divided, search_progressively
 from vidnas.pipeline.search import prepare_process, search_videos
 from vidnas.search.limits import Limits
 from vidnas.search.proposals import x3d_at
-from vidnas.search.race import paired
 from vidnas.search.space.around import attention_around, fusions_around
 from vidnas.search.space.progressive import step_space
-from vidnas.search.space.published.auto import auto_space
+from vidnas.search.space.published.auto import NODES_PER_CHANNEL, auto_space
 from vidnas.search.space.published.auto_tsnet import ATTENTION
 from vidnas.search.space.published.scaled_streams import two_streams_at
 from vidnas.search.space.space import Space
 
-TABLES = (4, 7, 8, 6, 9)
 # The paper gives 2.5 GMACs to networks of 2.0 with attention.
 WITH_ATTENTION = 1.25
 X3D_DEPTH = 2.2
@@ -94,7 +94,7 @@ class Bench:
         base, groups = self.manual("manual_tsnet_70"), {}
         for s, stream in enumerate(get_spec(name).streams):
             groups[s] = [g for g, group in enumerate(stream.groups) if group.attention]
-        space = attention_around(base, ATTENTION)
+        space = attention_around(base, ATTENTION, nodes_per_channel=NODES_PER_CHANNEL)
         picked = {f"streams.{s}.groups.{g}.attention" for s, own in groups.items() for g in own}
         return space.decode(tuple(int(variable.path in picked) for variable in space.variables))
 
@@ -177,54 +177,13 @@ def rows(bench: Bench, table: int, seed: int) -> Iterator[Row]:
         yield by_hand("without attention", base)
         for number in (2, 4, 6):
             yield by_hand(f"{number} GloRe", bench.manual_with_attention(f"manual_tsnet_70_glore_{number}"))
-        space = attention_around(base, ATTENTION)
+        space = attention_around(base, ATTENTION, nodes_per_channel=NODES_PER_CHANNEL)
         run = bench.one_step(space, WITH_ATTENTION * bench.macs, budget_use=0)
         yield searched("searched attention", "attention", run)
     elif table == 9:
         space = bench.two_streams()
         yield searched("one step", "one_step", bench.one_step(space, bench.macs))
         yield searched("progressive", "progressive", bench.progressive(space, bench.macs))
-
-
-def described(spec: ArchSpec) -> dict[str, Any]:
-    """Cost and what the tables count."""
-    cost = network_cost(spec)
-
-    def attention(stream: StreamSpec) -> list[int]:
-        return [g for g, group in enumerate(stream.groups) if group.attention]
-
-    return {
-        "macs": cost.macs,
-        "params": cost.params,
-        "fusions": {str(fusion.group): fusion.kind for fusion in spec.fusions},
-        "attention": [attention(stream) for stream in spec.streams],
-        "network": spec.content_hash,
-    }
-
-
-def summary(entries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Per table and name the mean over the seeds, and how far it is ahead of the table's first, in points."""
-    told: dict[str, list[dict[str, Any]]] = {}
-    for table in TABLES:
-        own = sorted((entry for entry in entries if entry["table"] == table), key=lambda entry: entry["place"])
-        names = list(dict.fromkeys(entry["name"] for entry in own))
-        by_name = {name: {one["seed"]: one["top1"] for one in own if one["name"] == name} for name in names}
-        for name in names:
-            first, top1 = by_name[names[0]], by_name[name]
-            gains = [100 * (top1[seed] - first[seed]) for seed in top1 if seed in first]
-            ahead = paired(gains) if len(gains) > 1 and name != names[0] else None
-            values = [*top1.values()]
-            told.setdefault(f"table {table}", []).append(
-                {
-                    "name": name,
-                    "top1": mean(values),
-                    "deviation": stdev(values) if len(values) > 1 else None,
-                    "ahead_of_first": None if name == names[0] or not gains else mean(gains),
-                    "standard_error": ahead.error if ahead else None,
-                    "seeds": len(values),
-                }
-            )
-    return told
 
 
 def main() -> None:
@@ -246,7 +205,19 @@ def main() -> None:
     lists = load_lists(data)
     training = TrainConfig(steps=options.steps).with_length(len(lists.train), len(lists.train.classes))
     clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)
+    identity = {
+        "training list": lists.train.content_hash[:12],
+        "test list": lists.test.content_hash[:12],
+        "clip": str(clip),
+        "macs": options.macs,
+        "steps": training.steps,
+        "search_steps": options.search_steps,
+        "macs with attention": WITH_ATTENTION * options.macs,
+        "X3D's depth": X3D_DEPTH,
+        **settings(train=training, clips=data, search=SEARCH),
+    }
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    hold_to(record, identity, options.out, named=("clip", "macs", "steps", "search_steps"))
     record = {"entries": [], "searched": {}, **record}
     record.update(command="make two-stream-ablations DATA=DIR", clip=str(clip), macs=options.macs)
     record.update(steps=training.steps, search_steps=options.search_steps)

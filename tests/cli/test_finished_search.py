@@ -96,6 +96,32 @@ def test_a_family_is_derived_inherited_and_trained_once(own_run: Path, capsys: p
     )
 
 
+def test_a_family_is_the_same_trained_side_by_side(own_run: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(own_run, tmp_path / "other"))
+    options = ["--targets", "0.6M,1M", "--inherit", "--scratch", "--evaluations", "2", "--threads", "1"]
+    assert main(["derive", str(own_run), *options]) == 0
+    # Processes of their own would not see a change to this one, so it tells who trains.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidnas.engine.trials.job.train", None)
+        assert main(["derive", str(other), *options, "--parallel", "2"]) == 0
+    families = [(run / "derived" / "family.json").read_text() for run in (own_run, other)]
+    assert families[0] == families[1]
+    models = sorted(own_run.glob("derived/*/*/model.safetensors"))
+    assert len(models) == 6
+    for model in models:
+        assert model.read_bytes() == (other / model.relative_to(own_run)).read_bytes()
+
+
+def test_a_training_of_a_family_that_diverges_leaves_the_others(
+    own_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--targets", "0.6M,1M", "--inherit", "--scratch", "--evaluations", "2", "--fine-tune-lr", "1e30"]
+    line = fails(capsys, ["derive", str(own_run), *options])
+    assert str(own_run / "derived" / "600k" / "fine_tuned") in line
+    rows = json.loads((own_run / "derived" / "family.json").read_text())
+    assert [list(row["tests"]) for row in rows] == [["inherited", "scratch"]] * 2
+
+
 def test_unreachable_targets_are_one_line_with_the_range(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for target in ("1k", "1M,900G"):
         line = fails(capsys, ["derive", str(own_run), "--targets", target])

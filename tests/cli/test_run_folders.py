@@ -157,6 +157,8 @@ def test_no_data_set_is_generated_among_the_results_of_a_run(
         assert "holds .lock already; name a new folder" in fails(capsys, ["data", "generate", str(tmp_path / "run")])
     (tmp_path / "file").touch()
     assert "is a file" in fails(capsys, ["data", "generate", str(tmp_path / "file")])
+    one = ["data", "generate", str(tmp_path / "one"), "--classes", "move_left"]
+    assert "--classes move_left: give two or more" in fails(capsys, one, 2)
 
 
 def test_a_resumed_run_keeps_its_threads(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

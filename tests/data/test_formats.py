@@ -124,9 +124,11 @@ def test_content_hash_sees_paths_labels_and_names_but_not_the_place(tmp_path: Pa
 
 def test_missing_and_empty(tmp_path: Path) -> None:
     refused(tmp_path / "nowhere", "nowhere", "no such file or folder")
-    refused(tmp_path, "no class folders")
+    refused(tmp_path, "no class folders", "or write train.csv")
     make(tmp_path, "1.mp4", "2.mp4")
     refused(tmp_path, "no class folders")
+    make(tmp_path, labels_csv="1.mp4,run\n2.mp4,jump\n")
+    refused(tmp_path, "no class folders", f"or give its list, --data {tmp_path / 'labels.csv'}")
     make(tmp_path, list_csv="\n\n")
     refused(tmp_path / "list.csv", "list.csv", "empty")
     make(tmp_path, list_csv="path,label\n")

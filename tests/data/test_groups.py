@@ -86,14 +86,14 @@ def test_names_that_say_nothing(paths: list[str]) -> None:
 
 
 def test_a_random_split_of_groups_is_told_with_the_expression_that_mends_it() -> None:
-    train, test = hold_out(videos(UCF), seed=0)
+    train, test = hold_out(videos(UCF))
     told = group_notice({"train": train, "test": test})
     assert told is not None
     assert "look like 14 groups of 70 videos" in told
     assert f"{len(test)} of {len(test)} test videos are of groups that train has too" in told
     assert r"--group-regex '([^/]+_g\d+)_c\d+'" in told
     grouped = with_groups(videos(UCF), r"([^/]+_g\d+)_c\d+")
-    train, test = hold_out(grouped, seed=0)
+    train, test = hold_out(grouped)
     told = group_notice({"train": train, "test": test})
     assert told is not None
     assert told.startswith(("groups: 11 for train, 3 for test", "groups: 12 for train, 2 for test"))
@@ -110,7 +110,7 @@ def test_lists_that_keep_groups_apart_are_no_matter() -> None:
 
 def test_a_few_other_names_do_not_hide_groups() -> None:
     whole = videos([*UCF, "walk/other.avi"])
-    told = group_notice(dict(zip(("train", "test"), hold_out(whole, seed=0), strict=True)))
+    told = group_notice(dict(zip(("train", "test"), hold_out(whole), strict=True)))
     assert told is not None
     assert "(all but 1 names)" in told
     # The expression that is advised can be given.

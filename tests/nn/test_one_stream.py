@@ -52,6 +52,7 @@ def test_what_was_taken_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
         "  note      streams.0.groups.3.block1.shortcut.weight: 16 of 22 input channels are the file's, the others "
         "start at zero",
         "  note      head.fc1.weight: 23 of 36 input channels are the file's, the others start at zero",
+        "  note      fusions.3: adds to stream 0, so the network does not compute at first what the file's did",
     ]
     given = load_model(file)[0].state_dict()
     for name, value in given.items():

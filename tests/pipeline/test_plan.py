@@ -38,6 +38,11 @@ def test_what_is_no_budget_is_refused(text: str) -> None:
         parse_amount(text)
 
 
+def test_an_amount_that_has_lost_its_unit_is_refused() -> None:
+    with pytest.raises(VidnasError, match=r"^--target-macs 50: so few multiply-adds .* did you mean 50M\?$"):
+        parse_amount("50", name="--target-macs")
+
+
 def test_a_comma_for_a_point_and_the_option_are_named() -> None:
     with pytest.raises(VidnasError, match=r"^--target-macs '1,5 G': write .* or 0\.5G; did you mean 1\.5 G\?$"):
         parse_amount("1,5 G", name="--target-macs")
@@ -53,7 +58,7 @@ def test_parts_share_no_group_and_are_the_whole_list(videos: Path) -> None:
 
 
 def test_a_list_without_test_is_divided_by_group_and_says_so(videos: Path) -> None:
-    lists = load_lists(DataConfig(videos / "train.csv"), seed=1)
+    lists = load_lists(DataConfig(videos / "train.csv"))
     assert len(lists.train) + len(lists.test) == 24
     assert not {s.group for s in lists.train.samples} & {s.group for s in lists.test.samples}
     assert any("no test list" in notice for notice in lists.notices)

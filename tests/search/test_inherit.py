@@ -72,6 +72,22 @@ def test_what_no_step_can_be() -> None:
         step_space(space, 1, other)
 
 
+def test_attention_that_is_always_there_goes_on() -> None:
+    """The first of its options, whichever is the smaller one."""
+    data = small_space().model_dump()
+    data["streams"][0]["groups"][1]["attention"] = [{"nodes": 4, "states": 8}, {"nodes": 2, "states": 4}]
+    space = Space.from_data(data)
+    part, found = step_space(space, 0), step_space(space, 0).largest()
+    second = step_space(space, 1, part.decode(found))
+    last = step_space(space, 2, second.decode(second.largest()))
+    before, after = Supernet(second).double(), Supernet(last).double()
+    randomise(before, 1)
+    inherit(after, before, second.largest())
+    clips = clips_for(space)
+    first = last.encode(second.decode(second.largest()))
+    torch.testing.assert_close(after(clips, first), before(clips, second.largest()), rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("mode", WINDOW_MODES)
 def test_weights_go_on_from_step_to_step(mode: WindowMode) -> None:
     space = space_with_attention()

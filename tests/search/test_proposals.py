@@ -1,6 +1,6 @@
 """Networks that are proposed: at the cost, different, and what they say they are."""
 
-from itertools import islice
+from itertools import islice, product
 
 import pytest
 from tiny_training import tiny_spec
@@ -9,11 +9,23 @@ from two_streams import small_two_streams
 from vidnas.arch.cost import network_cost
 from vidnas.arch.scale import TOLERANCE
 from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec
+from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
 from vidnas.search.entropy import network_entropy
 from vidnas.search.limits import BoundedSpace, Limits
-from vidnas.search.proposals import along_axes, by_entropy, different_in_turn, drawn, hand_made, mutants, x3d_at
+from vidnas.search.proposals import (
+    along_axes,
+    by_entropy,
+    different_in_turn,
+    drawn,
+    hand_made,
+    mutants,
+    neighbours,
+    x3d_at,
+)
 from vidnas.search.space.published.auto import auto_space
+from vidnas.search.space.published.scaled import tiny_space
+from vidnas.search.space.space import Space
 
 CLIP = ClipSpec(frames=16, size=56, sampling="uniform")
 HEAD = ClassificationSpec(num_classes=27)
@@ -63,6 +75,40 @@ def test_draws_are_of_the_space(space):
     table = CostTable.of(space)
     for proposal in islice(drawn(BoundedSpace(space, LIMITS), 3), 5):
         assert table.cost(space.encode(proposal.spec)) == network_cost(proposal.spec).macs
+
+
+def test_a_small_space_is_drawn_from_until_nothing_is_new():
+    """Those that use up the budget first; none of them twice, none over it, and an end."""
+    small = tiny_space(ClipSpec(frames=4, size=24), num_classes=3)
+    data = small.model_dump()
+    for group in data["streams"][0]["groups"]:
+        group.update({kind: group[kind][:1] for kind in ("channels", "expansion", "attention")})
+        group["kernel"] = group["kernel"][:2]
+    small = Space.from_data(data)
+    assert small.size == 16
+    table = CostTable.of(small)
+    costs = sorted(table.cost(choice) for choice in product(*map(range, small.sizes)))
+    for target in (costs[len(costs) // 2], 1.004 * costs[3], (costs[0] + costs[1]) / 2):
+        found = [proposal.spec for proposal in drawn(BoundedSpace(small, Limits({"macs": target})), 0)]
+        spent = [network_cost(spec).macs for spec in found]
+        assert sorted(spent) == [cost for cost in costs if cost <= target]
+        used_up = sum(cost >= (1 - TOLERANCE) * target for cost in spent)
+        assert all(cost >= (1 - TOLERANCE) * target for cost in spent[:used_up])
+    with pytest.raises(VidnasError, match="no architecture of the space tiny_space has macs"):
+        next(drawn(BoundedSpace(small, Limits({"macs": 0.9 * costs[0]})), 0))
+
+
+def test_neighbours_stay_in_the_space_and_the_budget(space):
+    bounded = BoundedSpace(space, LIMITS)
+    parent = next(drawn(bounded, 0)).spec
+    before = space.encode(parent)
+    found = [space.encode(proposal.spec) for proposal in neighbours(bounded, parent, 0, "mutant")]
+    assert len(set(found)) == len(found) > 10
+    assert all(sum(a != b for a, b in zip(before, choice, strict=True)) == 1 for choice in found)
+    assert all(cost <= MACS for cost in CostTable.of(space).costs(found))
+    again = [space.encode(proposal.spec) for proposal in neighbours(bounded, parent, 1, "mutant")]
+    assert again != found
+    assert set(again) == set(found)
 
 
 def test_mutants_change_one_to_three_decisions(x3d):

@@ -17,6 +17,8 @@ from vidnas.base.errors import VidnasError
 
 HeadPositions = Literal["one", "all"]
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+# Below it an amount has lost its unit.
+_LEAST = 1000
 
 
 class LayerCost(NamedTuple):
@@ -74,6 +76,8 @@ def parse_amount(text: str, what: str = "multiply-adds of one clip", name: str =
         point = re.fullmatch(r"(\d+),(\d+\s*[kKmMgG])", text.strip())
         hint = f"; did you mean {point[1]}.{point[2]}?" if point else ""
         raise VidnasError(f"{name} {text!r}: write {what}, as 50M or 0.5G{hint}")
+    if value < _LEAST:
+        raise VidnasError(f"{name} {text}: so few {what} no network has; did you mean {text.strip()}M?")
     return value
 
 

@@ -92,7 +92,7 @@ def _groups(parts: Mapping[str, VideoList]) -> str | None:
     """A line on groups; a list without a test list is divided for it as a training would."""
     if "test" not in parts:
         try:
-            train, test = hold_out(parts["train"], seed=0)
+            train, test = hold_out(parts["train"])
         except VidnasError:
             return None
         parts = {"train": train, "test": test}

@@ -2,6 +2,7 @@
 
 from vidnas.arch.cost import parse_amount
 from vidnas.base.errors import VidnasError
+from vidnas.cli.executor_options import add_executor_options, chosen_executor
 from vidnas.cli.finished import METRICS, finished_parser, finished_search
 from vidnas.cli.parsing import positive
 
@@ -23,8 +24,10 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "--evaluations", type=positive, default=200, help="architectures that evolution scores per target"
     )
+    add_executor_options(parser, by_default="one")
     options = parser.parse_args(argv)
 
+    from vidnas.engine.trials.executors import IN_THIS_PROCESS
     from vidnas.pipeline.family import derive_family, table
     from vidnas.pipeline.family_training import FamilyTraining
 
@@ -38,8 +41,9 @@ def run(argv: list[str]) -> int:
         fine_tune_epochs=options.fine_tune_epochs,
         fine_tune_lr=options.fine_tune_lr,
     )
-    with finished_search(options) as finished:
-        members = derive_family(finished, options.metric, targets, options.evaluations, training)
+    chosen = chosen_executor(options, parallel=1, threads=options.threads, device=options.device, alone=IN_THIS_PROCESS)
+    with finished_search(options) as finished, chosen as executor:
+        members = derive_family(finished, options.metric, targets, options.evaluations, training, executor)
     print(table(members))
     for member in members:
         print(f"{member.label}: {member.folder / 'searched.json'}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vidnas.base.errors import VidnasError
-from vidnas.cli.parsing import make_parser, natural, new_folder, positive
+from vidnas.cli.parsing import UsageError, make_parser, natural, new_folder, positive
 
 # What an interrupted call leaves.
 _LEFT = {"videos", "classes.txt", "test.csv"}
@@ -29,6 +29,8 @@ def generate(argv: list[str]) -> int:
     out = Path(options.out)
     _check_folder(out)
     classes = options.classes.split(",") if options.classes else None
+    if classes and len(classes) < 2:
+        raise UsageError(f"--classes {options.classes}: give two or more, else there is nothing to tell apart")
     write_dataset(
         out,
         classes=classes,

@@ -50,7 +50,7 @@ def run(argv: list[str]) -> int:
         follow_links=options.follow_links,
         **vars(options.clips),
     )
-    lists = load_lists(data, options.race.seed)
+    lists = load_lists(data)
     for notice in lists.notices:
         log.info(f"note: {notice}")
     check_out(out, data.path, (lists.train, lists.test))

@@ -46,11 +46,11 @@ def search_parser(verb: str, description: str, *, whole: bool, first: Sequence[s
         type=str | None,
         default=None,
         metavar="AMOUNT,AMOUNT",
-        help="multiply-adds of the first two steps, as 28M,40M; default 70%% of the second and what attention leaves",
+        help="multiply-adds of the first two steps, as 28M,40M; default by what attention may cost",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    parser.add_argument("--dry_run", action="store_true", help="print space, time, memory and disk, and stop")
-    parser.add_argument("--max_hours", type=float | None, default=None, help="fewer epochs, so that it fits")
+    parser.add_argument("--dry_run", action="store_true", help="say what would be done and how long it takes, and stop")
+    parser.add_argument("--max_hours", type=float | None, default=None, help="fewer trainings or epochs, to fit")
     if whole:
         from vidnas.data.datamodule import NAMED_ALONE, DataConfig
         from vidnas.engine.supernet.config import SearchConfig

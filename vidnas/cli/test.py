@@ -80,7 +80,7 @@ def _test_list(data: "DataConfig", info: "ModelInfo") -> "tuple[VideoList, tuple
         )
         videos = load_list(data.path, classes=known, follow_links=data.follow_links)
         return videos, videos.notices
-    lists = load_lists(data, info.config.get("settings", {}).get("train", {}).get("seed", 0))
+    lists = load_lists(data)
     notices = lists.notices
     if info.config.get("list") != lists.train.content_hash:
         notices += ("not the data set that the network was trained on; it may have seen some of these videos",)

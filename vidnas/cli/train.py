@@ -51,7 +51,7 @@ def run(argv: list[str]) -> int:
         )
         notices = videos.notices
     else:
-        lists = load_lists(data, options.train.seed)
+        lists = load_lists(data)
         videos, tested, notices = lists.train, lists.test, lists.notices
     for notice in notices:
         log.info(f"note: {notice}")

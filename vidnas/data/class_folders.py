@@ -32,7 +32,13 @@ def read_class_folders(folder: Path, known: KnownClasses | None, follow_links: b
     walk = Walk(root, follow_links)
     class_folders = walk.folders()
     if not class_folders:
-        raise VidnasError(f"{folder}: no class folders in it; put the videos of each class into a folder of its own")
+        lists = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in (".csv", ".txt", ".tsv"))
+        instead = (
+            f"give its list, --data {folder / lists[0]}" if lists else "write train.csv, a path and a label a line"
+        )
+        raise VidnasError(
+            f"{folder}: no class folders in it; put the videos of each class into a folder of its own, or {instead}"
+        )
     names = known.names if known is not None else tuple(entry.name for entry in class_folders)
     files = {entry: walk.videos(entry) for entry in class_folders}
     check_names(root, [str(path.relative_to(root)) for path in (*files, *chain.from_iterable(files.values()))])

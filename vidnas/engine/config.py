@@ -19,7 +19,7 @@ class OptimConfig:
             0.002 * sqrt(batch_size / 16). The rate used is printed.
         momentum: momentum of sgd.
         weight_decay: decay of all weights but norms and biases; null is 5e-5 for sgd (the papers) and 0.01 for adamw.
-        warmup_epochs: the rate rises linearly over these, then falls along half a cosine to 0.
+        warmup_epochs: the rate rises linearly over these, half of all at most, then falls along half a cosine to 0.
         grad_clip: largest norm of the gradient of a step, all its parts and architectures together; null is off.
         zero_init_residual: start the last norm of residual branches at zero, as X3D does. Over short schedules
             networks then stay at chance for long, so it is off here and on in the papers' recipes. Attention always

@@ -22,7 +22,7 @@ class OneStream(NamedTuple):
         tensors: those of the file, the ones that read more channels in the network widened.
         fresh: names of the network's tensors that the file cannot have.
         replaced: the same for people, summed up, each with the reason.
-        notes: which tensors were widened.
+        notes: which tensors were widened, and what makes the network another one at once.
     """
 
     tensors: dict[str, Tensor]
@@ -40,7 +40,7 @@ def as_first_stream(spec: ArchSpec, own: Mapping[str, Tensor], given: Mapping[st
     """The weights of one stream as those of the network's stream 0.
 
     Layers that read channels of another stream too get zeros there, so that as long as no block needs a new
-    projection the network first computes what the one stream did.
+    projection, and no fusion adds to the stream, the network first computes what the one stream did.
 
     Args:
         spec: the network.
@@ -58,6 +58,11 @@ def as_first_stream(spec: ArchSpec, own: Mapping[str, Tensor], given: Mapping[st
         zeros = found.new_zeros(len(wanted), wanted.shape[1] - columns, *wanted.shape[2:])
         tensors[name] = torch.cat((found, zeros), 1)
         notes.append(f"{name}: {columns} of {wanted.shape[1]} input channels are the file's, the others start at zero")
+    notes += [
+        f"fusions.{f}: adds to stream 0, so the network does not compute at first what the file's did"
+        for f, fusion in enumerate(spec.fusions)
+        if fusion.combination == "sum" and fusion.target == 0
+    ]
     projections = tuple(f"{unit.path}.{part}" for unit in readers for part in _PROJECTION)
     parts = {name: _part(name, projections) for name in own if name not in given}
     fresh = {name for name, part in parts.items() if part}

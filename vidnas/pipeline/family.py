@@ -15,9 +15,10 @@ from vidnas.engine.supernet.candidates import candidates_from, probable_candidat
 from vidnas.engine.supernet.fixed_batches import FixedBatches
 from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.tasks.task import Task
-from vidnas.engine.trials.job import TrialResult
+from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor
+from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.baselines import best_choices, evolution_settings
-from vidnas.pipeline.family_training import WEIGHTS, FamilyTraining, read_trials, train_member
+from vidnas.pipeline.family_training import WEIGHTS, FamilyTraining, member_jobs, read_trials, train_members
 from vidnas.pipeline.finished_search import FinishedSearch
 from vidnas.pipeline.plan import reachable
 from vidnas.pipeline.search import candidate_record, costs_of, judge_on_holdout
@@ -80,6 +81,7 @@ def derive_family(
     targets: Sequence[float],
     evaluations: int,
     training: FamilyTraining,
+    executor: Executor = IN_THIS_PROCESS,
 ) -> list[Member]:
     """One network per target, in RUN/derived/<target>; what an earlier call did is not done again.
 
@@ -89,16 +91,19 @@ def derive_family(
         targets: costs of one clip.
         evaluations: architectures that evolution scores per target.
         training: how they are trained, if at all.
+        executor: runs the trainings, of all networks together.
 
     Raises:
-        VidnasError: no such metric here, or a target that the space cannot meet; nothing is done then.
+        VidnasError: no such metric here, or a target that the space cannot meet; nothing is done then. Or a training
+            failed; the others are done then.
         Interrupted: stopped by a signal; the same command goes on.
     """
     costs = finished.costs(metric)
     for target in targets:
         reachable(Budget(costs, target))
     root = finished.root / "derived"
-    members = []
+    folders: list[Path] = []
+    jobs: list[TrialJob] = []
     with RunFolder(finished.root).lock():
         scorer: FixedBatches | None = None
         for label, target in {target_label(metric, target): target for target in targets}.items():
@@ -109,9 +114,13 @@ def derive_family(
                 _find(finished, costs, target, scorer, evaluations, folder)
             member = _member(finished, folder)
             log.info(f"{member.spec.name}: {network_cost(member.spec)}, from {' and '.join(member.chosen['from'])}")
-            train_member(finished, member.spec, tuple(member.record["choice"]), folder, training)
-            members.append(_member(finished, folder))
+            folders.append(folder)
+            jobs += member_jobs(finished, member.spec, tuple(member.record["choice"]), folder, training)
+        trials = train_members(jobs, executor)
+        members = [_member(finished, folder) for folder in folders]
         write_json(root / "family.json", [_row(member) for member in members])
+    for trial in trials:
+        trial.check()
     return members
 
 

@@ -1,6 +1,6 @@
 """The two ways to train a network of a family: from the supernet's weights, and from random ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from vidnas.engine.evaluate.saved import load_result
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.train.recalibrate import recalibrate_norms
-from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor, run_jobs
+from vidnas.engine.trials.executors import Executor, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult, test_once
 from vidnas.nn.build import build
 from vidnas.nn.weights import load_model, save_model
@@ -57,19 +57,12 @@ class FamilyTraining:
         return replace(short, lr=self.fine_tune_lr or whole.peak_lr * FINE_TUNING)
 
 
-def train_member(
-    finished: FinishedSearch,
-    spec: ArchSpec,
-    choice: Choice,
-    folder: Path,
-    settings: FamilyTraining,
-    executor: Executor = IN_THIS_PROCESS,
-) -> None:
-    """Do what the settings ask for and has not been done, in folder/inherited, /fine_tuned and /scratch.
+def member_jobs(
+    finished: FinishedSearch, spec: ArchSpec, choice: Choice, folder: Path, settings: FamilyTraining
+) -> list[TrialJob]:
+    """The trainings that the settings ask for, in folder/fine_tuned and /scratch.
 
-    Raises:
-        Interrupted: stopped by a signal; the same command goes on.
-        VidnasError: a training diverged.
+    What fine-tuning starts from is made and tested here, in folder/inherited, as it takes the supernet.
     """
     lists, views = finished.lists, Views.parse(finished.job.views)
     run = finished.training
@@ -86,11 +79,26 @@ def train_member(
         jobs.append(job("fine_tuned", settings.fine_tune_config(run), inherited.folder))
     if settings.scratch:
         jobs.append(job("scratch", settings.scratch_config(run)))
+    return jobs
+
+
+def train_members(jobs: Sequence[TrialJob], executor: Executor) -> list[TrialResult]:
+    """Do all trainings of a family but for what is done already; one that fails leaves the others alone.
+
+    Raises:
+        Interrupted: stopped by a signal; the same command goes on.
+    """
+
+    def named(job: TrialJob) -> str:
+        return f"{job.spec.name}, {job.folder.name.replace('_', '-')}"
+
+    def note(place: int, trial: TrialResult) -> None:
+        told = trial.failure or f"{trial.tested().headline:.1%}"
+        log.info(f"{named(jobs[place])}: {told}")
+
     for one in jobs:
-        told, config = one.folder.name.replace("_", "-"), one.config
-        log.info(f"{spec.name}, {told}: {config.describe_length()}, peak lr {config.peak_lr:.3g}")
-        (result,) = run_jobs(executor, [one], lambda *_: None)
-        result.check()
+        log.info(f"{named(one)}: {one.config.describe_length()}, peak lr {one.config.peak_lr:.3g}")
+    return run_jobs(executor, jobs, note)
 
 
 def read_trials(spec: ArchSpec, folder: Path) -> Mapping[str, TrialResult]:

@@ -130,7 +130,7 @@ def open_search(
     job = replace(job, data=_moved(job.data, data_path, test_path), training=training)
     prepare_process(config, config.threads or RunFolder(folder.root).threads_begun("search"))
     space = Space.load(folder.space)
-    lists = _lists(job, config, root)
+    lists = _lists(job, root)
     plan = _plan(space, lists, config, record, folder)
     own = {"space": space.content_hash, **parts_identity(plan)}
     check_identity({name: record["identity"][name] for name in own}, own, folder.result)
@@ -144,10 +144,10 @@ def _moved(data: DataConfig, path: Path | None, test_path: Path | None) -> DataC
     return replace(data, path=path or data.path, test_path=test_path or data.test_path)
 
 
-def _lists(job: Job, config: SearchConfig, root: Path) -> Lists:
+def _lists(job: Job, root: Path) -> Lists:
     if not job.data.path.exists():
         raise VidnasError(f"{job.data.path}: not there any more; --data says where the data of {root} are now")
-    lists = load_lists(job.data, config.seed)
+    lists = load_lists(job.data)
     check_lists(job, list_hashes(lists), job.data.path, root)
     return lists
 

@@ -34,12 +34,11 @@ class Holding:
     duration_sec: float
 
 
-def load_lists(data: DataConfig, seed: int = 0, *, parts: Collection[str] = ("train",)) -> Lists:
+def load_lists(data: DataConfig, *, parts: Collection[str] = ("train",)) -> Lists:
     """Read the lists; where there is no test list a fifth of the groups becomes one.
 
     Args:
         data: where they are.
-        seed: of the division.
         parts: what the training list will be divided into, which every class must be enough for.
 
     Raises:
@@ -54,9 +53,9 @@ def load_lists(data: DataConfig, seed: int = 0, *, parts: Collection[str] = ("tr
     # What a copy has missed altogether both of its lists say.
     notices = tuple(dict.fromkeys(train.notices + (test.notices if test is not None else ())))
     if test is None:
-        train, test = hold_out(train, seed)
+        train, test = hold_out(train)
         notices += (
-            f"no test list: {len(test)} of {len(train) + len(test)} videos are held out for the test (seed {seed}); "
+            f"no test list: {len(test)} of {len(train) + len(test)} videos are held out for the test; "
             "add test.csv, or name a test list with --test, for a split of your own",
         )
     check_disjoint(train, test)

@@ -160,13 +160,13 @@ def remember(request: SearchRequest, inputs: SearchInputs, training: TrainConfig
         keep_job(job, request.out)
 
 
-def read_lists(request: SearchRequest, seed: int, parts: Collection[str]) -> Lists:
+def read_lists(request: SearchRequest, parts: Collection[str]) -> Lists:
     """The lists of a request, with what the user should know said.
 
     Raises:
         VidnasError: as `load_lists` and `check_out`.
     """
-    lists = load_lists(request.data, seed, parts=parts)
+    lists = load_lists(request.data, parts=parts)
     for notice in lists.notices:
         log.info(f"note: {notice}")
     check_out(request.out, request.data.path, (lists.train, lists.test))
@@ -175,7 +175,7 @@ def read_lists(request: SearchRequest, seed: int, parts: Collection[str]) -> Lis
 
 def _prepare(request: SearchRequest, config: SearchConfig, held: ExitStack) -> SearchInputs:
     refuse_another_run(request)
-    lists = read_lists(request, config.seed, SEARCH_PARTS)
+    lists = read_lists(request, SEARCH_PARTS)
     # What is measured is kept in the run folder; a dry run keeps what a later command with several processes needs.
     keep = not request.dry_run or request.latency_table is None
     if "ms" in request.targets and keep:

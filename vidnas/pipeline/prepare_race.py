@@ -64,7 +64,7 @@ def prepare_race(
     Raises:
         VidnasError: anything about videos, folder, budgets or groups that will not do.
     """
-    lists = read_lists(request, config.seed, ("train",))
+    lists = read_lists(request, ("train",))
     with _held(request):
         race = Race(
             course_of(request, lists),
@@ -98,7 +98,7 @@ def measure_methods(
         VidnasError: as `prepare_race`.
     """
     assert request.max_hours is not None
-    lists = load_lists(request.data, config.seed, parts=("train",))
+    lists = load_lists(request.data, parts=("train",))
     training = training.with_length(len(lists.train), len(lists.train.classes))
     with _held(request) if "ms" in request.targets else nullcontext():
         starting = course_of(request, lists).clips()

@@ -53,8 +53,8 @@ def divided(
 ) -> list[StepSettings]:
     """The steps of a search of so many epochs under these targets, in the paper's proportions.
 
-    Deviation: attention is left no more than half of what it costs at every place of this space. The paper's fifth is
-    what its own space can use; in small networks attention costs less, and a search would end far below its target.
+    Deviation: attention is left no more than half of what it costs at every place. In the paper's space that is just
+    above its fifth; in small networks attention costs less, and a search would end far below its target.
 
     Args:
         space: the whole.
@@ -63,22 +63,25 @@ def divided(
         step_macs: targets in multiply-adds of the first two steps instead.
     """
     steps = []
-    left = {metric: min(ATTENTION_SHARE, attention_share(space, metric) / 2) for metric in targets}
+    left = {
+        metric: min(ATTENTION_SHARE * target, attention_cost(space, metric) / 2) for metric, target in targets.items()
+    }
     for step, of_epochs in enumerate(EPOCH_SHARES):
         own = dict(targets)
         if step < 2:
             share = STREAM_SHARE if step == 0 else 1.0
-            own = {metric: share * (1 - left[metric]) * target for metric, target in targets.items()}
+            own = {metric: share * (target - left[metric]) for metric, target in targets.items()}
         if step_macs is not None and step < len(step_macs):
             own["macs"] = step_macs[step]
         epochs = max(1, round(of_epochs * search.epochs))
         number = None if search.steps is None else max(1, round(of_epochs * search.steps))
-        steps.append(StepSettings(own, replace(search, epochs=epochs, steps=number)))
+        warmup = of_epochs * search.warmup_epochs
+        steps.append(StepSettings(own, replace(search, epochs=epochs, steps=number, warmup_epochs=warmup)))
     return steps
 
 
-def attention_share(space: Space, metric: str) -> float:
-    """What attention at every place costs, as a share of a network with the middle option of everything else."""
+def attention_cost(space: Space, metric: str) -> float:
+    """What attention at every place costs in a network with the middle option of everything else."""
     table = CostTable.of(space, analytic(metric))
     middle = [size // 2 for size in space.sizes]
     most, least = list(middle), list(middle)
@@ -86,7 +89,7 @@ def attention_share(space: Space, metric: str) -> float:
         if variable.kind == "attention":
             costs = table.costs([(*middle[:v], option, *middle[v + 1 :]) for option in range(variable.size)])
             most[v], least[v] = int(costs.argmax()), int(costs.argmin())
-    return 1 - table.cost(tuple(least)) / table.cost(tuple(most))
+    return table.cost(tuple(most)) - table.cost(tuple(least))
 
 
 @dataclass(frozen=True)

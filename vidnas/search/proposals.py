@@ -14,8 +14,9 @@ from vidnas.arch.registry import get_spec
 from vidnas.arch.scale import TOLERANCE
 from vidnas.arch.spec import ArchSpec, ClipSpec, GroupSpec, HeadSpec, Kernel
 from vidnas.arch.zoo.x3d import x3d
+from vidnas.base.errors import VidnasError
 from vidnas.base.mistakes import FieldError
-from vidnas.search.baselines import choices_within
+from vidnas.search.baselines import choices_within, neighbours_within
 from vidnas.search.entropy import most_entropy
 from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.space.published.scaled_streams import sees_twice, two_streams_at
@@ -30,8 +31,10 @@ _TIMES, _SIDES = (1, 3, 5), (3, 5)
 # By what a mutation multiplies channels and expansion, and what it leaves these between.
 _FACTORS = (2 / 3, 3 / 2)
 _EXPANSIONS = (1.0, 6.75)
-# In a row: draws that miss the budgets once they are timed, mutants that no width brings to them or that are known.
+# In a row: draws that miss the budgets once they are timed, mutants that no width brings to them, and known ones.
 _MOST_MISSED = 50
+# Of a budget, what draws use at least; less where a space has no others.
+_LEAST_USED = (1 - TOLERANCE, 0.9, 0.5, 0.0)
 
 
 class Proposal(NamedTuple):
@@ -147,21 +150,47 @@ def kept(proposals: Iterable[Proposal], limits: Limits, name: str | None = None)
 
 
 def drawn(bounded: BoundedSpace, seed: int) -> Iterator[Proposal]:
-    """Endless uniform draws among the networks of a space that use up a budget: the honest baseline.
+    """Different uniform draws among the networks of a space that use up a budget: the honest baseline.
 
-    Those that miss it when they are timed are left out; many in a row end the draws.
+    Those that miss it when they are timed are left out. Where a small space has no more, others within the budgets
+    follow, those that use more of them first, until there is nothing new.
 
     Raises:
-        VidnasError: nothing in the space is within the budgets, or uses one up.
+        VidnasError: nothing in the space is within the budgets.
     """
-    missed = 0
-    for choice in choices_within(bounded.budgets, seed, 1 - TOLERANCE):
-        spec = bounded.space.decode(choice)
-        missed = 0 if bounded.limits.met_by(spec) else missed + 1
-        if missed == 0:
-            yield Proposal(named(spec, "random"), "random")
-        elif missed == _MOST_MISSED:
-            return
+    seen: set[str] = set()
+    for least in _LEAST_USED:
+        met = bounded.limits.met_by if least == _LEAST_USED[0] else bounded.limits.kept_by
+        missed = 0
+        try:
+            for choice in choices_within(bounded.budgets, seed, least):
+                spec = named(bounded.space.decode(choice), "random")
+                missed += 1
+                if spec.content_hash not in seen and met(spec):
+                    seen.add(spec.content_hash)
+                    missed = 0
+                    yield Proposal(spec, "random")
+                if missed == _MOST_MISSED:
+                    break
+        except VidnasError:
+            if least == 0 and not seen:
+                raise
+
+
+def neighbours(bounded: BoundedSpace, parent: ArchSpec, seed: int, source: str) -> Iterator[Proposal]:
+    """The networks of a space within the budgets that differ from a parent in one decision, in random order.
+
+    Args:
+        bounded: space and budgets.
+        parent: of the space.
+        seed: of the order.
+        source: what they are called in the race.
+    """
+    found = neighbours_within(bounded.budgets, bounded.space.encode(parent))
+    for place in np.random.default_rng(seed).permutation(len(found)):
+        spec = bounded.space.decode(found[place])
+        if bounded.limits.kept_by(spec):
+            yield Proposal(named(spec, source), source)
 
 
 def different_in_turn(sources: Iterable[Iterable[Proposal]]) -> Iterator[Proposal]:

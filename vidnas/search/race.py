@@ -1,8 +1,8 @@
 """A race: networks are trained with the recipe in which the winner will be used, and the better half goes on.
 
 A round is a fold of the training list and a seed. All that are in the race run the same round, so what tells them apart
-is paired: the fold's difficulty and the luck of its seed are the same for all. After each round the better half by mean
-over all rounds so far goes on. The yardstick runs every round and leaves never.
+is paired: the fold's difficulty and the order of its clips are the same for all. After each round the better half by
+mean over all rounds so far goes on. The yardstick runs every round and leaves never.
 
 Whoever trains need not wait for the end of a round: a trial is wanted as soon as no result that is missing can make it
 superfluous. So all cores have work, and the race is the same as if round came after round.
@@ -238,7 +238,8 @@ class _Race:
     def _join(self) -> None:
         assert self._newcomers is not None
         known = {one.proposal.spec.content_hash for one in self.standings}
-        first = sorted(self.standings, key=lambda one: (not one.failed, one.mean_of(1)), reverse=True)
+        # By the first round alone: of others it depends on who was faster what is known by now.
+        first = sorted(self.standings, key=lambda one: one.mean_of(1), reverse=True)
         new = (one for one in self._newcomers(first) if one.spec.content_hash not in known)
         self.standings += map(Standing, islice(new, self._joining))
         self._joining = 0

@@ -10,6 +10,8 @@ from vidnas.engine.supernet.candidates import judge, probable_candidates
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.distribution import Distribution
+from vidnas.search.space.progressive import step_space
+from vidnas.search.space.published.auto import auto_space
 from vidnas.search.space.published.scaled import tiny_space
 from vidnas.search.supernet import Supernet
 
@@ -47,6 +49,16 @@ def test_a_distribution_that_is_sure_of_the_cheapest_still_gives_one_that_uses_t
     both = [Budget(TABLE, TABLE.dearest()[1]), Budget(params, 1.05 * params.cheapest()[1])]
     for candidate in probable_candidates(sure, both, 8, 0.97):
         assert params.cost(candidate.choice) <= both[1].target
+
+
+def test_a_distribution_that_knows_nothing_still_gives_one_that_uses_the_budget() -> None:
+    """Where the 20,000 most probable are no more probable than the rest."""
+    space, _ = auto_space(4e6, num_classes=5, clip=ClipSpec(frames=8, size=40), streams=2)
+    part = step_space(space, 0)
+    table = CostTable.of(part)
+    for target in (1.8e6, 2.24e6, 2.7e6, 3.3e6):
+        for candidate in probable_candidates(Distribution(part.sizes), [Budget(table, target)], 4, 0.97):
+            assert 0.97 * target <= candidate.cost <= target
 
 
 def test_a_distribution_far_above_the_budget_still_gives_one_that_fits() -> None:

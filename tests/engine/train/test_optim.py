@@ -29,10 +29,12 @@ def test_warmup_rises_linearly_onto_the_cosine():
     assert rates[100] == pytest.approx(0)
 
 
-def test_a_warmup_longer_than_the_run_only_rises():
-    rates = [learning_rate(1.0, step, 10, 50) for step in range(10)]
-    assert rates == sorted(rates)
-    assert max(rates) < 1
+def test_a_warmup_longer_than_the_run_takes_half_of_it():
+    assert [learning_rate(1.0, step, 10, 50) for step in range(10)] == [
+        learning_rate(1.0, step, 10, 5) for step in range(10)
+    ]
+    assert learning_rate(1.0, 5, 10, 50) == pytest.approx(0.5)
+    assert learning_rate(1.0, 0, 1, 50) == 1
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

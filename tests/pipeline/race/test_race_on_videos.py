@@ -27,6 +27,7 @@ from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.race.result import RaceResult
 from vidnas.pipeline.run import RunPaths, RunSettings, choose_clip
 from vidnas.search.clips import near_clips
+from vidnas.search.limits import Limits
 
 
 def race(data: Path, folder: Path, *, clip: ClipSpec | None = CLIP, **settings) -> RaceResult:
@@ -60,7 +61,7 @@ def test_archive_tells_the_whole_race(whole):
     result, folder = whole
     entries = list(read_trials(folder / "trials.jsonl"))
     assert len(entries) == result.trials <= 8
-    assert {entry.fold for entry in entries} == {entry.seed for entry in entries} == {0, 1}
+    assert {(entry.fold, entry.seed) for entry in entries} == {(0, 1000), (1, 1001)}
     for entry in entries:
         spec = ArchSpec.load(folder / "networks" / f"{entry.network}.json")
         assert spec.content_hash == entry.network
@@ -84,9 +85,14 @@ def test_clip_is_raced_for_first(synthetic_data, tmp_path):
     assert result.yardstick.proposal.spec.clip == best
     others = [one for one in result.networks if one.proposal.spec.clip != best]
     assert [one.proposal.spec.clip for one in others] == [result.clips[1].proposal.spec.clip]
-    # X3D's first trials at these clips are those of the race of clips.
-    keys = [entry.key for entry in read_trials(tmp_path / "trials.jsonl")]
+    entries = list(read_trials(tmp_path / "trials.jsonl"))
+    keys = [entry.key for entry in entries]
     assert len(keys) == len(set(keys))
+    # Among networks X3D is not judged on the rounds that have chosen its clip.
+    seeds = [entry.seed for entry in entries if entry.network == result.yardstick.proposal.spec.content_hash]
+    assert len(seeds) == len(set(seeds)) == len(result.clips[0].scores) + len(result.yardstick.scores)
+    of_networks = {entry.seed for entry in entries if entry.source != "x3d"}
+    assert of_networks == set(seeds[len(result.clips[0].scores) :])
 
 
 def test_the_race_of_clips_is_part_of_the_race_in_the_times_of_a_run(synthetic_data, tmp_path):
@@ -127,8 +133,12 @@ def test_a_search_that_cannot_follow_is_refused_before_the_race_of_clips(synthet
     for clip in (None, CLIP):
         with pytest.raises(VidnasError, match="no room at"):
             replace(course(synthetic_data, clip=clip), streams=2, check=refuse).clips()
+    space = two_stream_space()
+    given = replace(course(synthetic_data, clip=space.clip), limits=Limits({"macs": 1.4e6}), space=space, check=refuse)
     with pytest.raises(VidnasError, match="no room at"):
-        replace(course(synthetic_data), space=two_stream_space(), clip=two_stream_space().clip, check=refuse).clips()
+        given.clips()
+    with pytest.raises(VidnasError, match=r"target 9.00 MMACs is outside the space two, which spans 0\.39 MMACs to"):
+        replace(given, limits=Limits({"macs": 9e6})).clips()
 
 
 MOMENTS = {

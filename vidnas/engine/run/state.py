@@ -69,11 +69,15 @@ def check_identity(saved: Mapping[str, Any], own: Mapping[str, Any], path: Path)
     Raises:
         VidnasError: names all that differs.
     """
+    if found := differences(saved, own):
+        raise VidnasError(
+            f"{path}: cannot go on from this: {found}; ask for the same, or remove the folder or choose another to "
+            "start anew"
+        )
+
+
+def differences(saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """All that differs between two identities, in words; empty where they are the same."""
     names = [*own, *(name for name in saved if name not in own)]
     pairs = {name: (saved.get(name), own.get(name)) for name in names}
-    differences = [f"{name} {then} then, {now} now" for name, (then, now) in pairs.items() if then != now]
-    if differences:
-        raise VidnasError(
-            f"{path}: cannot go on from this: {'; '.join(differences)}; ask for the same, or remove the folder or "
-            "choose another to start anew"
-        )
+    return "; ".join(f"{name} {then} then, {now} now" for name, (then, now) in pairs.items() if then != now)

@@ -31,8 +31,9 @@ def make_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Optim
 def learning_rate(peak: float, step: int, num_steps: int, warmup_steps: int) -> float:
     """Half-period cosine from `peak` to 0, with a linear rise over the first `warmup_steps` (X3D A.3).
 
-    The rise ends on the cosine, so there is no jump.
+    The rise ends on the cosine, so there is no jump; it takes half of all steps at most, since one that took them all
+    would end at a rate of 0.
     """
-    at = max(step, min(warmup_steps, num_steps))
-    cosine = peak * 0.5 * (1 + math.cos(math.pi * at / num_steps))
-    return cosine * min(1.0, (step + 1) / (warmup_steps + 1))
+    warmup = min(warmup_steps, num_steps // 2)
+    cosine = peak * 0.5 * (1 + math.cos(math.pi * max(step, warmup) / num_steps))
+    return cosine * min(1.0, (step + 1) / (warmup + 1))

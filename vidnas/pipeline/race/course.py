@@ -1,6 +1,6 @@
 """What is raced for on a list of videos, and who may start."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -13,6 +13,7 @@ from vidnas.base.errors import VidnasError
 from vidnas.base.log import log
 from vidnas.data.video_list import VideoList
 from vidnas.pipeline.lists import Holding
+from vidnas.pipeline.plan import reachable
 from vidnas.search.clips import clip_proposals
 from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import (
@@ -24,6 +25,7 @@ from vidnas.search.proposals import (
     hand_made,
     kept,
     mutants,
+    neighbours,
     x3d_at,
     x3d_at_each,
     x3d_of,
@@ -130,6 +132,9 @@ class Course:
         if self.space is None and self.streams == 1:
             return
         space = self._space_at(clip, self.macs)
+        if self.space is not None:
+            for budget in BoundedSpace(space, replace(self.limits, targets=self.limits.counted)).budgets:
+                reachable(budget)
         if self.check is not None:
             self.check(space)
 
@@ -180,6 +185,23 @@ class Course:
                 hand_made(clip, limits, head, self.streams),
             ]
         return list(islice(different_in_turn(sources), number))
+
+    def holds(self, spec: ArchSpec) -> bool:
+        """Whether a network is one of those that are asked for: with a space, of that space."""
+        if self.space is None:
+            return True
+        try:
+            self.space.encode(spec)
+        except VidnasError:
+            return False
+        return True
+
+    def changed(self, parent: ArchSpec, seed: int) -> Iterator[Proposal]:
+        """Networks with one to three decisions of a parent changed; of a space that is given, with one of its own."""
+        limits = self.limits.near(network_cost(parent).macs)
+        if self.space is None:
+            return mutants(parent, limits, seed, "mutant")
+        return neighbours(BoundedSpace(self.space, limits), parent, seed, "mutant")
 
     def scale_macs(self, x3d: ArchSpec) -> float:
         """Multiply-adds round which a space is scaled: the budget's where X3D uses it up, else those of X3D."""

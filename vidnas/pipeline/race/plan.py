@@ -36,16 +36,11 @@ class RacePlan:
 
     @property
     def trials(self) -> int:
-        """Trainings that it takes at most, X3D's at the clip that won counted once per round."""
+        """Trainings that it takes at most, X3D's at the clip that won once in each round of networks."""
         clips = 0
         if self.clip_rounds:
             clips = trials_of(self.clips, self.near, self.clip_rounds, CLIPS_KEPT)
-        return clips + trials_of(self.networks, self.newcomers, self.rounds) + self._yardstick
-
-    @property
-    def _yardstick(self) -> int:
-        """Rounds of X3D that the race of clips has not run already."""
-        return max(0, self.rounds - self.clip_rounds)
+        return clips + trials_of(self.networks, self.newcomers, self.rounds) + self.rounds
 
 
 def plan_race(trials: int, clips: int, folds: int) -> RacePlan:

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import read_json, replace_file, write_json
@@ -25,11 +24,13 @@ from vidnas.pipeline.race.judge import TrialJudge
 from vidnas.pipeline.race.plan import CLIPS_KEPT, RacePlan, plan_race
 from vidnas.pipeline.race.result import RaceResult, describe, summary
 from vidnas.search.clips import near_clips
-from vidnas.search.proposals import Proposal, different_in_turn, mutants
+from vidnas.search.proposals import Proposal, different_in_turn
 from vidnas.search.race import Round, Standing, run_race
 
 # The first file of a race: what it is of, and its plan.
 _BEGUN = "race.json"
+# Of the trainings of a race, apart from those of final trainings: a network shall not be judged by luck that it keeps.
+_FIRST_SEED = 1000
 
 
 class Race:
@@ -102,7 +103,9 @@ class Race:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_json(folder / _BEGUN, {"identity": identity, "plan": asdict(plan)})
         self.plan = plan
-        self._rounds = [Round(i % len(folds), config.seed + i) for i in range(max(plan.rounds, plan.clip_rounds))]
+        rounds = [Round(i % len(folds), _FIRST_SEED + config.seed + i) for i in range(plan.clip_rounds + plan.rounds)]
+        # Networks have rounds of their own: X3D looks better than it is on those by which its clip was chosen.
+        self._clip_rounds, self._rounds = rounds[: plan.clip_rounds], rounds[plan.clip_rounds :]
         self._clips: list[Standing] = []
         log.info(
             f"race: {plan.trials} trainings{allowed} of {training.steps} steps at most, {len(self._starting)} clips "
@@ -127,11 +130,10 @@ class Race:
             return course.x3d_at_all(near_clips(best, course.held.frames, course.held.short_side))
 
         if plan.clip_rounds:
-            rounds = self._rounds[: plan.clip_rounds]
             self._clips = run_race(
                 self._starting,
                 self._judge,
-                rounds,
+                self._clip_rounds,
                 newcomers=nearer,
                 joining=plan.near,
                 kept=CLIPS_KEPT,
@@ -164,21 +166,17 @@ class Race:
 
         def changed(standings: Sequence[Standing]) -> Iterator[Proposal]:
             """Mutants of each of the best few, in turn."""
-            parents = [one.proposal.spec for one in standings[: max(1, plan.newcomers // 2)]]
-            sources = [
-                mutants(spec, course.limits.near(network_cost(spec).macs), seed + i, "mutant")
-                for i, spec in enumerate(parents)
-            ]
-            return different_in_turn(sources)
+            parents = [one.proposal.spec for one in standings if course.holds(one.proposal.spec)]
+            parents = parents[: max(1, plan.newcomers // 2)]
+            return different_in_turn([course.changed(spec, seed + i) for i, spec in enumerate(parents)])
 
         yardstick = course.x3d(self.clip)
         others = [one.proposal for one in self._clips[1:2]]
         entrants = course.networks(self.clip, plan.networks - len(others), seed, supernet) + others
-        rounds = self._rounds[: plan.rounds]
         standings = run_race(
             entrants,
             self._judge,
-            rounds,
+            self._rounds,
             yardstick=yardstick,
             newcomers=changed,
             joining=plan.newcomers,

@@ -32,17 +32,35 @@ def fusions_around(spec: ArchSpec, kinds: Sequence[FusionOption], *, source: int
 
 
 def attention_around(
-    spec: ArchSpec, groups: Collection[int], options: Sequence[Attention] = ("none", "glore")
+    spec: ArchSpec,
+    groups: Collection[int],
+    options: Sequence[Attention] = ("none", "glore"),
+    *,
+    nodes_per_channel: float = 1.5,
 ) -> Space:
     """After these groups of each stream one of the options, in place of the attention that the network has.
+
+    Args:
+        spec: the network.
+        groups: of each stream.
+        options: after each of them.
+        nodes_per_channel: graph nodes of `glore` per channel of its group; the paper's need wide networks.
 
     Raises:
         VidnasError: a stream has no such group.
     """
-    for s, stream in enumerate(spec.streams):
-        if missing := [g for g in groups if g >= len(stream.groups)]:
-            raise VidnasError(f"{spec.name}: stream {s} has {len(stream.groups)} groups, there is no {missing[0]}")
-    streams = [_fixed(stream, dict.fromkeys(groups, options)) for stream in spec.streams]
+    for s, length in enumerate(len(stream.groups) for stream in spec.streams):
+        if missing := [g for g in groups if g >= length]:
+            raise VidnasError(f"{spec.name}: stream {s} has {length} groups, there is no {missing[0]}")
+    streams: list[StreamSpace] = []
+    for stream in map(_fixed, spec.streams):
+        own = [
+            group.model_copy(update={"attention": tuple(options), "nodes_per_channel": nodes_per_channel})
+            if g in groups
+            else group
+            for g, group in enumerate(stream.groups)
+        ]
+        streams.append(stream.model_copy(update={"groups": tuple(own)}))
     return _space(spec, f"{spec.name}_attention", streams, [_fixed_fusion(fusion) for fusion in spec.fusions])
 
 
@@ -51,21 +69,20 @@ def _space(spec: ArchSpec, name: str, streams: Sequence[StreamSpace], fusions: S
     return Space.from_data(content, name)
 
 
-def _fixed(stream: StreamSpec, attention: dict[int, Sequence[Attention]] | None = None) -> StreamSpace:
-    """With one option of everything, but for attention after some groups."""
-    groups = [_fixed_group(group, (attention or {}).get(g)) for g, group in enumerate(stream.groups)]
+def _fixed(stream: StreamSpec) -> StreamSpace:
+    """With one option of everything."""
     fields = {name: getattr(stream, name) for name in StreamSpec.model_fields if name != "groups"}
-    return StreamSpace(**fields, groups=tuple(groups))
+    return StreamSpace(**fields, groups=tuple(map(_fixed_group, stream.groups)))
 
 
-def _fixed_group(group: GroupSpec, attention: Sequence[Attention] | None) -> GroupSpace:
+def _fixed_group(group: GroupSpec) -> GroupSpace:
     return GroupSpace(
         depth=group.depth,
         stride=group.stride,
         channels=(group.channels,),
         expansion=(group.expansion,),
         kernel=(group.kernel,),
-        attention=tuple(attention or [group.attention or "none"]),
+        attention=(group.attention or "none",),
     )
 
 

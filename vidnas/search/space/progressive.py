@@ -9,6 +9,7 @@ from math import prod
 
 from vidnas.arch.spec import ArchSpec, StreamSpec
 from vidnas.base.errors import VidnasError
+from vidnas.search.space.attention_options import Attention
 from vidnas.search.space.fusion_space import FusionSpace
 from vidnas.search.space.space import Space, Variable
 from vidnas.search.space.stream_space import StreamSpace
@@ -74,8 +75,12 @@ def _fixed(stream: StreamSpace, spec: StreamSpec) -> StreamSpace:
     return stream.model_copy(update={"groups": tuple(groups)})
 
 
+def attention_before(options: Sequence[Attention]) -> int:
+    """What stands for attention until it is searched: none; where a group always has some, its first option."""
+    return options.index("none") if "none" in options else 0
+
+
 def _without_attention(stream: StreamSpace) -> StreamSpace:
-    """With none; where a group always has attention, with its first option."""
-    options = (("none",) if "none" in group.attention else group.attention[:1] for group in stream.groups)
+    options = ((group.attention[attention_before(group.attention)],) for group in stream.groups)
     groups = (group.model_copy(update={"attention": own}) for group, own in zip(stream.groups, options, strict=True))
     return stream.model_copy(update={"groups": tuple(groups)})

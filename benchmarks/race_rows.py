@@ -1,0 +1,87 @@
+"""What last trainings say of races: a row per seed, and the mean of each role."""
+
+from collections.abc import Mapping
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from vidnas.arch.cost import network_cost
+from vidnas.arch.spec import ArchSpec
+from vidnas.search.race import paired
+
+ROLES = (
+    "winner", "first_on_folds", "x3d", "x3d_same_clip", "x3d_auto_clip", "random", "entropy", "supernet", "two_streams",
+)  # fmt: skip
+# Seeds of the last trainings of a race, which follow each other: those of race 1 are 2 and 3.
+PAIR = 2
+
+
+class Entry(NamedTuple):
+    """A network that is trained at the end: in which role, from which seed, and where it came from."""
+
+    role: str
+    seed: int
+    spec: ArchSpec
+    source: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.spec.content_hash}_{self.seed}"
+
+
+def seed_rows(found: list[Entry], trained: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per seed: its networks by role, several random ones."""
+    rows: dict[int, dict[str, Any]] = {}
+    for entry in found:
+        if entry.key not in trained:
+            continue
+        cost = network_cost(entry.spec)
+        one = {
+            "top1": trained[entry.key]["top1"],
+            "macs": cost.macs,
+            "clip": f"{cost.clip} {entry.spec.clip.sampling}",
+            "source": entry.source,
+            "network": entry.spec.content_hash,
+        }
+        row = rows.setdefault(entry.seed, {"seed": entry.seed, "random": []})
+        if entry.role == "random":
+            row["random"].append(one)
+        else:
+            row[entry.role] = one
+    return [rows[seed] for seed in sorted(rows)]
+
+
+def table(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean of each role, and by how many points the winner is ahead, with the standard error over races.
+
+    The seeds of a race train the same winner, which was chosen once, so they are averaged first.
+    """
+    rows = record["seeds"]
+
+    def values(row: Mapping[str, Any], role: str) -> list[float]:
+        found = row.get(role) or []
+        return [one["top1"] for one in (found if isinstance(found, list) else [found])]
+
+    told = {}
+    for role in ROLES:
+        reached = [value for row in rows for value in values(row, role)]
+        if not reached:
+            continue
+        both = [row for row in rows if values(row, role) and values(row, "winner")]
+        by_race: dict[int, list[float]] = {}
+        for row in both:
+            gain = 100 * (values(row, "winner")[0] - mean(values(row, role)))
+            by_race.setdefault(row["seed"] // PAIR, []).append(gain)
+        ahead = paired([mean(gains) for gains in by_race.values()]) if len(by_race) > 1 else None
+        told[role] = {
+            "top1": mean(reached),
+            "deviation": stdev(reached) if len(reached) > 1 else None,
+            "trainings": len(reached),
+            "winner_ahead": ahead
+            and {
+                "mean": ahead.mean,
+                "standard_error": ahead.error,
+                "races": len(by_race),
+                "pairs": len(both),
+            },
+        }
+    return told

@@ -1,0 +1,130 @@
+"""Benchmarks that go on from a result file: never with other settings, and without losing what it has."""
+
+import json
+import shutil
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import race_evidence
+import recipe
+import supernet_ranks
+import two_stream_ablations
+from going_on import hold_to, settings
+from race_rows import table
+from tiny_races import course
+from tiny_training import tiny_config, tiny_data
+
+from vidnas.engine.supernet.config import SearchConfig
+
+TRAINING = tiny_config()
+MAINS: dict[str, tuple[Callable[[], None], list[str]]] = {
+    "race": (race_evidence.main, ["--name", "generated"]),
+    "recipe": (recipe.main, ["--group-regex", r"_(\d+)\."]),
+    "ranks": (supernet_ranks.main, ["--networks", "2"]),
+    "ablations": (two_stream_ablations.main, ["--group-regex", ""]),
+}
+
+
+@pytest.fixture
+def run(synthetic_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a benchmark with OUT as its result file."""
+
+    def run(name: str, *more: str) -> None:
+        main, own = MAINS[name]
+        folders = ["--data", str(synthetic_data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out.json")]
+        monkeypatch.setattr("sys.argv", [name, *folders, *own, *more])
+        main()
+
+    return run
+
+
+def test_a_record_is_held_to_its_first_identity(tmp_path: Path) -> None:
+    data = tiny_data(tmp_path)
+    record: dict[str, Any] = {}
+    identity = {"macs": 4e6, **settings(train=TRAINING, clips=data, search=SearchConfig(seed=1))}
+    hold_to(record, identity, tmp_path)
+    record = {**json.loads(json.dumps(record)), "results": [1]}
+    # Seeds, and what changes no result, may differ.
+    other = settings(train=replace(TRAINING, seed=5, log_every_steps=7), clips=replace(data, workers=2))
+    hold_to(record, {**identity, **other}, tmp_path)
+    for change, told in (
+        ({"macs": 5e6}, r"macs 4000000\.0 then, 5000000\.0 now"),
+        (settings(train=replace(TRAINING, steps=9)), r"train\.steps 6 then, 9 now"),
+        (settings(clips=replace(data, jitter=(1.0, 1.5))), r"clips\.jitter \[.*\] then, \[1\.0, 1\.5\] now"),
+        ({"clip": "8x40"}, "clip None then, 8x40 now"),
+    ):
+        with pytest.raises(SystemExit, match=rf"out\.json: cannot go on from this: {told};"):
+            hold_to(record, {**identity, **change}, tmp_path / "out.json")
+    assert record["identity"] == json.loads(json.dumps(identity))
+
+
+def test_a_record_without_identity_is_held_by_what_stands_beside_its_results(tmp_path: Path) -> None:
+    record: dict[str, Any] = {"results": [1], "macs": 4e6, "steps": 6}
+    with pytest.raises(SystemExit, match="does not say what its results were made with"):
+        hold_to(dict(record), {"macs": 4e6}, tmp_path)
+    named = ("macs", "steps")
+    for own in ({"macs": 4e6, "steps": 7}, {"macs": 5e6, "steps": 6}):
+        with pytest.raises(SystemExit, match="cannot go on from this"):
+            hold_to(record, {**own, "more": 1}, tmp_path, named=named)
+    hold_to(record, {"macs": 4e6, "steps": 6, "more": 1}, tmp_path, named=named)
+    with pytest.raises(SystemExit, match="more 1 then, 2 now"):
+        hold_to(record, {"macs": 4e6, "steps": 6, "more": 2}, tmp_path, named=named)
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_every_benchmark_refuses_a_file_of_other_settings(name: str, run: Callable[..., None], tmp_path: Path) -> None:
+    record: dict[str, Any] = {"identity": {"train.lr": 1}}
+    before = json.dumps({"lists": {"utd": record}} if name == "recipe" else record)
+    (tmp_path / "out.json").write_text(before)
+    with pytest.raises(SystemExit, match=r"out\.json: cannot go on from this: .*train\.lr 1 then, None now"):
+        run(name)
+    assert (tmp_path / "out.json").read_text() == before
+    assert not (tmp_path / "work").exists()
+
+
+def test_ablations_take_up_a_file_without_identity(run: Callable[..., None], tmp_path: Path) -> None:
+    options = {"clip": "16x40x40", "macs": 10e6, "steps": 7, "search_steps": 3000}
+    (tmp_path / "out.json").write_text(json.dumps({"entries": [], "searched": {}, "summary": {}, **options}))
+    run("ablations", "--seeds", "0", "--steps", "7")
+    for other, told in ((["--steps", "8"], "steps 7 then, 8 now"), (["--steps", "7", "--clip", "8x40"], "clip")):
+        with pytest.raises(SystemExit, match=f"cannot go on from this: {told}"):
+            run("ablations", "--seeds", "0", *other)
+
+
+def test_a_race_of_the_result_file_keeps_what_curves_foretold(synthetic_data: Path, tmp_path: Path) -> None:
+    one, data = course(synthetic_data, classes=12), tiny_data(synthetic_data)
+    options = Namespace(work=tmp_path, name="tiny", trials=8, steps=2, workers=1)
+
+    def raced(before: dict[str, Any]) -> dict[str, Any]:
+        race = race_evidence.run_race(one, data, options, 0, before.get("trials", []))
+        return race_evidence.ended(race, race.choose_network(), before)
+
+    first = raced({})
+    assert first["result"]["early_ranks"]
+    folder = tmp_path / "tiny" / "race_0"
+    shutil.rmtree(folder)
+    # What lies in a folder where no race has begun is not trusted.
+    folder.mkdir()
+    (folder / "trials.jsonl").write_text("{}\n")
+    # Trials have their seconds, so equal ones were not run again.
+    assert raced(json.loads(json.dumps({**first, "supernet": "kept"}))) == {**first, "supernet": "kept"}
+
+
+def test_seeds_of_a_race_are_one_pair() -> None:
+    def row(seed: int, winner: float, x3d: float) -> dict[str, Any]:
+        return {"seed": seed, "random": [], "winner": {"top1": winner}, "x3d": {"top1": x3d}}
+
+    # Ahead by 2 and 4 points in the first race, by 9 and 11 in the second.
+    record = {"seeds": [row(0, 0.62, 0.6), row(1, 0.64, 0.6), row(2, 0.69, 0.6), row(3, 0.71, 0.6)]}
+    told = table(record)["x3d"]["winner_ahead"]
+    assert told == {
+        "mean": pytest.approx(6.5),
+        "standard_error": pytest.approx(3.5),
+        "races": 2,
+        "pairs": 4,
+    }
+    assert table({"seeds": record["seeds"][:2]})["x3d"]["winner_ahead"] is None
