@@ -34,7 +34,7 @@ TEN_HOURS = {"given_sec": 36000, "trial_sec": 600}
         ({"given_sec": 9199}, "race", "time for 40 trainings, but not, in one half, for all 40"),
         ({"given_sec": 9200}, "both", "one half of 2.56 hours is enough for all 40 trainings of a race"),
         ({"given_sec": 9200, "supernet_sec": 4601}, "race", "in the other, for a supernet of 9,000 steps"),
-        ({"given_sec": 9200, "supernet_steps": 2000}, "race", "of 2,000 steps ranks networks no better than chance"),
+        ({"given_sec": 9200, "supernet_steps": 2000}, "race", "of 2,000 steps is too short to judge networks"),
         ({"given_sec": 9200, "supernet_steps": 0}, "race", "the list is too short to be divided for a supernet"),
         ({"given_sec": 9200, "supernet_steps": 12000}, "both", "the other for a supernet of 12,000 steps"),
         ({**TEN_HOURS, "reserved": 2, "supernet_sec": 7200}, "race", "10 hours leave time for 40 trainings"),

@@ -10,7 +10,7 @@ from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero
 from vidnas.cli.search_options import FIRST, at_its_clip, read_request, search_parser
-from vidnas.pipeline.method import HALF, RANKS_FROM_STEPS
+from vidnas.pipeline.method import RANKS_FROM_STEPS
 
 if TYPE_CHECKING:
     from vidnas.cli.config_parser import ConfigParser
@@ -90,10 +90,10 @@ def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOu
     from vidnas.pipeline.prepare_race import prepare_race
     from vidnas.pipeline.run import choose_clip, run_race, run_search_and_race
 
-    training, share = options.train, HALF if method == "both" else 1.0
+    training, reserved, both = options.train, 2 * options.final_seeds, method == "both"
     with one_per_core(options) as executor:
         settings = _settings(options, request, training, executor)
-        with prepare_race(request, training, options.race, executor, 2 * options.final_seeds, share) as prepared:
+        with prepare_race(request, training, options.race, executor, reserved, with_supernet=both) as prepared:
             if prepared is None:
                 return None
             keep_method(method, request.out)

@@ -10,7 +10,6 @@ from vidnas.cli.help import asks_for_first
 from vidnas.cli.next_command import train_command
 from vidnas.cli.parsing import errors_on_rank_zero
 from vidnas.cli.search_options import FIRST, at_its_clip, read_request, search_parser
-from vidnas.pipeline.method import HALF
 from vidnas.pipeline.race.config import RaceConfig
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _with_trials(options: Any, request: "SearchRequest") -> "SearchOutcome | Non
     from vidnas.pipeline.prepare_race import prepare_race
 
     with one_per_core(options) as executor:
-        with prepare_race(request, options.train, options.race, executor, 0, HALF) as prepared:
+        with prepare_race(request, options.train, options.race, executor, 0, with_supernet=True) as prepared:
             if prepared is None:
                 return None
             prepared.race.choose_clip()

@@ -13,8 +13,8 @@ from vidnas.engine.run.runtime import set_threads
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import Executor
-from vidnas.pipeline.lists import Lists, holding, load_lists, search_parts
-from vidnas.pipeline.method import RANKS_FROM_STEPS, STEPS_OF_A_SEARCH, MethodTimes
+from vidnas.pipeline.lists import SEARCH_PARTS, Lists, holding, load_lists, search_parts
+from vidnas.pipeline.method import HALF, RANKS_FROM_STEPS, STEPS_OF_A_SEARCH, MethodTimes
 from vidnas.pipeline.plan import SpaceChoice, chosen_clip
 from vidnas.pipeline.prepare import SearchRequest, latency_of, read_lists, refuse_another_run
 from vidnas.pipeline.race.config import RaceConfig
@@ -47,7 +47,8 @@ def prepare_race(
     config: RaceConfig,
     executor: Executor,
     reserved: int,
-    hours_share: float = 1.0,
+    *,
+    with_supernet: bool = False,
 ) -> Iterator[RaceInputs | None]:
     """Read the lists and plan the race in OUT/race; None for a dry run, which says what it would take.
 
@@ -59,12 +60,12 @@ def prepare_race(
         config: of the race.
         executor: runs the trainings.
         reserved: trainings that follow the race.
-        hours_share: of the request's hours, for the race and what follows it.
+        with_supernet: a search on one comes between the race of clips and that of networks, and has half of the hours.
 
     Raises:
         VidnasError: anything about videos, folder, budgets or groups that will not do.
     """
-    lists = read_lists(request, ("train",))
+    lists = read_lists(request, SEARCH_PARTS if with_supernet else ("train",))
     with _held(request):
         race = Race(
             course_of(request, lists),
@@ -75,7 +76,7 @@ def prepare_race(
             executor,
             resume=request.resume,
             max_hours=request.max_hours,
-            hours_share=hours_share,
+            hours_share=HALF if with_supernet else 1.0,
             reserved=reserved,
             dry_run=request.dry_run,
         )

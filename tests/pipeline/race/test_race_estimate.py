@@ -1,14 +1,19 @@
 """What fits into the hours of a race, and what a training step of it takes."""
 
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import tiny_config, tiny_spec
 
+from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
+from vidnas.engine.train.estimate import least_bytes
+from vidnas.nn.build import build
 from vidnas.pipeline.race.estimate import mean_step_seconds, trials_within
 from vidnas.pipeline.race.plan import least_trials
 
@@ -34,6 +39,22 @@ def test_hours_that_are_called_enough_are(trial_sec, clips, reserved, share, par
     assert trials_within(enough, 1.05 * trial_sec, 40, clips, reserved, share)
     assert ("--clip" in told[2]) == (clips > 1)
     assert "fewer --train.steps" in told[2]
+
+
+def test_what_a_training_step_keeps_at_least_is_less_than_what_it_takes(monkeypatch):
+    """Tensors of a forward pass, counted as autograd keeps them."""
+    spec, config = tiny_spec(), tiny_config(batch_size=6, accumulate=2)
+    network, kept = build(spec).train(), {}
+    clip = spec.clip
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t):
+        network(torch.randn(3, 3, clip.frames, clip.size, clip.size))
+    taken = sum(t.numel() * t.element_size() for t in kept.values()) + 4 * network_cost(spec).params
+    assert 0.4 * taken < least_bytes(spec, config) < taken
+    assert least_bytes(spec, replace(config, accumulate=1)) > 1.5 * least_bytes(spec, config)
+    assert least_bytes(spec, replace(config, activation_checkpointing=True)) == 8 * network_cost(spec).params
+    monkeypatch.setattr("vidnas.pipeline.race.estimate.physical_memory", lambda: least_bytes(spec, config) - 1)
+    with pytest.raises(VidnasError, match="memory runs out in a training step of X3D at"):
+        mean_step_seconds([spec], config, 1)
 
 
 def huge(name: str) -> ArchSpec:

@@ -74,6 +74,10 @@ def test_archive_tells_the_whole_race(whole):
     record = json.loads((folder / "result.json").read_text())
     assert record["winner"]["network"] == result.winner.proposal.spec.content_hash
     assert len(record["x3d"]["scores"]) == 2
+    if result.lead is None:
+        assert record["first_ahead_of_x3d"] is None
+    else:
+        assert record["first_ahead_of_x3d"] == {"mean": result.lead.mean, "standard_error": result.lead.error}
     assert not list(folder.rglob("*.ckpt"))
     assert not list(folder.rglob("*.safetensors"))
 

@@ -75,6 +75,11 @@ def ran_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY in str(error)
 
 
+def physical_memory() -> int:
+    """Bytes that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def versions() -> dict[str, str | int]:
     """What a result depends on besides its settings: for run folders and model files."""
     from importlib.metadata import version

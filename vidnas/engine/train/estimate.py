@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.data.dataset import Batch
 from vidnas.data.video_list import target_of
@@ -22,6 +23,13 @@ from vidnas.engine.train.training import Pace, Training
 _MEASURED_STEPS = 3
 # No step that is measured ends an epoch or writes curves.
 _NEVER = 1_000_000
+
+
+def least_bytes(spec: ArchSpec, config: TrainConfig) -> int:
+    """What a step cannot do without: weights, gradients, and what convolutions write, unless it is computed again."""
+    cost = network_cost(spec)
+    clips = 0 if config.activation_checkpointing else config.batch_size // config.accumulate
+    return 2 * 4 * cost.params + (4 if config.precision == "fp32" else 2) * clips * cost.activations
 
 
 def step_seconds(spec: ArchSpec, config: TrainConfig, threads: int | None = None) -> float:

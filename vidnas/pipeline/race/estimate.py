@@ -6,9 +6,9 @@ from statistics import mean
 
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
-from vidnas.engine.run.runtime import ran_out_of_memory
+from vidnas.engine.run.runtime import choose_device, physical_memory, ran_out_of_memory
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.train.estimate import step_seconds
+from vidnas.engine.train.estimate import least_bytes, step_seconds
 from vidnas.pipeline.race.plan import least_trials
 
 # Of the time, what trainings side by side lose to each other, to clips and to tests.
@@ -39,7 +39,11 @@ def mean_step_seconds(specs: Sequence[ArchSpec], config: TrainConfig, threads: i
         VidnasError: it is enough for none.
     """
     times = []
+    on_cpu = choose_device(config.device).type == "cpu"
     for spec in specs:
+        # On a CPU the system would end the process.
+        if on_cpu and least_bytes(spec, config) > physical_memory():
+            continue
         try:
             times.append(step_seconds(spec, config, threads))
         except RuntimeError as error:

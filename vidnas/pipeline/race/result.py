@@ -86,8 +86,15 @@ def summary(result: RaceResult) -> dict[str, Any]:
     return {
         "winner": row(result.winner),
         "x3d": row(result.yardstick),
+        "first_ahead_of_x3d": _as_builtins(result.lead),
         "clips": [row(one) for one in result.clips],
         "networks": [row(one) for one in result.networks],
         "trials": result.trials,
         "early_ranks": [one._asdict() for one in result.early],
     }
+
+
+def _as_builtins(lead: Paired | None) -> dict[str, float | None] | None:
+    if lead is None:
+        return None
+    return {"mean": lead.mean, "standard_error": lead.error if math.isfinite(lead.error) else None}
