@@ -282,3 +282,16 @@ def group_lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_of_a_list_without_a_usable_video_no_list_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("run/a.mp4", "jump/b.mp4"):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("no video")
+    fixed = tmp_path / "fixed.csv"
+    assert main(["data", "check", str(tmp_path / "data"), "--fix", str(fixed)]) == 1
+    told = capsys.readouterr()
+    assert "run/a.mp4: " in told.out
+    assert told.err == f"vidnas: error: {tmp_path / 'data'}: none of the 2 videos is of use; the lines above say why\n"
+    assert not fixed.exists()

@@ -76,6 +76,10 @@ def _check(argv: list[str]) -> int:
             print("\n".join(_block(title, lines)), end="\n\n")
     if told := _groups(parts):
         print(f"note: {told}\n")
+    for part, report in reports.items():
+        if not report.good:
+            named = options.data if len(parts) == 1 else f"{options.data}: {part} list"
+            raise VidnasError(f"{named}: none of the {len(report.findings)} videos is of use; the lines above say why")
     broken = bool(in_both or look_alike) or any(len(report.good) < len(report.findings) for report in reports.values())
     if not targets:
         print("some files are of no use; --fix writes a list without them" if broken else "all good")
