@@ -284,7 +284,9 @@ def group_lives(pid: int) -> bool:
     return True
 
 
-def test_of_a_list_without_a_usable_video_no_list_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_a_list_without_a_usable_video_no_list_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ("run/a.mp4", "jump/b.mp4"):
         path = tmp_path / "data" / name
         path.parent.mkdir(parents=True)
