@@ -292,4 +292,4 @@ def test_broken_videos_of_a_search_do_not_count_and_are_told(
     ]
     page = (tmp_path / "run" / "report.html").read_text()
     assert "2 files set aside" in page
-    assert "Every file could be read" not in page
+    assert "No unreadable file was met" not in page

@@ -25,8 +25,9 @@ from vidnas.report.data import (
 )
 from vidnas.report.page import page, search_page, write_report
 from vidnas.report.picture import clean
+from vidnas.report.race_charts import standings
 from vidnas.report.search_data import SearchCurves, SearchSummary, StepSummary
-from vidnas.report.verdict import SPREAD, verdict
+from vidnas.report.verdict import SPREAD, race_text, verdict
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -162,7 +163,7 @@ FIGURES = "Searched 90.0%, X3D 76.7% top-1 on 30 test videos at 1.971 GMACs and 
         ({"paired": None}, f"{FIGURES}: one training each"),
         ({"seeds": (0, 1, 2)}, f"{FIGURES}: means of 3 trainings each, in pairs from the same seeds."),
         ({"searched": replace(SEARCHED, correct=9)}, "Searched 30.0%, X3D 76.7% top-1"),
-        ({"searched": replace(SEARCHED, spec=get_spec("autox3d_s"))}, "@ 13x160x160, not at equal cost: one training"),
+        ({"searched": replace(SEARCHED, spec=get_spec("autox3d_s"))}, "13x160x160, not at equal multiply-adds: one"),
     ],
 )  # fmt: skip
 def test_one_training_each_claims_nothing_of_architectures(changes, sentence):
@@ -222,6 +223,27 @@ def test_points_of_the_chart():
     # Means over seeds replace the single run's point.
     given = AccuracyPoint("searched, 3 seeds", "searched", 1.97e9, 0.8, 0.7, 0.9)
     assert [p.label for p in report(points=(given,)).all_points] == ["X3D", "searched, 3 seeds"]
+
+
+def test_several_seeds_say_of_which_training_the_tables_are():
+    of_one = "95% interval (Wilson)"
+    assert of_one in page(report())
+    seeds = replace(report(), seeds=(7, 8), searched=replace(SEARCHED, of_seeds=(0.9, 0.7)))
+    html = page(replace(seeds, x3d=replace(X3D, of_seeds=(0.5, 0.6))))
+    assert of_one not in html
+    assert "the lowest to the highest of 2 seeds. All else: the training with seed 7." in html
+
+
+def test_standings_say_who_failed_and_at_which_clip():
+    racers = (
+        Racer("a", "x3d", X3D.cost, "16x56x56 uniform", (0.5, 0.75), yardstick=True, won=True),
+        Racer("b", "x3d", X3D.cost, "16x56x56 stride", (0.5,), failed=True),
+        Racer("c", "random", X3D.cost, "16x56x56 uniform", (), failed=True),
+    )
+    assert [row[2].partition(" @ ")[2] for row in standings(racers)] == [racer.clip for racer in racers]
+    assert [row[4] for row in standings(racers)] == ["62.5%", "50.0%, then failed", "failed"]
+    told = race_text(RaceSummary(racers[:2], racers, 5))
+    assert told.startswith("5 trainings (2 networks left as a training failed) on folds")
 
 
 def test_curves_with_gaps_and_wild_values():
@@ -286,8 +308,8 @@ def test_the_page_of_a_search_claims_no_training():
     for fact in ("It is not trained", "1.971 GMACs @ 13x160x160", "vidnas search --data clips", "0.50", "holdout"):
         assert fact in text, fact
     assert "test videos" not in text
-    winner = Racer("found", "supernet", SEARCHED.cost, (0.75,), won=True)
-    race = RaceSummary((), (winner, Racer("x3d", "x3d", X3D.cost, (0.5,), yardstick=True)), 2)
+    winner = Racer("found", "supernet", SEARCHED.cost, "4x32x32 uniform", (0.75,), won=True)
+    race = RaceSummary((), (winner, Racer("x3d", "x3d", X3D.cost, "4x32x32 stride", (0.5,), yardstick=True)), 2)
     raced = search_page(search_report(race=race, search=in_steps()))
     assert headings(raced)[0] == "The race"
     assert "The race of what was proposed chose a network of 1.971 GMACs" in raced

@@ -10,6 +10,7 @@ import pytest
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel, SqueezeExciteSpec, StemSpec
+from vidnas.base.errors import VidnasError
 from vidnas.search.budget import between, usage
 from vidnas.search.costs import CostTable, Metric
 from vidnas.search.derive import derive
@@ -103,6 +104,11 @@ def test_budgets_between_two_costs_keep_what_lies_between():
     for lower in (low, float(costs[0]), 0.0):
         kept = usage(between(table, lower, high), choices) <= 1
         assert kept.tolist() == ((costs >= lower) & (costs <= high)).tolist()
+    most = table.dearest()[1]
+    ends = usage(between(table, most, 2 * most), [table.dearest()[0], table.cheapest()[0]])
+    assert (ends <= 1).tolist() == [True, False]
+    with pytest.raises(VidnasError, match=r"nothing in the space tiny_space has .* MMACs, the dearest has"):
+        between(table, 1.01 * most, 2 * most)
     # Additive costs both, so that derivation can solve for them.
     least, most = table.cheapest()[1], table.dearest()[1]
     end = between(table, least + 0.95 * (most - least), most)

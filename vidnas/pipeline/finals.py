@@ -123,7 +123,7 @@ def headline(finals: Finals) -> str:
     on = f"{test.headline_figure.text} on {len(test.paths)} videos at {cost}"
     seeds = len(finals.seeds)
     if finals.is_x3d:
-        return f"X3D {100 * finals.mean(finals.searched):.1f}% {on}: nothing that was tried is ahead of it"
+        return f"X3D {100 * finals.mean(finals.searched):.1f}% {on}: nothing that was tried is clearly ahead of it"
     ahead = finals.ahead
     difference = f"; {100 * ahead.mean:+.1f} points, standard error {100 * ahead.error:.1f}" if seeds > 1 else ""
     return (

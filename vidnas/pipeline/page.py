@@ -118,7 +118,8 @@ def _notes(outcome: RunOutcome) -> Iterator[str]:
     if outcome.measured_ms:
         told = ", ".join(f"{name} {ms:.3g} ms" for name, ms in outcome.measured_ms.items())
         equal = "the same multiply-adds" if outcome.race is None else "their widths by such measurements"
-        yield f"measured for one clip on the device of the budget: {told}; both were given {equal}"
+        both = f"; both were given {equal}" if len(outcome.measured_ms) > 1 else ""
+        yield f"measured for one clip on the device of the budget: {told}{both}"
 
 
 def _network(label: str, kind: Kind, trials: Sequence[TrialResult]) -> NetworkResult:

@@ -27,8 +27,6 @@ from vidnas.report.search_data import (
 )
 from vidnas.search.race import Standing
 
-_MAX_POINTS = 400
-
 
 def budgets_text(targets: Mapping[str, float]) -> str:
     """Budgets by metric, for people."""
@@ -44,26 +42,25 @@ def race_summary(race: RaceResult, targets: Mapping[str, float]) -> RaceSummary:
             spec.name,
             one.proposal.source,
             network_cost(spec),
+            f"{spec.clip} {spec.clip.sampling}",
             scores,
-            one is race.winner,
-            one is race.yardstick,
-            race.amounts.get(spec.content_hash, {}),
+            won=one is race.winner,
+            yardstick=one is race.yardstick,
+            failed=one.failed,
+            amounts=race.amounts.get(spec.content_hash, {}),
         )
 
     clips, networks = (tuple(map(racer, standings)) for standings in (race.clips, race.networks))
     lead = race.lead and Lead(100 * race.lead.mean, 100 * race.lead.error, len(race.first.ahead_of(race.yardstick)))
-    return RaceSummary(clips, networks, race.trials, lead, describe_early(race.early), equal_in(targets))
+    return RaceSummary(clips, networks, race.trials, lead, describe_early(race.early), equal_in(targets, networks))
 
 
-def equal_in(targets: Mapping[str, float]) -> str:
+def equal_in(targets: Mapping[str, float], networks: Sequence[Racer]) -> str:
     """What the networks of a race have in common, and what they do not."""
-    budgets = budgets_text(targets)
-    left = "up to 10% less, as each was measured" if "ms" in targets else "up to 1% less"
-    if len(targets) > 1:
-        left = left.replace("less", "less of one of them")
-        return f"Every network keeps {budgets} and uses them up or has {left}; in the others they differ."
-    told = f"Every network is brought to {budgets} by its width, or has {left}"
-    return f"{told}; their multiply-adds differ." if "macs" not in targets else f"{told}."
+    used = [max(racer.amounts[metric] / target for metric, target in targets.items()) for racer in networks]
+    of_all = " of each of them" if len(targets) > 1 else ""
+    told = f"Every network keeps {budgets_text(targets)}; the one that uses least leaves {1 - min(used):.1%}{of_all}"
+    return f"{told}." if "macs" in targets else f"{told}; their multiply-adds differ."
 
 
 def search_summary(searched: Searched) -> SearchSummary:
@@ -80,7 +77,7 @@ def search_summary(searched: Searched) -> SearchSummary:
             entropy=step.entropy,
             initial_entropy=step.initial_entropy,
             holdout=record["candidates"][0][f"holdout_{task.headline.name}"],
-            curves=_curves(step.result.folder.curves),
+            curves=read_curves(step.result.folder.curves),
             beliefs=tuple(_beliefs(record["beliefs"])),
         )
 
@@ -105,7 +102,7 @@ def search_notes(searched: Searched) -> Iterator[str]:
 
 
 def data_summary(
-    lists: Lists, searched: Searched | None, source: str, broken: Sequence[tuple[str, str]] = ()
+    lists: Lists, searched: Searched | None, source: str, untested: Sequence[tuple[str, str]] | None = None
 ) -> DataSummary:
     """The data set.
 
@@ -113,18 +110,20 @@ def data_summary(
         lists: training and test list.
         searched: whose parts are told too.
         source: the data set, as the user named it.
-        broken: path and cause of files that were set aside after the search.
+        untested: path and cause of files that could not be tested; None where there was no test.
     """
     splits = [(f"search: {name}", len(part)) for name, part in searched.plan.parts.items()] if searched else []
     splits += [("training", len(lists.train)), ("test", len(lists.test))]
     unreadable = [one for step in searched.steps for one in _unreadable(step.result.record)] if searched else []
+    looked_at = (("the parts of the search", searched), ("the test list", untested))
     return DataSummary(
         source=source,
         classes=lists.train.classes,
         splits=tuple(splits),
         counts=tuple(zip(lists.train.counts, lists.test.counts, strict=True)),
         notices=lists.notices,
-        broken=(*dict.fromkeys(unreadable), *broken),
+        broken=(*dict.fromkeys(unreadable), *(untested or ())),
+        looked_at=" and in ".join(name for name, seen in looked_at if seen is not None),
     )
 
 
@@ -146,10 +145,10 @@ def _space(plan: SearchPlan) -> SpaceSummary:
     )
 
 
-def _curves(path: Path) -> SearchCurves:
+def read_curves(path: Path) -> SearchCurves:
+    """The lines that a search has written, as a page draws them."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     moving = [line for line in lines if "entropy" in line]
-    every = max(1, len(lines) // _MAX_POINTS)
     points = tuple(
         SearchPoint(
             at=line["epoch"],
@@ -157,10 +156,9 @@ def _curves(path: Path) -> SearchCurves:
             mean_cost=line.get("mean_cost", {}),
             derived_cost=line.get("derived_cost", {}),
             beta=line.get("beta", {}),
-            train_loss=sum(near["loss"] for near in lines[i : i + every]) / len(lines[i : i + every]),
+            train_loss=line["loss"],
         )
-        for i, line in enumerate(lines)
-        if i % every == 0
+        for line in lines
     )
     return SearchCurves(points, unit="epoch", warmup_until=moving[0]["epoch"] if moving else 0.0)
 

@@ -218,7 +218,7 @@ def _conclude(
     measured_ms: Mapping[str, float] = {}
     if device is not None and is_first_process():
         # Both in turns: what a machine takes for the same network is another some hours later.
-        measured_ms = time_networks({"searched": spec, "x3d": x3d}, device)
+        measured_ms = time_networks({"searched": spec} | ({} if finals.is_x3d else {"x3d": x3d}), device)
     outcome = RunOutcome(lists, targets, finals, searched, race, tuple(phases), settings.training, measured_ms)
     if is_first_process():
         write_json(settings.paths.result, summary(outcome))

@@ -158,7 +158,7 @@ def _cost_chart(curves: SearchCurves, budget: BudgetSummary) -> Iterator[Picture
 
     lines = [
         line("mean of samples", AMBER, lambda point: point.mean_cost),
-        line("derived network", BLUE, lambda point: point.derived_cost),
+        line("most probable options", BLUE, lambda point: point.derived_cost),
     ]
     if any(series.points for series in lines):
         level = (budget.target / scale, "target")

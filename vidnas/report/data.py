@@ -24,6 +24,7 @@ class DataSummary:
         counts: videos of each class in training and test, in the order of `classes`.
         notices: what the loader wants the user to know.
         broken: path and cause of every file set aside.
+        looked_at: in which lists files were looked for that cannot be read.
     """
 
     source: str
@@ -32,6 +33,7 @@ class DataSummary:
     counts: tuple[tuple[int, int], ...] = ()
     notices: tuple[str, ...] = ()
     broken: tuple[tuple[str, str], ...] = ()
+    looked_at: str = "these lists"
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,7 @@ class ClassifierResult(NetworkResult):
     metric: ClassVar[str] = "top-1"
     class_metric: ClassVar[str] = "Accuracy"
     bars: ClassVar[str] = (
-        "Bars: 95% interval (Wilson) for this number of videos, unless several seeds were run; what another seed would "
-        "change comes on top."
+        "Bars: 95% interval (Wilson) for this number of videos; what another seed would change comes on top."
     )
 
     correct: int = field(kw_only=True)
@@ -212,18 +213,22 @@ class Racer:
         name: of the spec.
         source: where it came from.
         cost: of one clip.
+        clip: with how its frames are chosen.
         scores: its figure on the fold of each round that it ran.
         won: whether it is the winner.
         yardstick: whether it is X3D at the clip of the networks.
+        failed: whether a training of it failed, so that it left.
         amounts: what it takes of each budget, by metric.
     """
 
     name: str
     source: str
     cost: Cost
+    clip: str
     scores: tuple[float, ...]
     won: bool = False
     yardstick: bool = False
+    failed: bool = False
     amounts: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -248,7 +253,7 @@ class RaceSummary:
         clips: X3D at each clip, the best first; empty where the clip was given.
         networks: at the clip that won, the best first.
         trials: trainings in all.
-        lead: of the first network; None where that is X3D.
+        lead: of the first network against X3D; None where that is X3D, or X3D failed.
         early: how far their losses on the way foretold their results, in words; empty where it is not known.
         equal: what all of them have in common, in words.
     """
@@ -269,6 +274,11 @@ class RaceSummary:
     def yardstick(self) -> Racer:
         """X3D at their clip."""
         return next(racer for racer in self.networks if racer.yardstick)
+
+    @property
+    def failed(self) -> int:
+        """Networks of which a training failed."""
+        return len({racer.name for racer in (*self.clips, *self.networks) if racer.failed})
 
     @property
     def random(self) -> tuple[float, ...]:

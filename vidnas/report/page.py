@@ -115,7 +115,10 @@ def _accuracy(report: RunReport) -> str:
         ]
         for result in results
     ]
-    text = f"Multiply-adds of conv, linear and matmul for one clip at the training crop. {searched.bars}"
+    bars, seeds = searched.bars, report.seeds
+    if len(seeds) > 1:
+        bars = f"Bars: the lowest to the highest of {len(seeds)} seeds. All else: the training with seed {seeds[0]}."
+    text = f"Multiply-adds of conv, linear and matmul for one clip at the training crop. {bars}"
     paired = ""
     if report.paired:
         paired = f"<p>On the same videos: {clean(paired_text(report.paired))}.</p>"
@@ -214,7 +217,7 @@ def _data(data: DataSummary) -> str:
         listed = table(["file", "cause"], data.broken)
         parts.append(f"<details><summary>{plural(len(data.broken), 'file')} set aside</summary>{listed}</details>")
     else:
-        parts.append("<p>Every file could be read.</p>")
+        parts.append(f"<p>No unreadable file was met in {clean(data.looked_at)}.</p>")
     return section("Data", f"{data.source}, {len(data.classes)} classes.", *parts)
 
 

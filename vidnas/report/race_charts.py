@@ -33,7 +33,7 @@ def standings(racers: Sequence[Racer], yardstick: Racer | None = None) -> list[l
             racer.source,
             _cost(racer),
             str(len(racer.scores)),
-            "failed" if racer.mean is None else f"{100 * racer.mean:.1f}%",
+            _mean(racer),
             _ahead(racer, yardstick),
         ]
         for racer in racers
@@ -53,10 +53,16 @@ def sources(race: RaceSummary) -> list[list[str]]:
     return rows
 
 
+def _mean(racer: Racer) -> str:
+    if racer.mean is None:
+        return "failed"
+    return f"{100 * racer.mean:.1f}%{', then failed' if racer.failed else ''}"
+
+
 def _cost(racer: Racer) -> str:
     """Multiply-adds, whatever was limited, and what else was."""
     amounts = {"macs": racer.cost.macs, **racer.amounts}
-    return f"{', '.join(format_amount(*amount) for amount in amounts.items())} @ {racer.cost.clip}"
+    return f"{', '.join(format_amount(*amount) for amount in amounts.items())} @ {racer.clip}"
 
 
 def _ahead(racer: Racer, yardstick: Racer | None) -> str:

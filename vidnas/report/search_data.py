@@ -44,7 +44,7 @@ class SearchPoint:
         at: the step or epoch.
         entropy: H / H0 of the distribution, 1 at the uniform start.
         mean_cost: mean cost of the sampled architectures, by the metric of each budget.
-        derived_cost: cost of the architecture that would be derived now, by metric.
+        derived_cost: cost of the most probable option of every decision, by metric; derivation also looks at budgets.
         beta: weight of each cost, by metric.
         train_loss: cross-entropy of the sampled architectures on training batches.
     """

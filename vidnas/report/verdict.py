@@ -5,6 +5,7 @@ from statistics import mean, stdev
 
 from vidnas.arch.cost import format_macs, network_cost
 from vidnas.report.data import NetworkResult, PairedComparison, RaceSummary, RunReport, SearchReport
+from vidnas.report.html import plural
 
 # benchmarks/results/demo_seeds.json
 SPREAD = (
@@ -20,12 +21,12 @@ def verdict(report: RunReport) -> str:
     if x3d is None and report.race is not None:
         others = len(report.race.networks) - 1
         return (
-            f"X3D is the answer: of {others} other networks in the race none was clearly ahead of it. It "
+            f"X3D is the answer: the first of {others} other networks in the race was not clearly ahead of it. It "
             f"{_claim(found, len(report.seeds))} at {cost}."
         )
     if x3d is None:
         return f"The searched network {found.claim} at {cost}; it was not compared with X3D."
-    equal = "" if found.costs_as_much_as(x3d) else ", not at equal cost"
+    equal = "" if found.costs_as_much_as(x3d) else ", not at equal multiply-adds"
     return (
         f"Searched {_percent(found.mean)}, X3D {_percent(x3d.mean)} {found.metric} on "
         f"{_videos(found, x3d)} at {_costs(found, x3d)}{equal}: {trainings(len(report.seeds))}"
@@ -55,10 +56,13 @@ def trainings(seeds: int) -> str:
 def race_text(race: RaceSummary) -> str:
     """How the winner came about, and how random networks did."""
     winner, lead = race.winner, race.lead
-    told = f"{race.trials} trainings to the end on folds of the training list; the test list had no part in it. "
+    failed = f" ({plural(race.failed, 'network')} left as a training failed)" if race.failed else ""
+    told = f"{race.trials} trainings{failed} on folds of the training list; the test list had no part in it. "
     told += f"{race.equal} " if race.equal else ""
-    if lead is None:
-        told += "Nothing was ahead of X3D over the rounds that both ran."
+    if lead is None and winner.yardstick:
+        told += "X3D had the highest mean of those that ran all rounds."
+    elif lead is None:
+        told += f"X3D's training failed, so {winner.name} from the source {winner.source} was compared with nothing."
     else:
         error = f", standard error {lead.error:.1f}" if isfinite(lead.error) else ""
         ahead = f"{lead.points:+.1f} points against X3D at this clip over {lead.rounds} rounds{error}"
@@ -71,7 +75,7 @@ def race_text(race: RaceSummary) -> str:
     if len(race.random) > 1:
         told += f" Random networks of the space: {random_spread(race)} in the first round."
     if race.early:
-        told += f" {race.early[0].upper()}{race.early[1:]}; none was stopped before its end."
+        told += f" {race.early[0].upper()}{race.early[1:]}; none was stopped early."
     return told
 
 

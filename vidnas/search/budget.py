@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vidnas.arch.cost import format_amount
+from vidnas.base.errors import VidnasError
 from vidnas.search.costs import CostTable
 from vidnas.search.space.space import Choice
 
@@ -45,9 +47,19 @@ def usage(budgets: Sequence[Budget], choices: Sequence[Choice]) -> NDArray[np.fl
 
 
 def between(table: CostTable, low: float, high: float) -> list[Budget]:
-    """Budgets that a cost from `low` to `high` keeps; the second one is on what is left up to the dearest cost."""
+    """Budgets that a cost from `low` to `high` keeps; the second one is on what is left up to twice the dearest cost.
+
+    Raises:
+        VidnasError: nothing in the space costs as much as `low`.
+    """
     if low <= table.cheapest()[1]:
         return [Budget(table, high)]
     most = table.dearest()[1]
-    left = CostTable(table.space, f"unused {table.metric}", (-1 * table.terms).plus(most))
-    return [Budget(table, high), Budget(left, most - low)]
+    if low > most:
+        raise VidnasError(
+            f"nothing in the space {table.space.name} has {format_amount(table.metric, low)}, the dearest has "
+            f"{format_amount(table.metric, most)}; lower that"
+        )
+    # Twice, so that no target is 0.
+    left = CostTable(table.space, f"unused {table.metric}", (-1 * table.terms).plus(2 * most))
+    return [Budget(table, high), Budget(left, 2 * most - low)]

@@ -61,6 +61,7 @@ def test_settings_outside_their_rules_are_refused(settings, message):
     ("settings", "message"),
     [
         ({"warm_start": -0.5}, "search.warm_start: must be at least 0 (got -0.5)"),
+        ({"temperature": "accuracy"}, "search.temperature: must be auto, paper or mean"),
         ({"weight_mode": "streamed", "micro_batches": 2}, "search.weight_mode: must be another than streamed where"),
         ({"weight_samples": 0, "weight_mode": "sandwich"}, "search.weight_samples: must be at least 1 (got 0)"),
     ],

@@ -46,7 +46,7 @@ class SearchConfig(OptimConfig, MachineConfig):
             architectures, of its own, shared by the processes; null is one per process. With the same number of shards
             any number of processes gives the same search.
         alpha_lr: learning rate of Adam on alpha; null is 45 / steps on alpha, at most 0.05.
-        temperature: what scores are divided by: auto, paper, mean or accuracy.
+        temperature: what scores are divided by: auto, paper or mean.
         min_effective: for `auto`, the effective sample size as a share of K.
         cost_mode: how the cost presses: dual (finds the target), fixed, or log_mean.
         beta: factor of the cost at the start; null is, for dual, the spread of the first scores, else 1.
@@ -93,6 +93,8 @@ class SearchConfig(OptimConfig, MachineConfig):
 
     def __post_init__(self) -> None:
         check_limits(self, "search")
+        # A supernet scores by likelihoods; `accuracy` is for scorers of log accuracies.
+        self._require("temperature", self.temperature != "accuracy", "auto, paper or mean")
         names = self.baseline_names
         known = set(names) <= set(BASELINES) and len(set(names)) == len(names)
         self._require("baselines", known, f"of {', '.join(BASELINES)}, with a comma between them")

@@ -42,7 +42,7 @@ class RaceResult:
 
     @property
     def lead(self) -> Paired | None:
-        """Of the first against X3D at the clip that won; None where X3D is the first."""
+        """Of the first against X3D at the clip that won; None where X3D is the first, or failed at once."""
         return lead(self.networks, self.yardstick)
 
 
@@ -52,8 +52,10 @@ def describe(result: RaceResult) -> str:
     ms = result.amounts.get(spec.content_hash, {}).get("ms")
     cost = f"{network_cost(spec)}{f', {ms:.3g} ms' if ms else ''}"
     told = f"winner: {spec.name} ({winner.proposal.source}), {cost}, {winner.mean.headline:.1%} on the folds"
-    if result.lead is None:
-        told += "; nothing was ahead of X3D"
+    if result.lead is None and winner is result.yardstick:
+        told += "; X3D had the highest mean"
+    elif result.lead is None:
+        told += "; X3D's training failed, so it was compared with nothing"
     else:
         rounds = len(result.first.ahead_of(result.yardstick))
         ahead = f"{100 * result.lead.mean:+.1f} points against X3D at its clip over {rounds} rounds"
