@@ -101,7 +101,7 @@ def _cached(
         parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             cache = _load(folder, stamps)
-            if cache is None:
+            if cache is None or _some_mended(cache):
                 index = index_videos(stamps, kept=kept, workers=workers, progress=progress)
                 _build(folder, stamps, index, short_side, budget, workers, progress)
                 cache = _load(folder, stamps)
@@ -211,6 +211,11 @@ def _load(folder: Path, stamps: Sequence[FileStamp]) -> FrameCache | None:
         return FrameCache(folder, manifest["videos"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _some_mended(cache: FrameCache) -> bool:
+    """Whether a file can be used that could not when the cache was made, for a cause that has passed."""
+    return bool(index_videos([FileStamp.of(path) for path in cache.broken], progress=False).infos)
 
 
 def _build(
