@@ -127,6 +127,32 @@ def test_broken_files_are_kept_with_their_cause(videos, tmp_path):
     assert set(open_cache(videos[:2], tmp_path / "cache").broken) == set(videos[:2])
 
 
+def test_a_damaged_video_gives_the_same_with_a_cache_and_without(videos, tmp_path):
+    damaged = tmp_path / "videos" / "damaged.mov"
+    rng = np.random.default_rng(0)
+    with av.open(str(damaged), "w") as container:
+        stream = container.add_stream("mjpeg", rate=50)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for _ in range(50):
+            picture = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(str(damaged)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][40]
+    content = bytearray(damaged.read_bytes())
+    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    damaged.write_bytes(content)
+    cache, files = open_cache([*videos, damaged], tmp_path / "cache"), FileReader(32)
+    assert cache.broken == {}
+    assert cache.info(damaged) == files.info(damaged)
+    for times in ([0.1, 0.3, 0.5], [0.79], [0.85, 0.97], [-1.0, 2.0]):
+        for reader in (cache, pickle.loads(pickle.dumps(cache))):
+            np.testing.assert_array_equal(reader.read(damaged, times), files.read(damaged, times))
+    for reader in (cache, files):
+        with pytest.raises(BrokenVideo, match="decode error after frame 40"):
+            reader.read(damaged, [0.1, 0.81])
+
+
 def test_frames_that_do_not_fit_are_decoded_from_the_files(videos, tmp_path):
     # 6 clips of 24 x 32 x 43, one of 30 x 32 x 43 and one of 7 x 58 x 32 pixels, 3 bytes each.
     exact = (6 * 24 * 32 * 43 + 30 * 32 * 43 + 7 * 58 * 32) * 3 / 2**20

@@ -4,6 +4,9 @@ A cache is a folder: `frames.bin` (all frames, packed), `times.npy` (when each s
 files, how large and how old, at which short side). It is used only if all of that still holds, otherwise built
 anew. A build works in a second folder that is renamed when complete, under a lock: processes that start together
 wait for the first one, and what a killed build left behind is removed by the next.
+
+A video that cannot be decoded from end to end is not held. Its frames come from the file, so that what can be read of
+it is the same with a cache and without one.
 """
 
 import errno
@@ -12,7 +15,7 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, replace
 from itertools import islice
@@ -31,7 +34,7 @@ from vidnas.data.index import VideoIndex, as_facts, describe_notices, index_vide
 from vidnas.data.reader import FileReader, Reader, limit
 from vidnas.data.stamp import FileStamp
 
-VERSION = 1
+VERSION = 2
 MIB = 2**20
 
 
@@ -100,16 +103,16 @@ def _cached(
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            cache = _load(folder, stamps)
+            cache = _load(folder, stamps, short_side)
             if cache is None or _some_mended(cache):
                 index = index_videos(stamps, kept=kept, workers=workers, progress=progress)
                 _build(folder, stamps, index, short_side, budget, workers, progress)
-                cache = _load(folder, stamps)
+                cache = _load(folder, stamps, short_side)
     except _TooLarge as reason:
         log.debug("no frame cache: %s; videos are decoded as needed", reason)
         cache = None
     except OSError as error:
-        cache = _load(folder, stamps)  # made when it still could be written
+        cache = _load(folder, stamps, short_side)  # made when it still could be written
         if cache is None and parent != default_cache_dir():
             raise VidnasError(
                 f"{parent}: cannot write the frame cache ({error.strerror or error}): free some space, name another "
@@ -138,7 +141,7 @@ _MAPPED: "WeakValueDictionary[_FileMark, np.ndarray]" = WeakValueDictionary()
 class FrameCache:
     """Reader of a complete cache; see `vidnas.data.reader.Reader`."""
 
-    def __init__(self, folder: Path, videos: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, videos: list[dict[str, Any]], short_side: int) -> None:
         self._file = folder / "frames.bin"
         self._mark = _mark(self._file.stat())
         self._videos = {Path(video["path"]): video for video in videos}
@@ -147,6 +150,8 @@ class FrameCache:
         self.broken = {path: str(video["broken"]) for path, video in self._videos.items() if "broken" in video}
         noted = {path: video["info"]["notice"] for path, video in self._videos.items() if "info" in video}
         self.notices = {path: str(notice) for path, notice in noted.items() if notice is not None}
+        loose = {path: self.info(path) for path, video in self._videos.items() if self._is_loose(video)}
+        self._files = FileReader(short_side, VideoIndex(loose, {}))
 
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes map the file themselves; a pickled map would be a copy of all frames."""
@@ -164,16 +169,22 @@ class FrameCache:
 
     def read(self, path: Path, times_sec: Sequence[float]) -> np.ndarray:
         """See `Reader`."""
-        slack_sec = self.info(path).slack_sec
-        video = self._videos[path]
+        info, video = self.info(path), self._videos[path]
+        if self._is_loose(video):
+            return self._files.read(path, times_sec)
         count, height, width = video["shape"]
         starts = self._times[video["first"] : video["first"] + count]
         # The rule of decode.read_frames: the last frame that starts at or before the time, else the first.
-        places = np.searchsorted(starts, np.asarray(times_sec) + slack_sec, side="right") - 1
+        places = np.searchsorted(starts, np.asarray(times_sec) + info.slack_sec, side="right") - 1
         if self._map is None:
             self._map = _mapped(self._file, self._mark)
         frames = self._map[video["offset"] : video["offset"] + count * height * width * 3]
         return np.asarray(frames.reshape(count, height, width, 3)[np.maximum(places, 0)])
+
+    @staticmethod
+    def _is_loose(video: Mapping[str, Any]) -> bool:
+        """Whether a video can be used and its frames are not held."""
+        return "info" in video and not video["shape"][0]
 
 
 def _mapped(file: Path, mark: _FileMark) -> np.ndarray:
@@ -201,14 +212,14 @@ def _mark(status: os.stat_result) -> _FileMark:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _load(folder: Path, stamps: Sequence[FileStamp]) -> FrameCache | None:
+def _load(folder: Path, stamps: Sequence[FileStamp], short_side: int) -> FrameCache | None:
     """The cache in a folder, or None if there is none that holds exactly these files."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         held = [FileStamp(video["path"], video["size"], video["mtime_ns"]) for video in manifest["videos"]]
         if held != list(stamps) or (folder / "frames.bin").stat().st_size != manifest["bytes"]:
             return None
-        return FrameCache(folder, manifest["videos"])
+        return FrameCache(folder, manifest["videos"], short_side)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -286,15 +297,18 @@ Decoded = tuple[dict[str, Any], np.ndarray, np.ndarray]
 
 
 def _decode(path: Path, index: VideoIndex, short_side: int) -> Decoded:
-    """What the manifest says of a file (its info, or why it is broken), its frames and their start times."""
+    """What the manifest says of a file (its info, or why it is broken), its frames and their start times.
+
+    One that cannot be decoded from end to end has no frames.
+    """
     nothing = np.empty((0, 0, 0, 3), np.uint8), np.empty(0)
     if path in index.broken:
         return {"broken": index.broken[path]}, *nothing
     info = index.infos[path]
     try:
         film = read_all(info, short_side=limit(info, short_side))
-    except BrokenVideo as error:
-        return {"broken": error.cause}, *nothing
+    except BrokenVideo:
+        return as_facts(info), *nothing
     return as_facts(replace(info, notice=film.notice)), film.frames, film.starts_sec
 
 
