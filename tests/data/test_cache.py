@@ -81,6 +81,19 @@ def test_a_built_cache_is_used_again_even_without_the_decoder(videos, tmp_path, 
     assert sorted(entry.suffix for entry in (tmp_path / "cache").iterdir()) == ["", ".json", ".lock"]
 
 
+@pytest.mark.parametrize("part", ["PyAV", "FFmpeg"])
+def test_another_decoder_makes_another_cache(videos, tmp_path, monkeypatch, part):
+    open_cache(videos[:1], tmp_path / "cache")
+    if part == "PyAV":
+        monkeypatch.setattr(av, "__version__", "0.1")
+    else:
+        monkeypatch.setattr(av, "library_versions", av.library_versions | {"libavcodec": (1, 2, 3)})
+    for _ in range(2):
+        open_cache(videos[:1], tmp_path / "cache")
+    # The frames, and what the videos hold.
+    assert [len(list((tmp_path / "cache").glob(name))) for name in ("*/frames.bin", "*.json")] == [2, 2]
+
+
 def test_a_changed_file_is_never_served_from_the_cache(videos, tmp_path):
     before = open_cache(videos, tmp_path / "cache").read(videos[0], [0.5])
     shutil.copy(videos[1], videos[0])

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+import av
 import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
@@ -34,6 +35,7 @@ from vidnas.data.index import VideoIndex, as_facts, describe_notices, index_vide
 from vidnas.data.reader import FileReader, Reader, limit
 from vidnas.data.stamp import FileStamp
 
+# To be raised with every change of what `vidnas.data.survey`, `probe` or `decode` find in a file.
 VERSION = 2
 MIB = 2**20
 
@@ -96,9 +98,11 @@ def _cached(
 ) -> Reader:
     """See `open_reader`; `budget` is in bytes."""
     paths = [stamp.path for stamp in stamps]
-    # A cache is found by what was asked for; the sizes and ages in the manifest say whether it still holds.
-    folder = parent / _digest(VERSION, [field.name for field in fields(VideoInfo)], short_side, paths)
-    kept = parent / f"{_digest(VERSION, paths)}.videos.json"
+    # A cache is found by what was asked for and what decodes; the sizes and ages in the manifest say whether it still
+    # holds.
+    decoder = VERSION, av.__version__, av.library_versions
+    folder = parent / _digest(decoder, [field.name for field in fields(VideoInfo)], short_side, paths)
+    kept = parent / f"{_digest(decoder, paths)}.videos.json"
     index: VideoIndex | None = None
     try:
         parent.mkdir(parents=True, exist_ok=True)
