@@ -81,6 +81,19 @@ def test_a_built_cache_is_used_again_even_without_the_decoder(videos, tmp_path, 
     assert sorted(entry.suffix for entry in (tmp_path / "cache").iterdir()) == ["", ".json", ".lock"]
 
 
+@pytest.mark.parametrize("part", ["PyAV", "FFmpeg"])
+def test_another_decoder_makes_another_cache(videos, tmp_path, monkeypatch, part):
+    open_cache(videos[:1], tmp_path / "cache")
+    if part == "PyAV":
+        monkeypatch.setattr(av, "__version__", "0.1")
+    else:
+        monkeypatch.setattr(av, "library_versions", av.library_versions | {"libavcodec": (1, 2, 3)})
+    for _ in range(2):
+        open_cache(videos[:1], tmp_path / "cache")
+    # The frames, and what the videos hold.
+    assert [len(list((tmp_path / "cache").glob(name))) for name in ("*/frames.bin", "*.json")] == [2, 2]
+
+
 def test_a_changed_file_is_never_served_from_the_cache(videos, tmp_path):
     before = open_cache(videos, tmp_path / "cache").read(videos[0], [0.5])
     shutil.copy(videos[1], videos[0])
@@ -125,6 +138,32 @@ def test_broken_files_are_kept_with_their_cause(videos, tmp_path):
     assert cache.read(videos[2], [0.0]).shape[0] == 1
     # A list of which nothing can be read has a cache too.
     assert set(open_cache(videos[:2], tmp_path / "cache").broken) == set(videos[:2])
+
+
+def test_a_damaged_video_gives_the_same_with_a_cache_and_without(videos, tmp_path):
+    damaged = tmp_path / "videos" / "damaged.mov"
+    rng = np.random.default_rng(0)
+    with av.open(str(damaged), "w") as container:
+        stream = container.add_stream("mjpeg", rate=50)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for _ in range(50):
+            picture = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(str(damaged)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][40]
+    content = bytearray(damaged.read_bytes())
+    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    damaged.write_bytes(content)
+    cache, files = open_cache([*videos, damaged], tmp_path / "cache"), FileReader(32)
+    assert cache.broken == {}
+    assert cache.info(damaged) == files.info(damaged)
+    for times in ([0.1, 0.3, 0.5], [0.79], [0.85, 0.97], [-1.0, 2.0]):
+        for reader in (cache, pickle.loads(pickle.dumps(cache))):
+            np.testing.assert_array_equal(reader.read(damaged, times), files.read(damaged, times))
+    for reader in (cache, files):
+        with pytest.raises(BrokenVideo, match="decode error after frame 40"):
+            reader.read(damaged, [0.1, 0.81])
 
 
 def test_frames_that_do_not_fit_are_decoded_from_the_files(videos, tmp_path):

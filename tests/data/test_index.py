@@ -1,5 +1,8 @@
 import os
+import resource
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -14,6 +17,20 @@ from vidnas.data.index import describe_notices, index_videos
 from vidnas.data.reader import FileReader
 from vidnas.data.stamp import FileStamp
 from vidnas.data.synthetic import write_video
+
+
+@contextmanager
+def spare_descriptors(number: int) -> Iterator[None]:
+    """Let this process open so many files more."""
+    free = [os.dup(0) for _ in range(number + 1)]  # the lowest ones that are free
+    for descriptor in free:
+        os.close(descriptor)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.fixture
@@ -60,6 +77,40 @@ def test_what_is_known_is_not_looked_at_again_until_it_changes(videos: list[Path
     assert whole in index_videos([FileStamp.of(path) for path in videos], kept=kept).broken
     kept.write_text("{}")
     assert whole in index_videos([FileStamp.of(path) for path in videos], kept=kept).broken
+
+
+def test_what_could_not_be_opened_is_tried_again(videos: list[Path], tmp_path: Path) -> None:
+    kept, stamps = tmp_path / "kept.json", [FileStamp.of(path) for path in videos]
+    whole = tmp_path / "videos/whole.mp4"
+    with spare_descriptors(0):
+        for index in (index_videos(stamps), index_videos(stamps, kept=kept)):
+            assert "Too many open files" in index.broken[whole]
+    with spare_descriptors(1):  # opens a file, but not once more to look for a second film in it
+        index = index_videos(stamps, kept=kept, workers=1)
+    assert "Too many open files" in index.broken[whole]
+    assert index_videos(stamps, kept=kept) == index_videos(stamps)
+    assert whole in index_videos(stamps, kept=kept).infos
+
+
+def test_a_cache_is_made_anew_when_a_file_can_be_opened_again(videos: list[Path], tmp_path: Path) -> None:
+    whole = tmp_path / "videos/whole.mp4"
+    content, status = whole.read_bytes(), whole.stat()
+    # The size and age of a file stay when a fault keeps it from being read.
+    whole.write_bytes(bytes(len(content)))
+    os.utime(whole, ns=(status.st_atime_ns, status.st_mtime_ns))
+    reader = open_reader(videos, 32, cache_dir=tmp_path / "cache")
+    assert isinstance(reader, FrameCache)
+    assert whole in reader.broken
+    whole.write_bytes(content)
+    os.utime(whole, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = open_reader(videos, 32, cache_dir=tmp_path / "cache")
+    assert isinstance(again, FrameCache)
+    assert set(again.broken) == {tmp_path / "videos/text.mp4"}
+    np.testing.assert_array_equal(again.read(whole, [0.5]), FileReader(32).read(whole, [0.5]))
+    # What stays broken does not cost a build.
+    made = [file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*/manifest.json")]
+    assert isinstance(open_reader(videos, 32, cache_dir=tmp_path / "cache"), FrameCache)
+    assert [file.stat().st_mtime_ns for file in (tmp_path / "cache").glob("*/manifest.json")] == made
 
 
 def test_a_folder_that_cannot_be_written_keeps_nothing(videos: list[Path], tmp_path: Path) -> None:

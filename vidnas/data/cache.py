@@ -3,7 +3,11 @@
 A cache is a folder: `frames.bin` (all frames, packed), `times.npy` (when each starts) and `manifest.json` (which
 files, how large and how old, at which short side). It is used only if all of that still holds, otherwise built
 anew. A build works in a second folder that is renamed when complete, under a lock: processes that start together
-wait for the first one, and what a killed build left behind is removed by the next.
+wait for the first one, and what a killed build left behind is removed by the next. Builds also remove what nobody uses
+(`vidnas.data.old_caches`).
+
+A video that cannot be decoded from end to end is not held. Its frames come from the file, so that what can be read of
+it is the same with a cache and without one.
 """
 
 import errno
@@ -12,14 +16,14 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
+import av
 import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
@@ -27,11 +31,14 @@ from tqdm import tqdm
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import log, note_once
 from vidnas.data.decode import BrokenVideo, VideoInfo, read_all
+from vidnas.data.frame_map import mapped, mark
 from vidnas.data.index import VideoIndex, as_facts, describe_notices, index_videos, worker_threads
+from vidnas.data.old_caches import FRAMES, MANIFEST, TIMES, mark_used, remove_unused
 from vidnas.data.reader import FileReader, Reader, limit
 from vidnas.data.stamp import FileStamp
 
-VERSION = 1
+# To be raised with every change of what `vidnas.data.survey`, `probe` or `decode` find in a file.
+VERSION = 2
 MIB = 2**20
 
 
@@ -93,23 +100,27 @@ def _cached(
 ) -> Reader:
     """See `open_reader`; `budget` is in bytes."""
     paths = [stamp.path for stamp in stamps]
-    # A cache is found by what was asked for; the sizes and ages in the manifest say whether it still holds.
-    folder = parent / _digest(VERSION, [field.name for field in fields(VideoInfo)], short_side, paths)
-    kept = parent / f"{_digest(VERSION, paths)}.videos.json"
+    # A cache is found by what was asked for and what decodes; the sizes and ages in the manifest say whether it still
+    # holds.
+    decoder = VERSION, av.__version__, av.library_versions
+    folder = parent / _digest(decoder, [field.name for field in fields(VideoInfo)], short_side, paths)
+    kept = parent / f"{_digest(decoder, paths)}.videos.json"
     index: VideoIndex | None = None
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            cache = _load(folder, stamps)
-            if cache is None:
+            mark_used(folder, kept)
+            cache = _load(folder, stamps, short_side)
+            if cache is None or _some_mended(cache):
                 index = index_videos(stamps, kept=kept, workers=workers, progress=progress)
                 _build(folder, stamps, index, short_side, budget, workers, progress)
-                cache = _load(folder, stamps)
+                cache = _load(folder, stamps, short_side)
+                remove_unused(parent)
     except _TooLarge as reason:
         log.debug("no frame cache: %s; videos are decoded as needed", reason)
         cache = None
     except OSError as error:
-        cache = _load(folder, stamps)  # made when it still could be written
+        cache = _load(folder, stamps, short_side)  # made when it still could be written
         if cache is None and parent != default_cache_dir():
             raise VidnasError(
                 f"{parent}: cannot write the frame cache ({error.strerror or error}): free some space, name another "
@@ -130,23 +141,20 @@ def _digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-# The frames of caches in use, by what tells one file from another.
-_FileMark = tuple[int, int, int]
-_MAPPED: "WeakValueDictionary[_FileMark, np.ndarray]" = WeakValueDictionary()
-
-
 class FrameCache:
     """Reader of a complete cache; see `vidnas.data.reader.Reader`."""
 
-    def __init__(self, folder: Path, videos: list[dict[str, Any]]) -> None:
-        self._file = folder / "frames.bin"
-        self._mark = _mark(self._file.stat())
+    def __init__(self, folder: Path, videos: list[dict[str, Any]], short_side: int) -> None:
+        self._file = folder / FRAMES
+        self._mark = mark(self._file.stat())
         self._videos = {Path(video["path"]): video for video in videos}
-        self._times = np.load(folder / "times.npy", allow_pickle=False)
-        self._map: np.ndarray | None = _mapped(self._file, self._mark)
+        self._times = np.load(folder / TIMES, allow_pickle=False)
+        self._map: np.ndarray | None = mapped(self._file, self._mark)
         self.broken = {path: str(video["broken"]) for path, video in self._videos.items() if "broken" in video}
         noted = {path: video["info"]["notice"] for path, video in self._videos.items() if "info" in video}
         self.notices = {path: str(notice) for path, notice in noted.items() if notice is not None}
+        loose = {path: self.info(path) for path, video in self._videos.items() if self._is_loose(video)}
+        self._files = FileReader(short_side, VideoIndex(loose, {}))
 
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes map the file themselves; a pickled map would be a copy of all frames."""
@@ -164,53 +172,39 @@ class FrameCache:
 
     def read(self, path: Path, times_sec: Sequence[float]) -> np.ndarray:
         """See `Reader`."""
-        slack_sec = self.info(path).slack_sec
-        video = self._videos[path]
+        info, video = self.info(path), self._videos[path]
+        if self._is_loose(video):
+            return self._files.read(path, times_sec)
         count, height, width = video["shape"]
         starts = self._times[video["first"] : video["first"] + count]
         # The rule of decode.read_frames: the last frame that starts at or before the time, else the first.
-        places = np.searchsorted(starts, np.asarray(times_sec) + slack_sec, side="right") - 1
+        places = np.searchsorted(starts, np.asarray(times_sec) + info.slack_sec, side="right") - 1
         if self._map is None:
-            self._map = _mapped(self._file, self._mark)
+            self._map = mapped(self._file, self._mark)
         frames = self._map[video["offset"] : video["offset"] + count * height * width * 3]
         return np.asarray(frames.reshape(count, height, width, 3)[np.maximum(places, 0)])
 
-
-def _mapped(file: Path, mark: _FileMark) -> np.ndarray:
-    """The file's bytes, mapped once per process for as long as somebody reads them.
-
-    Raises:
-        VidnasError: the file is not the one of the mark any more.
-    """
-    frames = _MAPPED.get(mark)
-    if frames is None:
-        try:
-            with file.open("rb") as opened:
-                same = _mark(os.fstat(opened.fileno())) == mark
-                # Nothing can be mapped of an empty file.
-                frames = np.memmap(opened, np.uint8, "r") if mark[1] else np.empty(0, np.uint8)
-        except FileNotFoundError:
-            same = False
-        if frames is None or not same:
-            raise VidnasError(f"{file}: was removed or replaced while it was in use; give the same command again")
-        _MAPPED[mark] = frames
-    return frames
+    @staticmethod
+    def _is_loose(video: Mapping[str, Any]) -> bool:
+        """Whether a video can be used and its frames are not held."""
+        return "info" in video and not video["shape"][0]
 
 
-def _mark(status: os.stat_result) -> _FileMark:
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _load(folder: Path, stamps: Sequence[FileStamp]) -> FrameCache | None:
+def _load(folder: Path, stamps: Sequence[FileStamp], short_side: int) -> FrameCache | None:
     """The cache in a folder, or None if there is none that holds exactly these files."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         held = [FileStamp(video["path"], video["size"], video["mtime_ns"]) for video in manifest["videos"]]
-        if held != list(stamps) or (folder / "frames.bin").stat().st_size != manifest["bytes"]:
+        if held != list(stamps) or (folder / FRAMES).stat().st_size != manifest["bytes"]:
             return None
-        return FrameCache(folder, manifest["videos"])
+        return FrameCache(folder, manifest["videos"], short_side)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _some_mended(cache: FrameCache) -> bool:
+    """Whether a file can be used that could not when the cache was made, for a cause that has passed."""
+    return bool(index_videos([FileStamp.of(path) for path in cache.broken], progress=False).infos)
 
 
 def _build(
@@ -236,7 +230,7 @@ def _build(
         videos: list[dict[str, Any]] = []
         times: list[np.ndarray] = []
         offset = first = 0
-        with (temporary / "frames.bin").open("wb") as out, worker_threads(workers) as pool:
+        with (temporary / FRAMES).open("wb") as out, worker_threads(workers) as pool:
             decoded = _in_order(pool, [Path(stamp.path) for stamp in stamps], index, short_side, ahead=2 * workers)
             bar = tqdm(decoded, "decoding once", len(stamps), unit="video", disable=None if progress else True)
             for stamp, (facts, frames, starts) in zip(stamps, bar, strict=True):
@@ -248,8 +242,8 @@ def _build(
                 if offset > budget:
                     raise _TooLarge(f"the frames take more than {budget // MIB} MiB")
                 out.write(frames.reshape(-1).data)
-        np.save(temporary / "times.npy", np.concatenate(times))
-        (temporary / "manifest.json").write_text(json.dumps({"bytes": offset, "videos": videos}), encoding="utf-8")
+        np.save(temporary / TIMES, np.concatenate(times))
+        (temporary / MANIFEST).write_text(json.dumps({"bytes": offset, "videos": videos}), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except BaseException:
@@ -281,15 +275,18 @@ Decoded = tuple[dict[str, Any], np.ndarray, np.ndarray]
 
 
 def _decode(path: Path, index: VideoIndex, short_side: int) -> Decoded:
-    """What the manifest says of a file (its info, or why it is broken), its frames and their start times."""
+    """What the manifest says of a file (its info, or why it is broken), its frames and their start times.
+
+    One that cannot be decoded from end to end has no frames.
+    """
     nothing = np.empty((0, 0, 0, 3), np.uint8), np.empty(0)
     if path in index.broken:
         return {"broken": index.broken[path]}, *nothing
     info = index.infos[path]
     try:
         film = read_all(info, short_side=limit(info, short_side))
-    except BrokenVideo as error:
-        return {"broken": error.cause}, *nothing
+    except BrokenVideo:
+        return as_facts(info), *nothing
     return as_facts(replace(info, notice=film.notice)), film.frames, film.starts_sec
 
 

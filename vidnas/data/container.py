@@ -57,9 +57,9 @@ def open_container(path: str | Path) -> Iterator[Any]:
             as this one, so that one odd file never ends the work on others.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BrokenVideo(path, "not a file" if path.exists() else "no such file")
     try:
+        if not path.is_file():
+            raise BrokenVideo(path, "not a file" if path.exists() else "no such file")
         if not path.stat().st_size:
             raise BrokenVideo(path, "the file is empty (0 bytes)")
         # An absolute path cannot be taken for a protocol.

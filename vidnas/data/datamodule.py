@@ -51,7 +51,7 @@ class DataConfig:
         rotate: turn training clips by up to so many degrees to either side; beyond the frame stands the mean.
         erase: share of the training clips from which a random box, the same in all frames, is replaced by the mean.
         max_broken: stop training when more than this fraction of the list turns out broken; one video is always
-            tolerated, unless this is 0.
+            tolerated, unless this is 0. Of several processes each counts what it has met itself.
         clips_per_video: training clips of a video side by side in a batch, decoded in one go: less decoding where
             videos are long, less variety in a batch. Divides the batch.
         workers: worker processes per loader; 0 makes clips in the main process, which is fast enough for small

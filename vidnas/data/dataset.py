@@ -114,7 +114,8 @@ class Quarantine:
         videos: the list.
         reader: its videos known to be broken count from the start.
         max_broken: largest tolerated fraction of the list. One video is tolerated in any list unless this is 0,
-            so that a short list does not stop at its first. None tolerates all.
+            so that a short list does not stop at its first. None tolerates all. Of several processes
+            that train together each counts what it has met itself.
     """
 
     def __init__(self, videos: VideoList, reader: Reader, max_broken: float | None) -> None:

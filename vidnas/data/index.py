@@ -42,15 +42,17 @@ class VideoIndex:
 def index_videos(
     stamps: Sequence[FileStamp], *, kept: Path | None = None, workers: int | None = None, progress: bool = True
 ) -> VideoIndex:
-    """Probe videos in threads, but for those that have not changed since an earlier call.
+    """Probe videos in threads, but for those that could be used at an earlier call and have not changed since.
+
+    One that could not is tried again: the cause may have passed, as too many open files or an absent disk does.
 
     A file whose own index does not tell its length is read through for it (`vidnas.data.survey`), so this may take
     as long as reading the videos from the disk; hence it is kept.
 
     Args:
         stamps: the files as they are now.
-        kept: file that an earlier call wrote, and this one writes; None keeps nothing. Where it cannot be written,
-            nothing is kept.
+        kept: file that an earlier call wrote, and this one writes, about videos that can be used; None keeps nothing.
+            Where it cannot be written, nothing is kept.
         workers: threads; one per core if None.
         progress: show a bar on a terminal.
     """
@@ -61,8 +63,8 @@ def index_videos(
             facts = pool.map(lambda stamp: facts_of(Path(stamp.path)), unknown)
             bar = tqdm(facts, "looking at videos", len(unknown), unit="video", disable=None if progress else True)
             known |= dict(zip(unknown, bar, strict=True))
-        if kept is not None:
-            _save(kept, {stamp: known[stamp] for stamp in stamps})
+        if kept is not None and any(_is_good(known[stamp]) for stamp in unknown):
+            _save(kept, {stamp: known[stamp] for stamp in stamps if _is_good(known[stamp])})
     return index_of({stamp: known[stamp] for stamp in stamps})
 
 
@@ -89,16 +91,20 @@ def as_facts(info: VideoInfo) -> dict[str, Any]:
     return {"info": {name: value for name, value in asdict(info).items() if name != "path"}}
 
 
+def _is_good(facts: Mapping[str, Any]) -> bool:
+    return "info" in facts
+
+
 def index_of(facts: Mapping[FileStamp, Mapping[str, Any]]) -> VideoIndex:
     """The reverse of `facts_of` for many files."""
     infos: dict[Path, VideoInfo] = {}
     broken: dict[Path, str] = {}
     for stamp, fact in facts.items():
         path = Path(stamp.path)
-        if "broken" in fact:
-            broken[path] = str(fact["broken"])
-        else:
+        if _is_good(fact):
             infos[path] = VideoInfo(path=path, **fact["info"])
+        else:
+            broken[path] = str(fact["broken"])
     return VideoIndex(infos, broken)
 
 

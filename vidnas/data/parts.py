@@ -17,7 +17,8 @@ _WORDS = {
 _PATTERNS = {
     part: re.compile(
         rf"((videos?|data|set|split|rgb|depth|flow|frames|clips)[\W_]*)?({words})[\W_]*(set|lists?|data|split|videos?|files?|labels?|annotations?)?"
-        r"([\W_]*v?\d+)*"
+        # Possessive: digits fall into one number in one way, so that a long number takes no time.
+        r"([\W_]*v?\d++)*+"
     )
     for part, words in _WORDS.items()
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vidnas.data.container import find_film, open_container
+from vidnas.data.container import BrokenVideo, find_film, open_container
 from vidnas.data.stream import Video, open_video
 from vidnas.data.survey import Survey, survey_index, survey_packets
 
@@ -63,6 +63,13 @@ def probe(path: str | Path) -> VideoInfo:
         BrokenVideo: the file cannot be used.
     """
     path = Path(path)
+    try:
+        return _probe(path)
+    except OSError as error:  # of what is read beside the container
+        raise BrokenVideo(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def _probe(path: Path) -> VideoInfo:
     empty: set[int] = set()
     while True:
         with open_container(path) as container:

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from vidnas.data.dataset import TrainClips, ViewClips
-from vidnas.engine.run.processes import all_reduce_sum
+from vidnas.engine.run.set_aside import set_aside_anywhere
 
 # By part, path (as the list names it) and cause.
 Unreadable = Mapping[str, Sequence[Mapping[str, str]]]
@@ -16,11 +14,7 @@ def gather_unreadable(parts: Mapping[str, TrainClips | ViewClips]) -> Unreadable
     """What any process of the run has met; all of them call this. Parts without such videos are left out."""
     found = {}
     for name, clips in parts.items():
-        met = torch.zeros(len(clips.videos), dtype=torch.int32)
-        met[clips.quarantine.places()] = 1
-        for place in all_reduce_sum(met).nonzero().flatten().tolist():
-            clips.quarantine.add(place)
-        broken = clips.quarantine.broken()
+        broken = set_aside_anywhere(clips)
         if broken:
             root = clips.videos.root
             found[name] = [{"path": e.path.relative_to(root).as_posix(), "cause": e.cause} for e in broken]

@@ -5,16 +5,22 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 import torch
 from moments import Moment, die_at
 from ranks import Ranks, command
 from safetensors.torch import load_file
-from tiny_training import tiny_spec
+from tiny_training import tiny_config, tiny_data, tiny_spec
 
 from vidnas.cli.main import main
+from vidnas.data.encode import SmallForm, write_small
+from vidnas.data.formats import load_list
+from vidnas.data.sampler import permutation
+from vidnas.engine.train.train import train
 
 # Norms keep their statistics: otherwise each process normalises by its own half of the batch.
 SCRIPT = """
@@ -76,6 +82,32 @@ def test_two_processes_train_and_test_as_one(synthetic_data, tmp_path):
         assert a.split(",")[:2] == b.split(",")[:2]
         scores = [[float(cell) for cell in line.split(",")[3:]] for line in (a, b)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-5)  # weights differ as above
+
+
+def train_with(damaged: Path, data: Path, out: Path) -> None:
+    """Work of a process: one step, whose second half has the damaged video."""
+    videos, config = load_list(data / "train.csv"), tiny_config(steps=1)
+    place = permutation(len(videos), config.seed, 0)[config.batch_size // 2]
+    samples = list(videos.samples)
+    samples[place] = replace(samples[place], path=damaged)
+    train(tiny_spec(), replace(videos, root=out.parent.parent, samples=tuple(samples)), config, tiny_data(data), out)
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+def test_what_the_second_process_has_set_aside_is_told(synthetic_data, tmp_path):
+    damaged = tmp_path / "damaged.mov"
+    write_small(load_list(synthetic_data / "train.csv").samples[0].path, damaged, SmallForm("jpeg", 32))
+    with av.open(str(damaged)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(damaged.read_bytes())
+    for start, size in places[8:16]:
+        content[start : start + size] = bytes(size)
+    damaged.write_bytes(content)
+    ranks = Ranks(2, tmp_path / "said", train_with, damaged, synthetic_data, tmp_path / "run")
+    assert ranks.wait() == [0, 0]
+    told = [line for line in ranks.said(0) if "set aside in training" in line]
+    assert len(told) == 1
+    assert f"{damaged}: decode error after frame 8" in told[0]
 
 
 # Norms learn statistics, each process its own; averaged weights and curves have a memory. Both validate and test.

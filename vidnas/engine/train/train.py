@@ -25,6 +25,7 @@ from vidnas.engine.run.fabric import make_fabric, quiet_lightning
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.loop import run_steps
 from vidnas.engine.run.processes import launched
+from vidnas.engine.run.set_aside import set_aside_anywhere
 from vidnas.engine.run.state import State, check_identity, load_state, previous_path
 from vidnas.engine.tasks.registry import check_task
 from vidnas.engine.train.config import TrainConfig
@@ -203,7 +204,7 @@ def _finish(training: Training, loaders: TrainLoaders, made_from: dict[str, Any]
     kept = _put_kept_weights(training, loaders)
     figures = {**training.last, **{f"best_{name}": value for name, value in training.best.items()}}
     figures |= {**training.clock.totals(), "peak_memory_mib": runtime.peak_memory_mib(training.fabric.device)}
-    for error in loaders.clips.quarantine.broken():
+    for error in set_aside_anywhere(loaders.clips):
         log.info(f"set aside in training: {error}")
     if is_first_process():
         described = {"kept": kept, "steps": num_steps, "figures": figures, **made_from, "identity": training.identity}
