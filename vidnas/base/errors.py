@@ -10,6 +10,10 @@ class VidnasError(Exception):
     exit_code = 1
 
 
+class Diverged(VidnasError):
+    """A loss, or the scores of a network, are not finite any more: this network fails, others of the run go on."""
+
+
 class EndedElsewhere(VidnasError):
     """Another process of the same run has failed and says why; this one ends without a word, with its exit code."""
 

@@ -1,12 +1,15 @@
 """Candidates fit the budget, some use it, and the holdout's order decides."""
 
+import math
 from itertools import product
 
+import pytest
 import torch
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import Diverged
 from vidnas.data.dataset import Batch
-from vidnas.engine.supernet.candidates import judge, probable_candidates
+from vidnas.engine.supernet.candidates import candidates_from, judge, probable_candidates
 from vidnas.search.budget import Budget
 from vidnas.search.costs import CostTable
 from vidnas.search.distribution import Distribution
@@ -96,3 +99,21 @@ def test_judging_orders_by_the_holdout_and_skips_unreadable_videos() -> None:
     changed = [Batch(torch.cat([c[:5], 100 * c[5:]]), labels, readable, torch.arange(6)) for c in clips]
     again = judge(supernet, candidates, clips[:2], changed, torch.device("cpu"))
     assert [result.log_likelihood for result in again] == scores
+
+
+def test_a_candidate_with_scores_that_are_no_numbers_comes_last() -> None:
+    torch.manual_seed(0)
+    supernet, clips = Supernet(SPACE), torch.randn(6, 3, 2, 24, 24)
+    batches = [Batch(clips, torch.tensor([0, 1, 2, 0, 1, 0]), torch.ones(6, dtype=torch.bool), torch.arange(6))]
+    budgets = [Budget(TABLE, TABLE.dearest()[1])]
+    sound, broken = candidates_from([TABLE.cheapest()[0], TABLE.dearest()[0]], distribution(2), budgets)
+    with torch.no_grad():
+        # The largest kernels, which the cheapest network does not have.
+        for name, parameter in supernet.named_parameters():
+            if ".t5_s5." in name:
+                parameter.fill_(torch.nan)
+    judged = judge(supernet, [broken, sound], [clips], batches, torch.device("cpu"))
+    assert [one.derived for one in judged] == [sound, broken]
+    assert math.isnan(judged[1].log_likelihood)
+    with pytest.raises(Diverged, match="not one of 1 candidates has finite scores on the holdout"):
+        judge(supernet, [broken], [clips], batches, torch.device("cpu"))

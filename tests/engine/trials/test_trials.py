@@ -13,7 +13,7 @@ import pytest
 import torch
 from moments import Moment, die_at
 from safetensors.torch import load_file
-from tiny_training import tiny_config, tiny_data, tiny_spec
+from tiny_training import lively_network, tiny_config, tiny_data, tiny_spec
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CommandSignals, Stopped
@@ -22,6 +22,7 @@ from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import load_state
 from vidnas.engine.trials.executors import QUIETLY, WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
+from vidnas.nn.weights import save_model
 
 
 @pytest.fixture
@@ -79,6 +80,22 @@ def test_executors_agree_and_a_diverged_trial_fails_alone(synthetic_data, tmp_pa
     assert "use a lower train.lr" in here[1].failure
     with pytest.raises(VidnasError, match="diverges: step"):
         here[1].tested()
+
+
+@pytest.mark.parametrize("settings", [{}, {"val_fraction": 0.2, "keep": "best"}], ids=["tested", "validated"])
+def test_scores_that_are_no_numbers_are_a_failure(synthetic_data, tmp_path, threads, settings):
+    """Running statistics take no part in the loss, which stays finite."""
+    network = lively_network()
+    network.streams[0].conv5.norm.running_mean.fill_(torch.nan)
+    save_model(tmp_path, network, classes=load_dataset(synthetic_data).train.classes)
+    broken = replace(job(synthetic_data, tmp_path / "broken", steps=1, **settings), weights=tmp_path)
+    found: list[TrialResult] = []
+    run_jobs(QUIETLY, [broken], lambda place, result: found.append(result))
+    assert found[0].failure is not None
+    assert "videos are not finite; compute in precision fp32, or train again" in found[0].failure
+    folder = RunFolder(broken.folder)
+    assert not folder.best.exists()
+    assert not folder.test.exists()
 
 
 def test_stopped_workers_save_their_states(synthetic_data, tmp_path, threads):

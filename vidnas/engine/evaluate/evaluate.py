@@ -55,6 +55,7 @@ def evaluate(
         progress: show a bar on a terminal.
 
     Raises:
+        Diverged: scores that are not finite.
         VidnasError: classes that do not fit, or not one video that can be read.
     """
     if len(videos.classes) != network.spec.head.num_classes:

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidnas.base.errors import Diverged
 from vidnas.data.dataset import Batch
 from vidnas.engine.tasks.registry import task_of
 from vidnas.nn.build import VideoNetwork
@@ -52,9 +53,19 @@ class ViewScores:
         return (self._sums[:, -1] == 0).nonzero().flatten().numpy()
 
     def mean(self) -> NDArray[np.float64]:
-        """(readable videos, classes) average over views."""
+        """(readable videos, classes) average over views.
+
+        Raises:
+            Diverged: a score is not finite. NaN is neither above nor below anything, so it would count as found, or as
+                the first class.
+        """
         places = torch.from_numpy(self.readable())
         scores: NDArray[np.float64] = (self._sums[places, :-1] / self._views[places, None]).numpy()
+        if broken := int((~np.isfinite(scores).all(1)).sum()):
+            raise Diverged(
+                f"the network's scores of {broken} of {len(scores)} videos are not finite; compute in precision fp32, "
+                "or train again with a lower train.lr, or train.grad_clip 1"
+            )
         return scores
 
 

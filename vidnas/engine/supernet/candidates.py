@@ -1,5 +1,6 @@
 """From a trained supernet to one architecture: the most probable ones under the budget, judged on a holdout."""
 
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,9 +9,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import Diverged, VidnasError
 from vidnas.data.dataset import Batch
-from vidnas.engine.run.processes import all_reduce_sum, get_rank, get_world_size, together
+from vidnas.engine.run.processes import all_reduce_sum, get_rank, get_world_size, rank_zero_error, together
 from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.recalibrate import recalibrate_norms
 from vidnas.nn.build import VideoNetwork
@@ -125,13 +126,25 @@ def judge(
         norm_clips: training batches (N, C, T, H, W) for the norm statistics.
         holdout: batches that no step of the search has seen; gone through once per candidate.
         device: where the candidates run.
+
+    Raises:
+        Diverged: not one candidate has finite scores.
     """
     figures = torch.zeros(len(candidates), 2, dtype=torch.float64)
     together(_judge_own, supernet, candidates, norm_clips, holdout, device, figures)
     results = [
         Judgement(candidate, *row) for candidate, row in zip(candidates, all_reduce_sum(figures).tolist(), strict=True)
     ]
-    return sorted(results, key=lambda judged: judged.log_likelihood, reverse=True)
+    results.sort(key=_merit, reverse=True)
+    if _merit(results[0]) == -math.inf:
+        message = f"not one of {len(results)} candidates has finite scores on the holdout"
+        raise rank_zero_error(Diverged(f"{message}; search anew with a lower search.lr or search.grad_clip"))
+    return results
+
+
+def _merit(judged: Judgement) -> float:
+    """NaN has no place in an order; it is the worst."""
+    return judged.log_likelihood if math.isfinite(judged.log_likelihood) else -math.inf
 
 
 def _judge_own(

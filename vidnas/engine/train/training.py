@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import Diverged
 from vidnas.base.log import is_first_process, log
 from vidnas.data.dataset import Batch
 from vidnas.engine.run.curves import Curves
@@ -28,10 +28,6 @@ from vidnas.nn.build import VideoNetwork
 _MIXUP, _DROPOUT = 101, 102
 # Lines about progress in a whole run, at most about twice this.
 _LINES = 20
-
-
-class Diverged(VidnasError):
-    """The loss of a training is not finite any more."""
 
 
 Validate = Callable[[VideoNetwork], dict[str, float]]
@@ -134,7 +130,7 @@ class Training:
         """Take one optimiser step and do what follows; returns the newest figures for the bar.
 
         Raises:
-            Diverged: the loss is not finite.
+            Diverged: the loss, or a score in validation, is not finite.
             VidnasError: the data are at fault.
         """
         config = self.config

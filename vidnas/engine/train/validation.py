@@ -35,7 +35,11 @@ class Validation:
         self.loaders.release()
 
     def __call__(self, network: VideoNetwork) -> dict[str, float]:
-        """The task's figures, their names with `val_` before them, the same on every process."""
+        """The task's figures, their names with `val_` before them, the same on every process.
+
+        Raises:
+            Diverged: scores that are not finite.
+        """
         if self._loader is None:  # kept, with its worker processes, for the next time
             self._loader = self.loaders.loader(get_rank(), get_world_size())
         scores = ViewScores(len(self.videos), len(self.videos.classes), self.clips_at_once)

@@ -6,12 +6,11 @@ from typing import Protocol
 
 import torch
 
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import Diverged, VidnasError
 from vidnas.base.log import notes_only
 from vidnas.data.processes import run_wanted
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.runtime import ran_out_of_memory
-from vidnas.engine.train.training import Diverged
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 
 # For a step and the state of a training to be done with, when the command is stopped.

@@ -101,7 +101,7 @@ def run_trial(job: TrialJob) -> TrialResult:
     Where there are several processes all of them call this; the first one writes.
 
     Raises:
-        Diverged: its loss is not finite.
+        Diverged: its loss, or a score in validation or test, is not finite.
         Interrupted: stopped by a signal; the same job goes on.
         VidnasError: as `vidnas.engine.train.train.train`.
     """
