@@ -26,6 +26,7 @@ def result() -> MultiLabelResult:
         broken=(("bad.mp4", "empty"),),
         views="2x1",
         clip="8x32x32",
+        precision="bf16",
         macs_per_view=1_000_000,
         wall_sec=0.5,
         list_hash="0" * 64,

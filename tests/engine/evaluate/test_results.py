@@ -28,6 +28,7 @@ def make_result(videos=200, classes=7, seed=0, empty=()):
         broken=(("videos/bad.mp4", "the file is empty (0 bytes)"),),
         views="10x3",
         clip="13x182x182",
+        precision="fp32",
         macs_per_view=2_727_000_000,
         wall_sec=1.0,
         list_hash="0" * 64,

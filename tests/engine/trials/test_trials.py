@@ -39,6 +39,15 @@ def job(data: Path, folder: Path, **settings: object) -> TrialJob:
     return TrialJob(tiny_spec(), folder, lists.train, lists.test, config, tiny_data(data))
 
 
+@pytest.fixture(scope="module")
+def trial(synthetic_data, tmp_path_factory) -> TrialJob:
+    before = torch.get_num_threads()
+    one = job(synthetic_data, tmp_path_factory.mktemp("trial"), steps=1)
+    run_trial(one)
+    torch.set_num_threads(before)
+    return one
+
+
 def ignore(place: int, result: TrialResult) -> None:
     pass
 
@@ -55,6 +64,19 @@ def test_a_trial_is_run_once(synthetic_data, tmp_path, threads):
     assert other.tested is not None
     half = replace(other, tested=other.tested.subset(range(0, len(other.tested), 2)))
     assert len(run_trial(half).tested().paths) == len(other.tested) // 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"clip": "8x36x36"}, {"precision": "bf16"}, {"views": "2x1"}, {"broken": (("a.mp4", "cannot be opened"),)}],
+    ids=lambda other: next(iter(other)),
+)
+def test_another_test_in_the_folder_is_not_taken_for_its_own(trial, threads, other):
+    own = run_trial(trial).tested()
+    replace(own, scores=np.roll(own.scores, 1, axis=1), **other).save(RunFolder(trial.folder).test)
+    again = run_trial(trial).tested()
+    np.testing.assert_array_equal(again.scores, own.scores)
+    assert (again.clip, again.precision, again.views, again.broken) == ("8x32x32", "fp32", "1x1", ())
 
 
 def test_executors_agree_and_a_diverged_trial_fails_alone(synthetic_data, tmp_path, threads):

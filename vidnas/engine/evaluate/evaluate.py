@@ -11,7 +11,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import is_first_process, log
-from vidnas.data.augment import Views
+from vidnas.data.augment import Views, ViewTransform
 from vidnas.data.clips import describe_views
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import Sample, VideoList
@@ -81,7 +81,7 @@ def evaluate(
     places = scores.readable()
     if not len(places):
         raise VidnasError(f"{videos.root}: not one of the {len(videos)} videos can be read; see `vidnas data check`")
-    seen = clip.model_copy(update={"size": loaders.clips.transform.crop})
+    seen = seen_clip(clip, data, views)
     return RESULTS[network.spec.head.kind](
         classes=videos.classes,
         paths=tuple(videos.relative(videos.samples[i]) for i in places),
@@ -90,10 +90,16 @@ def evaluate(
         broken=_broken(loaders, scores.unreadable()),
         views=str(views),
         clip=str(seen),
+        precision=precision,
         macs_per_view=network_cost(network.spec, seen, "all").macs,
         wall_sec=time.perf_counter() - start,
         list_hash=videos.content_hash,
     )
+
+
+def seen_clip(clip: ClipSpec, data: DataConfig, views: Views) -> ClipSpec:
+    """What the network is given of a video at once: the clip, at the size of the views' crop."""
+    return clip.model_copy(update={"size": ViewTransform(clip.size, views.spatial, jitter=data.jitter).crop})
 
 
 def with_classes(videos: VideoList, classes: Sequence[str]) -> VideoList:

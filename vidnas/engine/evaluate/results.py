@@ -34,6 +34,7 @@ class TestResult(ABC):
         broken: path and cause of each video that could not be read.
         views: clips x crops per video.
         clip: what one view is, frames x size.
+        precision: that the network computed in; None where an older result does not say.
         macs_per_view: multiply-adds of one view, all head positions counted.
         wall_sec: seconds that the test took.
         list_hash: content hash of the list.
@@ -53,6 +54,7 @@ class TestResult(ABC):
     broken: tuple[tuple[str, str], ...]
     views: str
     clip: str
+    precision: str | None
     macs_per_view: int
     wall_sec: float
     list_hash: str
@@ -125,6 +127,7 @@ class TestResult(ABC):
             "broken": [{"path": path, "cause": cause} for path, cause in self.broken],
             "views": self.views,
             "clip": self.clip,
+            "precision": self.precision,
             "macs_per_view": self.macs_per_view,
             "macs_per_video": self.macs_per_video,
             "wall_sec": self.wall_sec,
@@ -151,6 +154,7 @@ class TestResult(ABC):
                 scores=np.array([row[3:] for row in rows], np.float64).reshape(len(rows), len(classes)),
                 broken=tuple((one["path"], one["cause"]) for one in summary["broken"]),
                 **{name: summary[name] for name in ("views", "clip", "macs_per_view", "wall_sec")},
+                precision=summary.get("precision"),
                 list_hash=summary["list"],
             )
         except (OSError, IndexError, KeyError, ValueError, TypeError) as error:

@@ -12,7 +12,7 @@ from vidnas.base.log import is_first_process, log
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
-from vidnas.engine.evaluate.evaluate import evaluate
+from vidnas.engine.evaluate.evaluate import evaluate, seen_clip
 from vidnas.engine.evaluate.results import TestResult
 from vidnas.engine.evaluate.saved import load_result
 from vidnas.engine.run.folder import RunFolder
@@ -124,12 +124,17 @@ def initial_network(job: TrialJob) -> ArchSpec | VideoNetwork:
 
 
 def test_once(network: VideoNetwork, videos: VideoList, job: TrialJob) -> TestResult:
-    """The test of a trained network, unless the job's folder holds it for these videos and views."""
-    folder = RunFolder(job.folder).test
+    """The test of a trained network, unless the job's folder holds it.
+
+    Another test may lie there: `vidnas test` writes to the same place, at any clip, views and precision. One that
+    could not read some videos is done again, as they may be whole by now.
+    """
+    config, folder = job.config, RunFolder(job.folder).test
+    clip = seen_clip(network.spec.clip, job.data, job.views)
+    asked = (videos.content_hash, str(job.views), str(clip), config.precision)
     found = load_result(folder) if (folder / "result.json").exists() else None
-    if found is not None and (found.list_hash, found.views) == (videos.content_hash, str(job.views)):
+    if found and not found.broken and (found.list_hash, found.views, found.clip, found.precision) == asked:
         return found
-    config = job.config
     result = evaluate(
         network,
         videos,
