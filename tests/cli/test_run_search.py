@@ -151,6 +151,16 @@ def test_terminated_search_resumes_to_the_same_numbers(videos: Path, tmp_path: P
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_a_batch_that_cannot_be_shared_is_refused_before_the_search(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    argv = command("run", videos, tmp_path / "run", "--train.accumulate", "8")
+    assert "must be a multiple of accumulate times processes (8 x 2) (got 8)" in fails(capsys, argv)
+    assert not (tmp_path / "run").exists()
+
+
 def test_torchrun_terminated_and_resumed(videos: Path, tmp_path: Path) -> None:
     """Two processes that are stopped and go on end with the files of one process that runs both shards."""
     steps = ("--search.steps", "20", "--search.checkpoint_every_steps", "7")

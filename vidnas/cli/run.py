@@ -26,6 +26,7 @@ def run(argv: list[str]) -> int:
     options, request = read_request(run_parser(whole=not asks_for_first(argv)), argv, "search")
 
     from vidnas.engine.run.processes import launched
+    from vidnas.engine.train.loaders import check_shares
     from vidnas.pipeline.method import choose_method, kept_method
     from vidnas.pipeline.page import write_page
 
@@ -34,6 +35,7 @@ def run(argv: list[str]) -> int:
             "vidnas run --train.devices: a whole job takes several processes from torchrun: "
             f"torchrun --nproc-per-node {options.train.devices} -m vidnas run ..."
         )
+    check_shares(options.train)  # not only when the search is done
     processes = math.prod(launched())
     times = (lambda: _times(options, request)) if request.max_hours is not None else None
     begun = kept_method(request.out) if request.resume and options.method == "auto" else None

@@ -188,6 +188,18 @@ def test_parts_are_the_batch():
     assert len(parts) == 4
 
 
+@pytest.mark.parametrize(("batch_size", "accumulate", "processes"), [(12, 4, 2), (16, 8, 4), (10, 1, 4)])
+def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_written(
+    run, tmp_path, monkeypatch, batch_size, accumulate, processes
+):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # as torchrun does
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    told = rf"train\.batch_size: .* accumulate times processes \({accumulate} x {processes}\) \(got {batch_size}\)"
+    with pytest.raises(VidnasError, match=told):
+        run("a", batch_size=batch_size, accumulate=accumulate)
+    assert not (tmp_path / "a" / "run.json").exists()
+
+
 def test_checkpointing_activations_changes_nothing(run):
     plain, _ = run("a")
     saving, _ = run("b", activation_checkpointing=True)

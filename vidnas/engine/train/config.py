@@ -27,7 +27,8 @@ class TrainConfig(OptimConfig, MachineConfig):
         mixup: alpha of the Beta distribution that blends each batch with its reverse; 0 is off.
         ema: decay per step of an average of the weights, which is then what is validated and kept; 0 is off.
         precision: fp32, bf16 (mixed), or fp16 (mixed, with loss scaling; on a GPU).
-        accumulate: parts in which a batch goes through the network, to save memory. Norms see one part at a time.
+        accumulate: parts in which the share of a batch that a process has goes through the network, to save memory.
+            batch_size is a multiple of parts times processes. Norms see one part at a time.
         activation_checkpointing: recompute activations in the backward pass, to save memory.
         norm_batches: batches from which norm statistics are estimated anew at the end; 0 keeps the running ones.
         val_fraction: share of the training list held out for validation, whole groups at a time; 0 is none.

@@ -1,10 +1,12 @@
 """Loaders of a training: its batches from any step on, each in parts."""
 
+import math
 from collections.abc import Iterator
 
 from torch.utils.data import Sampler
 
 from vidnas.arch.spec import ClipSpec
+from vidnas.base.errors import VidnasError
 from vidnas.data.datamodule import (
     ClipLoader,
     DataConfig,
@@ -15,7 +17,24 @@ from vidnas.data.datamodule import (
 from vidnas.data.formats import VideoList
 from vidnas.data.sampler import Item, StepBatches
 from vidnas.engine.evaluate.loaders import release
+from vidnas.engine.run.processes import launched, rank_zero_error
 from vidnas.engine.train.config import TrainConfig
+
+
+def check_shares(config: TrainConfig) -> None:
+    """Make sure that each of the processes can cut its share of a batch into equal parts.
+
+    Raises:
+        VidnasError: it cannot.
+    """
+    processes = math.prod(launched(config.devices))
+    if config.batch_size % (config.accumulate * processes):
+        raise rank_zero_error(
+            VidnasError(
+                f"train.batch_size: must be a multiple of accumulate times processes ({config.accumulate} x "
+                f"{processes}) (got {config.batch_size})"
+            )
+        )
 
 
 class Parts(Sampler[list[Item]]):

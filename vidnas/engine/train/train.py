@@ -29,7 +29,7 @@ from vidnas.engine.run.set_aside import set_aside_anywhere
 from vidnas.engine.run.state import State, check_identity, load_state, previous_path
 from vidnas.engine.tasks.registry import check_task
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.train.loaders import TrainLoaders
+from vidnas.engine.train.loaders import TrainLoaders, check_shares
 from vidnas.engine.train.recalibrate import recalibrate_norms
 from vidnas.engine.train.training import Pace, Training
 from vidnas.engine.train.validation import Validation
@@ -82,8 +82,8 @@ def train(
         progress: show a bar on a terminal.
 
     Raises:
-        VidnasError: a run of something else is in the folder, classes that do not fit, a loss that is not finite, too
-            many broken videos, a full disk.
+        VidnasError: a run of something else is in the folder, classes that do not fit, a batch that cannot be shared, a
+            loss that is not finite, too many broken videos, a full disk.
         Interrupted: stopped by a signal; nothing is lost.
     """
     spec = network if isinstance(network, ArchSpec) else network.spec
@@ -92,6 +92,7 @@ def train(
             f"the list has {len(videos.classes)} classes, the network {spec.head.num_classes}; build it for the list's"
         )
     check_task(spec.head, videos)
+    check_shares(config)
     folder = RunFolder(run_dir)
     train_part, held_out = _divide(videos, config)
     config = config.with_length(len(train_part), len(videos.classes))
