@@ -110,8 +110,15 @@ def load_weights(network: VideoNetwork, path: str | Path) -> LoadReport:
     return _fill(network, state, str(path), beside, ())
 
 
-def build_with_weights(spec: ArchSpec, path: str | Path) -> tuple[VideoNetwork, LoadReport]:
+def build_with_weights(
+    spec: ArchSpec, path: str | Path, *, zero_init_residual: bool = True
+) -> tuple[VideoNetwork, LoadReport]:
     """Build a network and fill it; takes `projection_norm` from the file, since official files differ in it.
+
+    Args:
+        spec: of the network.
+        path: the weight file, as for `load_weights`.
+        zero_init_residual: of what the file does not have; see `vidnas.nn.initialise.initialise`.
 
     Raises:
         VidnasError: as `load_weights`.
@@ -126,7 +133,7 @@ def build_with_weights(spec: ArchSpec, path: str | Path) -> tuple[VideoNetwork, 
             notes.append(f"streams.{s}.projection_norm is {found!r}, as in the file ({has})")
             streams[s] = stream.model_copy(update={"projection_norm": found})
     spec = spec.model_copy(update={"streams": tuple(streams)})
-    network = build(spec)
+    network = build(spec, zero_init_residual=zero_init_residual)
     return network, _fill(network, state, str(path), beside, tuple(notes))
 
 

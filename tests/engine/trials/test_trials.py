@@ -14,14 +14,16 @@ import torch
 from moments import Moment, die_at
 from safetensors.torch import load_file
 from tiny_training import lively_network, tiny_config, tiny_data, tiny_spec
+from two_streams import small_two_streams
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CommandSignals, Stopped
 from vidnas.data.formats import load_dataset
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import load_state
+from vidnas.engine.train.train import fresh_network
 from vidnas.engine.trials.executors import QUIETLY, WorkerProcesses, run_jobs
-from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
+from vidnas.engine.trials.job import TrialJob, TrialResult, initial_network, run_trial
 from vidnas.nn.weights import save_model
 
 
@@ -77,6 +79,23 @@ def test_another_test_in_the_folder_is_not_taken_for_its_own(trial, threads, oth
     again = run_trial(trial).tested()
     np.testing.assert_array_equal(again.scores, own.scores)
     assert (again.clip, again.precision, again.views, again.broken) == ("8x32x32", "fp32", "1x1", ())
+
+
+@pytest.mark.parametrize("zero_init_residual", [False, True])
+def test_what_the_weights_lack_starts_as_the_settings_say(synthetic_data, tmp_path, zero_init_residual):
+    """A second stream beside the weights of one."""
+    spec = small_two_streams()
+    save_model(tmp_path, fresh_network(spec.alone(0), 1), classes=tuple("abcde"))
+    config = tiny_config(zero_init_residual=zero_init_residual)
+    one = replace(job(synthetic_data, tmp_path / "run"), spec=spec, config=config, weights=tmp_path)
+    network = initial_network(one)
+    lasts = [
+        value
+        for name, value in network.state_dict().items()
+        if name.startswith("streams.1.") and name.endswith("project_norm.weight")
+    ]
+    assert len(lasts) == 6
+    assert all(torch.equal(value, torch.full_like(value, 0 if zero_init_residual else 1)) for value in lasts)
 
 
 def test_executors_agree_and_a_diverged_trial_fails_alone(synthetic_data, tmp_path, threads):

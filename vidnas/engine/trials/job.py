@@ -118,7 +118,8 @@ def initial_network(job: TrialJob) -> ArchSpec | VideoNetwork:
         return job.spec
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.config.seed)
-        network, report = build_with_weights(job.spec, job.weights)
+        zero_init = job.config.zero_init_residual
+        network, report = build_with_weights(job.spec, job.weights, zero_init_residual=zero_init)
     log.info(report.table())
     return network
 
