@@ -98,6 +98,22 @@ def test_what_the_weights_lack_starts_as_the_settings_say(synthetic_data, tmp_pa
     assert all(torch.equal(value, torch.full_like(value, 0 if zero_init_residual else 1)) for value in lasts)
 
 
+def test_a_trial_does_not_go_on_from_other_weights(synthetic_data, tmp_path, threads):
+    drawn = replace(job(synthetic_data, tmp_path / "run", steps=1), tested=None)
+    for seed, name in enumerate(("first", "other")):
+        save_model(tmp_path / name, fresh_network(tiny_spec(), seed), classes=drawn.videos.classes)
+    first, other = (replace(drawn, weights=tmp_path / f"{name}.safetensors") for name in ("first", "other"))
+    run_trial(first)
+    (tmp_path / "first.safetensors").rename(tmp_path / "moved.safetensors")
+    run_trial(replace(first, weights=tmp_path / "moved.safetensors"))
+    for wrong in (other, drawn):
+        with pytest.raises(VidnasError, match=r"initial weights \w{12} then, \w+ now"):
+            run_trial(wrong)  # finished
+    (tmp_path / "run" / "model.json").unlink()
+    with pytest.raises(VidnasError, match=r"initial weights \w{12} then, \w{12} now"):
+        run_trial(other)  # a saved state
+
+
 def test_executors_agree_and_a_diverged_trial_fails_alone(synthetic_data, tmp_path, threads):
     def jobs(root: Path) -> list[TrialJob]:
         return [

@@ -1,11 +1,13 @@
 """The file that a run goes on from: written whole or not at all, one older copy kept, read without pickle."""
 
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import replace_file
@@ -52,6 +54,15 @@ def load_state(path: Path) -> State | None:
 def previous_path(path: Path) -> Path:
     """Where the state before the last one is kept."""
     return path.with_name(f"previous_{path.name}")
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """A word that tells tensors, with their names, from any others."""
+    digest = hashlib.blake2b(digest_size=6)
+    for name, tensor in tensors.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

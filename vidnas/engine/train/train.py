@@ -26,7 +26,7 @@ from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.loop import run_steps
 from vidnas.engine.run.processes import launched
 from vidnas.engine.run.set_aside import set_aside_anywhere
-from vidnas.engine.run.state import State, check_identity, load_state, previous_path
+from vidnas.engine.run.state import State, check_identity, digest_of, load_state, previous_path
 from vidnas.engine.tasks.registry import check_task
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.train.loaders import TrainLoaders, check_shares
@@ -96,7 +96,7 @@ def train(
     folder = RunFolder(run_dir)
     train_part, held_out = _divide(videos, config)
     config = config.with_length(len(train_part), len(videos.classes))
-    identity = _identity(spec, train_part, config, data)
+    identity = _identity(network, train_part, config, data)
     settings = {"train": asdict(config), "data": _builtins(asdict(data))}
     if resume and folder.is_finished:
         runtime.set_threads(config.threads or folder.threads_begun("train"))
@@ -169,13 +169,19 @@ def _divide(videos: VideoList, config: TrainConfig) -> tuple[VideoList, VideoLis
     return parts["train"], parts["val"]
 
 
-def _identity(spec: ArchSpec, train_part: VideoList, config: TrainConfig, data: DataConfig) -> dict[str, Any]:
-    """What makes two runs the same run, as builtins."""
+def _identity(
+    network: ArchSpec | VideoNetwork, train_part: VideoList, config: TrainConfig, data: DataConfig
+) -> dict[str, Any]:
+    """What makes two runs the same run, as builtins; it is asked for before the network is trained."""
     settings = {f"train.{name}": value for name, value in config.fixed_settings().items()}
     settings |= {f"clips.{name}": value for name, value in data.fixed_settings().items()}
     settings["train.devices"] = math.prod(launched(config.devices))  # norms see one process's share of a batch
+    # Those of a spec follow from it and the seed.
+    given = {} if isinstance(network, ArchSpec) else {"initial weights": digest_of(network.state_dict())}
+    spec = network if isinstance(network, ArchSpec) else network.spec
     return {
         "architecture": spec.content_hash[:12],
+        **given,
         "training list": f"{len(train_part)} videos ({train_part.content_hash[:12]})",
         **_builtins(settings),
     }
