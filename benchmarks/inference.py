@@ -17,7 +17,6 @@ import torch
 from machine import command_of, in_turns, save
 from training_step import CPU_TABLES, PEER, make_network
 
-from vidnas.data.augment import MEAN, STD
 from vidnas.deploy.export import export
 from vidnas.deploy.fold import fold_norms
 from vidnas.engine.run.runtime import tune_allocator
@@ -74,9 +73,7 @@ def under_autocast(run: Callable[[], Any]) -> Callable[[], Any]:
 def exported(network: VideoNetwork, folder: Path, threads: int) -> dict[str, Callable[[], Any]]:
     """Our network in other runtimes."""
     files = {"onnx": folder / "x3d_s.onnx", "openvino": folder / "x3d_s.xml"}
-    info = ModelInfo(
-        spec=network.spec, classes=tuple(map(str, range(400))), mean=(MEAN, MEAN, MEAN), std=(STD, STD, STD)
-    )
+    info = ModelInfo(spec=network.spec, classes=tuple(map(str, range(400))))
     for form, path in files.items():
         export(network, info, form, path)  # type: ignore[arg-type]
     array = random_clips().numpy()

@@ -6,10 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidnas.arch.pixels import MEAN, STD
 from vidnas.base.errors import VidnasError
 from vidnas.data.augment import (
-    MEAN,
-    STD,
     Augmentation,
     TrainTransform,
     Views,

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import resize
 
+from vidnas.arch.pixels import MEAN, STD
 from vidnas.arch.spec import ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.data import clips
-from vidnas.data.augment import MEAN, STD, Augmentation, TrainTransform, Views, ViewTransform, short_sides
+from vidnas.data.augment import Augmentation, TrainTransform, Views, ViewTransform, short_sides
 from vidnas.data.cache import FrameCache
 from vidnas.data.datamodule import DataConfig, make_loader, train_clips, train_reader, view_clips, view_reader
 from vidnas.data.dataset import Batch, TrainClips, ViewClips, collate

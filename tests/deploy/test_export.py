@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from two_streams import small_two_streams
 
+from vidnas.arch.pixels import MEAN, STD
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec, ClipSpec, GloReSpec, NonLocalSpec
 from vidnas.base.errors import VidnasError
@@ -63,7 +64,7 @@ def network_and_info(spec: ArchSpec) -> tuple[VideoNetwork, ModelInfo]:
     network = build(spec)
     randomise(network)
     classes = CLASSES if spec.head.num_classes else ()
-    return network, ModelInfo(spec=spec, classes=classes, mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.3))
+    return network, ModelInfo(spec=spec, classes=classes)
 
 
 class DiffersWhenTraced(VideoNetwork):
@@ -127,8 +128,8 @@ def test_metadata_beside_and_inside_the_file(file_format: Format, tmp_path: Path
     beside = json.loads(result.metadata_path.read_text())
     assert result.metadata_path == tmp_path / f"{out.name}.json"
     assert beside["classes"] == list(CLASSES)
-    assert beside["mean"] == [0.4, 0.5, 0.6]
-    assert beside["std"] == [0.2, 0.2, 0.3]
+    assert beside["mean"] == [MEAN] * 3
+    assert beside["std"] == [STD] * 3
     assert beside["spec_hash"] == spec.content_hash
     assert beside["input"] == {"name": "clips", "shape": [1, 3, 8, 32, 32], "dtype": "float32"}
     assert beside["output"] == {"name": "logits", "shape": [1, 3], "dtype": "float32"}

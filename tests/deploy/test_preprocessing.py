@@ -97,9 +97,7 @@ NETWORK = lively_network()
 
 def info(jitter: tuple[float, float] | None = None) -> ModelInfo:
     config = {} if jitter is None else {"jitter": list(jitter)}
-    return ModelInfo(
-        spec=NETWORK.spec, classes=CLASSES, mean=(0.45,) * 3, std=(0.225,) * 3, config={"kept": "all", **config}
-    )
+    return ModelInfo(spec=NETWORK.spec, classes=CLASSES, config={"kept": "all", **config})
 
 
 class Exported:

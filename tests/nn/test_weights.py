@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vidnas.arch.pixels import MEAN, STD
 from vidnas.arch.registry import get_spec
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.errors import VidnasError
@@ -369,7 +370,7 @@ CLASSES = ("wave", "clap", "façade")
 def saved(tmp_path: Path) -> tuple[Path, VideoNetwork]:
     network = random_network(small("autox3d_s", classes=3))
     config = {"lr": 0.1, "nested": {"values": [1, None, "x"]}}
-    save_model(tmp_path, network, classes=CLASSES, config=config, mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
+    save_model(tmp_path, network, classes=CLASSES, config=config)
     return tmp_path, network
 
 
@@ -388,7 +389,7 @@ def test_own_files_give_the_model_back(saved: tuple[Path, VideoNetwork]) -> None
         )
     assert info.classes == CLASSES
     assert info.clip == SMALL
-    assert (info.mean, info.std) == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    assert (info.mean, info.std) == ((MEAN,) * 3, (STD,) * 3)
     assert info.config == {"lr": 0.1, "nested": {"values": [1, None, "x"]}}
     assert info.versions.keys() == {"python", "torch", "vidnas"}
     x = torch.randn(1, 3, 4, 64, 64)
@@ -429,6 +430,8 @@ def test_a_path_without_a_suffix_names_both_files(tmp_path: Path) -> None:
         ({"format": 2}, "model.json: format: .*should be 1"),
         ({"licence": "?"}, "model.json: licence: no such field"),
         ({"mean": [0.5]}, "model.json: mean"),
+        ({"mean": [0.45, 0.45, 0.5]}, "model.json: mean: must be 0.45 of each colour, as clips are made"),
+        ({"std": [0.25, 0.25, 0.25]}, "model.json: std: must be 0.225 of each colour, as clips are made"),
         ({"spec": None}, "model.json: spec: is empty; its fields are name"),
     ],
 )

@@ -18,12 +18,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from vidnas.arch.pixels import MEAN, STD
 from vidnas.base.errors import VidnasError
 from vidnas.data.clips import log_uniform
 from vidnas.data.crop import Box, as_images, scaled_crop, turned_crop
 
-# One mean and deviation for all channels (X3D's and SlowFast's).
-MEAN, STD = 0.45, 0.225
 # Short side in training, as multiples of the crop. 8/7 is also the short side in testing.
 JITTER = (8 / 7, 10 / 7)
 # What stands where a crop reaches beyond the frame: the mean, as a grey level.

@@ -5,18 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vidnas.arch.pixels import MEAN, STD
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.document import Frozen
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import ANOTHER_PLACE, replace_file
-from vidnas.base.mistakes import explain
+from vidnas.base.mistakes import FieldError, explain
 from vidnas.nn.build import VideoNetwork, build
 from vidnas.nn.official_keys import OurState, projection_norm_of, to_ours
 from vidnas.nn.one_stream import as_first_stream, is_one_stream
@@ -71,7 +72,7 @@ class ModelInfo(Frozen):
         format: version of this file's layout.
         spec: the network, with the clip that it was trained on.
         classes: names, in the order of the logits.
-        mean: subtracted from pixels in [0, 1], per colour.
+        mean: subtracted from pixels in [0, 1], per colour; there is one rule for all, which others can read here.
         std: divides them after that.
         config: how the network was trained, as plain JSON.
         versions: versions of the packages that wrote the file.
@@ -80,10 +81,19 @@ class ModelInfo(Frozen):
     format: Literal[1] = 1
     spec: ArchSpec
     classes: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, float, float] = (MEAN,) * 3
+    std: tuple[float, float, float] = (STD,) * 3
     config: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _as_clips_are_made(self) -> Self:
+        for name, value in (("mean", MEAN), ("std", STD)):
+            if getattr(self, name) != (value,) * 3:
+                raise FieldError(
+                    (name,), f"must be {value} of each colour, as clips are made; train the network on such"
+                )
+        return self
 
     @property
     def clip(self) -> ClipSpec:
@@ -143,8 +153,6 @@ def save_model(
     *,
     classes: Sequence[str],
     config: Mapping[str, Any] | None = None,
-    mean: Sequence[float] = (0.45, 0.45, 0.45),
-    std: Sequence[float] = (0.225, 0.225, 0.225),
 ) -> ModelInfo:
     """Write `model.safetensors` and `model.json`; each replaces an older one whole, or not at all.
 
@@ -153,8 +161,6 @@ def save_model(
         network: the network to save.
         classes: names in the order of the logits.
         config: how it was trained; plain JSON.
-        mean: mean of the normalisation that the network expects, per colour; the default is X3D's.
-        std: deviation of that normalisation.
 
     Raises:
         VidnasError: class names that do not fit the network, config that is not JSON, a disk that refuses.
@@ -165,8 +171,6 @@ def save_model(
             {
                 "spec": network.spec,
                 "classes": tuple(classes),
-                "mean": tuple(mean),
-                "std": tuple(std),
                 "config": dict(config or {}),
                 "versions": {
                     "python": platform.python_version(),
