@@ -3,7 +3,7 @@
 import pytest
 from tiny_training import lively_network, tiny_data, tiny_spec
 
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import Diverged, VidnasError
 from vidnas.data.augment import Views
 from vidnas.data.decode import BrokenVideo
 from vidnas.data.formats import load_dataset
@@ -35,6 +35,14 @@ def test_a_bad_file_is_named(tmp_path):
     predictor = Predictor(fresh_network(tiny_spec(2), 0), ("a", "b"), Views(1, 1))
     with pytest.raises(BrokenVideo, match=r"bad\.mp4: the file is empty"):
         predictor.predict(path)
+
+
+def test_a_network_without_finite_scores_names_no_class(synthetic_data):
+    videos = load_dataset(synthetic_data).test
+    network = lively_network()
+    next(iter(network.parameters())).data.fill_(float("nan"))
+    with pytest.raises(Diverged, match=r"\.mp4: the network's scores are not finite"):
+        Predictor(network, videos.classes, Views(1, 1)).predict(videos.samples[0].path)
 
 
 def test_class_names_must_fit():

@@ -8,7 +8,7 @@ import torch
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ClipSpec
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import Diverged, VidnasError
 from vidnas.data.augment import JITTER, Views, ViewTransform
 from vidnas.data.clips import test_times
 from vidnas.data.decode import probe, read_frames_and_damage
@@ -91,6 +91,7 @@ class Predictor:
 
         Raises:
             BrokenVideo: the file cannot be used.
+            Diverged: the network gives no finite scores.
         """
         info = probe(path)
         moments = test_times(self.clip, info.duration_sec, info.fps, self.views.temporal)
@@ -109,6 +110,8 @@ class Predictor:
         ).to(self.device, memory_format=torch.channels_last_3d)
         logits = torch.cat([self.network(part) for part in clips.split(self.clips_at_once)])
         scores = self.probabilities(logits.float()).double().mean(0)
+        if not scores.isfinite().all():
+            raise Diverged(f"{path}: the network's scores are not finite, so its weights are of no use")
         if self.multi_label:
             top = max(1, min(top, int((scores >= THRESHOLD).sum())))
         best = scores.argsort(descending=True, stable=True)[:top].tolist()
