@@ -107,7 +107,12 @@ def ended(race: Race, result: RaceResult, before: Mapping[str, Any]) -> dict[str
     if "result" in before:
         # The file has no curves, so what they foretold stands nowhere else.
         told["early_ranks"] = before["result"]["early_ranks"]
-    return {**before, "result": told, "trials": [{**asdict(entry), "curve": []} for entry in race.entries]}
+    return {**before, "result": told, "trials": trials_of(race)}
+
+
+def trials_of(race: Race) -> list[dict[str, Any]]:
+    """All that have ended, for the result file."""
+    return [{**asdict(entry), "curve": []} for entry in race.entries]
 
 
 def entries(
@@ -147,7 +152,7 @@ def race_two_streams(
     choices = [tuple(candidate["choice"]) for candidate in last.result.record["candidates"]]
     result = race.choose_network([Proposal(last.plan.space.decode(choice), "progressive") for choice in choices])
     best = next(one.proposal for one in result.networks if len(one.proposal.spec.streams) == 2)
-    trials = [{**asdict(entry), "curve": []} for entry in race.entries]
+    trials = trials_of(race)
     spec = best.spec.model_dump(mode="json")
     return {"spec": spec, "source": best.source, "result": summary(result), "trials": trials}
 
@@ -236,8 +241,11 @@ def main() -> None:
     for seed in range(options.races):
         known = record["races"][seed]["trials"] if seed < len(record["races"]) else []
         race = run_race(course, data, options, seed, known)
+        before = {**(record["races"][seed] if known else {}), "trials": trials_of(race)}
+        record["races"][seed : seed + 1] = [before]
+        save()
         result = race.choose_network()
-        own = ended(race, result, record["races"][seed] if known else {})
+        own = ended(race, result, before)
         record["races"][seed : seed + 1] = [own]
         winner = result.winner.proposal.spec
         if "supernet" not in own and options.supernet_steps:
