@@ -1,7 +1,7 @@
 """Searches to compare with: random search, regularised evolution, REINFORCE. All work on a `Scorer`."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -183,7 +183,7 @@ def choices_within(budgets: Sequence[Budget], seed: int, least: float = 0.0) -> 
     while failed < _MISSES:
         rng = np.random.default_rng((seed, _PERTURBED, block))
         distribution.logits.copy_(torch.from_numpy(rng.gumbel(size=distribution.logits.shape)))
-        choice = _raised(derive(distribution, budgets).choice, budgets, least, rng)
+        choice = raised(derive(distribution, budgets).choice, budgets, least, _picking(rng))
         failed = failed + 1 if choice is None else 0
         if choice is not None:
             yield choice
@@ -207,17 +207,33 @@ def neighbours_within(budgets: Sequence[Budget], choice: Choice) -> list[Choice]
     return [changed[i] for i in np.flatnonzero(usage(budgets, changed) <= 1)]
 
 
-def _raised(choice: Choice, budgets: Sequence[Budget], least: float, rng: np.random.Generator) -> Choice | None:
-    """Variables changed one after another, at random among what uses more, until a budget is used up so far."""
+def _picking(rng: np.random.Generator) -> Callable[[Sequence[Choice]], Choice]:
+    return lambda choices: choices[int(rng.integers(len(choices)))]
+
+
+def raised(
+    choice: Choice, budgets: Sequence[Budget], least: float, pick: Callable[[Sequence[Choice]], Choice]
+) -> Choice | None:
+    """Variables changed one after another, to what uses more, until a share of a budget is used.
+
+    Args:
+        choice: within the budgets.
+        budgets: that are kept throughout.
+        least: share of one of the budgets, whichever it is.
+        pick: which of the choices that use more comes next.
+
+    Returns:
+        None where no change leads there.
+    """
     used = usage(budgets, [choice])[0]
     while used < least:
         near = neighbours_within(budgets, choice)
         uses = usage(budgets, near) if near else np.empty(0)
-        more = np.flatnonzero(uses > used)
-        if not len(more):
+        more = [one for one, use in zip(near, uses, strict=True) if use > used]
+        if not more:
             return None
-        place = rng.choice(more)
-        choice, used = near[place], uses[place]
+        choice = pick(more)
+        used = usage(budgets, [choice])[0]
     return choice
 
 

@@ -15,7 +15,7 @@ from vidnas.engine.run.processes import all_reduce_sum, get_rank, get_world_size
 from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.recalibrate import recalibrate_norms
 from vidnas.nn.build import VideoNetwork
-from vidnas.search.baselines import neighbours_within
+from vidnas.search.baselines import raised
 from vidnas.search.budget import Budget, between, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import Candidate, derive, fitting_choices
@@ -82,22 +82,16 @@ def _derived_in_band(distribution: Distribution, budgets: Sequence[Budget], use:
     if isinstance(table, CostTable) and use:
         with suppress(VidnasError):
             return derive(distribution, [*between(table, use * target, target), *budgets[1:]], among=1)
-    return _raised(derive(distribution, budgets, among=1), distribution, budgets, use)
+    derived = derive(distribution, budgets, among=1)
 
+    def likeliest(choices: Sequence[Choice]) -> Choice:
+        return max(choices, key=lambda one: distribution.log_prob([one])[0])
 
-def _raised(candidate: Candidate, distribution: Distribution, budgets: Sequence[Budget], use: float) -> Candidate:
-    """Variables changed one after another, to what is most probable of that which uses more, until a budget is used.
-
-    Two limits on one cost can be too narrow for the elimination that `derive` falls back to.
-    """
-    choice = candidate.choice
-    while (used := usage(budgets, [choice])[0]) < use:
-        near = neighbours_within(budgets, choice)
-        more = [one for one, uses in zip(near, usage(budgets, near) if near else (), strict=True) if uses > used]
-        if not more:
-            break
-        choice = max(more, key=lambda one: distribution.log_prob([one])[0])
-    return candidate if choice == candidate.choice else candidates_from([choice], distribution, budgets)[0]
+    # Two limits on one cost can be too narrow for the elimination that `derive` falls back to.
+    dearer = raised(derived.choice, budgets, use, likeliest)
+    return (
+        derived if dearer is None or dearer == derived.choice else candidates_from([dearer], distribution, budgets)[0]
+    )
 
 
 def candidates_from(
