@@ -10,7 +10,7 @@
 
 namespace {
 
-constexpr int64_t kPiece = 256 << 10;  // bytes of the rows of a piece
+constexpr int64_t kPiece = 1 << 20;  // bytes of the rows of a piece
 
 typedef std::unique_ptr<float[]> Room;  // not filled
 
@@ -84,14 +84,16 @@ class Source {
     if (index) before_ = &stage[-1].norm;
   }
 
-  // Of a piece, in the room where it is not in memory already.
-  const float* rows(const Piece& piece, float* room, int threads) const {
+  // Of a piece, in the room where it is not in memory already; `slope` as in Kernels.apply.
+  const float* rows(const Piece& piece, float* room, float* slope, int threads) const {
     if (!before_) return x_ + first(piece);
     Norm rows = rows_of(*before_, piece);
     rows.y = room;
-    kernels_.apply(rows, threads);
+    kernels_.apply(rows, slope, threads);
     return room;
   }
+
+  bool swishes() const { return before_ && before_->act == kSilu; }
 
   int64_t first(const Piece& piece) const { return (piece.sample * positions_ + piece.position) * channels_; }
 
@@ -143,7 +145,7 @@ void run_forward(const Kernels& kernels, const Stage* stages, int64_t i, const f
     const Piece piece = pieces[index];
     const Norm rows = rows_of(norm, piece);
     float* to = s.output + (rows.x - norm.x);
-    const float* from = source.rows(source.under(piece), room.get(), pieces.inner_threads);
+    const float* from = source.rows(source.under(piece), room.get(), nullptr, pieces.inner_threads);
     convolve(kernels, s, kForward, piece, weights, from, to, pieces.inner_threads);
     const int64_t share = pieces.share(index) * C;
     if (measures) kernels.moments(rows, means.data() + share, squares.data() + share, pieces.inner_threads);
@@ -196,12 +198,13 @@ Back run_backward(const Kernels& kernels, const Stage* stages, const StageGradie
   const int64_t rows_out = pieces.most_samples() * pieces.most_positions();
   const int64_t rows_in = s.depthwise ? pieces.most_samples() * positions_in(s) : rows_out;
   struct Rooms {
-    Room dz, from, added;
+    Room dz, from, slope, added;
     std::vector<float> weight;
   };
   const auto make = [&] {
-    return Rooms{room_for(rows_out * out), room_for(i ? rows_in * in : 0), room_for(adds ? rows_in * in : 0),
-                 std::vector<float>(s.depthwise ? size : 0)};
+    const int64_t read = rows_in * in;
+    return Rooms{room_for(rows_out * out), room_for(i ? read : 0), room_for(source.swishes() ? read : 0),
+                 room_for(adds ? read : 0), std::vector<float>(s.depthwise ? size : 0)};
   };
   pieces.each(make, [&](Rooms& rooms, int64_t part, int64_t index) {
     const int inner = pieces.inner_threads;
@@ -212,7 +215,8 @@ Back run_backward(const Kernels& kernels, const Stage* stages, const StageGradie
     Norm of_norm = rows_of(norm, piece);
     if (!is_last) of_norm.act = 0;  // its gradient has been taken with the sums
     kernels.gradient(of_norm, of_piece, found.slope.data(), found.offset.data() + piece.sample * out, inner);
-    const float *dz = rooms.dz.get(), *from = source.rows(under, rooms.from.get(), inner);
+    float* const slope = source.swishes() ? rooms.slope.get() : nullptr;
+    const float *dz = rooms.dz.get(), *from = source.rows(under, rooms.from.get(), slope, inner);
     float* of_part = sums.data() + part * size;
     if (g.weight && s.depthwise) {
       Geometry geometry = s.geometry;
@@ -228,8 +232,8 @@ Back run_backward(const Kernels& kernels, const Stage* stages, const StageGradie
     for (int64_t k = 0; adds && k < under.samples * under.positions * in; ++k) to[k] += rooms.added[k];
     const int64_t share = pieces.share(index) * in;
     if (i)
-      kernels.reduce(rows_of(stages[i - 1].norm, under), to, to, back.products.data() + share, back.totals.data() + share,
-                     inner);
+      kernels.reduce(rows_of(stages[i - 1].norm, under), slope, to, to, back.products.data() + share,
+                     back.totals.data() + share, inner);
   });
   if (g.weight && !s.depthwise) kernels.total_of_columns(pieces.parts, out, in, sums.data(), g.weight);
   for (int64_t k = 0; g.weight && s.depthwise && k < size; ++k) {
@@ -245,7 +249,7 @@ Back run_backward(const Kernels& kernels, const Stage* stages, const StageGradie
 
 void chain_forward(const Kernels& kernels, const Stage* stages, int64_t count, const float* x, int threads) {
   for (int64_t i = 0; i < count; ++i) run_forward(kernels, stages, i, x, threads);
-  kernels.apply(stages[count - 1].norm, threads);
+  kernels.apply(stages[count - 1].norm, nullptr, threads);
 }
 
 void chain_backward(const Kernels& kernels, const Stage* stages, const StageGradient* gradients, int64_t count,
@@ -254,7 +258,7 @@ void chain_backward(const Kernels& kernels, const Stage* stages, const StageGrad
   const NormGradient& of_last = gradients[count - 1].norm;
   Back back;
   back.products.resize(last.samples * last.channels), back.totals.resize(last.samples * last.channels);
-  kernels.reduce(last, of_last.y, nullptr, back.products.data(), back.totals.data(), threads);
+  kernels.reduce(last, nullptr, of_last.y, nullptr, back.products.data(), back.totals.data(), threads);
   for (int64_t i = count - 1; i >= 0; --i) {
     const float* grad = i == count - 1 ? of_last.y : back.grad.get();
     Back next = run_backward(kernels, stages, gradients[i], i, x, grad, i == count - 1, back.products, back.totals,

@@ -64,23 +64,32 @@ void norm_moments(const Norm& s, double* mean, double* squares, int threads) {
   moments<M>(s.samples, s.positions, s.channels, s.x, mean, squares, threads);
 }
 
-void norm_apply(const Norm& s, int threads) {
+void norm_apply(const Norm& s, float* slope, int threads) {
+  const auto run = [&](auto A, auto has_other, auto... slopes) {
+    affine_act<M, A.value, has_other.value != 0>(s.samples, s.positions, s.channels, s.x, s.scale, s.shift, s.other,
+                                                 threads, s.y, slopes...);
+  };
+  if (slope) return run(Width<kSilu>{}, Width<0>{}, slope);
   with_act(s.act, [&](auto A) {
     if (s.other)
-      affine_act<M, A.value, true>(s.samples, s.positions, s.channels, s.x, s.scale, s.shift, s.other, s.y, threads);
+      run(A, Width<1>{});
     else
-      affine_act<M, A.value, false>(s.samples, s.positions, s.channels, s.x, s.scale, s.shift, s.other, s.y, threads);
+      run(A, Width<0>{});
   });
 }
 
-void norm_reduce(const Norm& s, const float* grad, float* kept, double* products, double* totals, int threads) {
+void norm_reduce(const Norm& s, const float* slope, const float* grad, float* kept, double* products, double* totals,
+                 int threads) {
+  const auto run = [&](auto A, auto from_output, auto... slopes) {
+    affine_act_reduce<M, A.value, from_output.value != 0>(s.samples, s.positions, s.channels, s.x, s.y, s.scale, s.shift,
+                                                          s.mean, grad, kept, products, totals, threads, slopes...);
+  };
+  if (slope) return run(Width<kSilu>{}, Width<0>{}, slope);
   with_act(s.act, [&](auto A) {
     if (s.y)
-      affine_act_reduce<M, A.value, true>(s.samples, s.positions, s.channels, s.x, s.y, s.scale, s.shift, s.mean, grad,
-                                          kept, products, totals, threads);
+      run(A, Width<1>{});
     else
-      affine_act_reduce<M, A.value, false>(s.samples, s.positions, s.channels, s.x, s.y, s.scale, s.shift, s.mean, grad,
-                                           kept, products, totals, threads);
+      run(A, Width<0>{});
   });
 }
 

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include "table.h"
 #include "vec.h"
 
 namespace VIDNAS_ISA {
@@ -14,8 +15,6 @@ namespace VIDNAS_ISA {
 constexpr int64_t kUnitRepeats = 128;   // times the pattern of a work unit's numbers
 constexpr int64_t kBlockValues = 2048;  // values that are streamed at once
 constexpr int kAtOnce = 4;              // repeats of the pattern for which its numbers are loaded once
-
-enum Act { kNone = 0, kRelu = 1, kSilu = 2 };
 
 // exp to 2 units in the last place, by a polynomial on [-ln 2 / 2, ln 2 / 2] (Cephes' coefficients); infinite from 88 on,
 // so that swish is 0 far below zero, and not finite where its input is -infinity.
@@ -49,14 +48,23 @@ VIDNAS_INLINE f32<V> activate(f32<V> u) {
   return u;
 }
 
+// Swish and its slope, which share what costs most.
+template <int V>
+VIDNAS_INLINE f32<V> silu_and_slope(f32<V> u, f32<V>& slope) {
+  const f32<V> gate = 1.0f / (1.0f + exp<V>(-u));
+  slope = gate * (1.0f + u * (1.0f - gate));
+  return u * gate;
+}
+
 // d activate(u) / du times `grad`. The gradient of ReLU follows the sign of its output, which is that of u; it passes
 // where that is NaN, as PyTorch's does.
 template <int A, int V>
 VIDNAS_INLINE f32<V> deactivate(f32<V> u, f32<V> grad) {
   if constexpr (A == kRelu) return u <= 0 ? f32<V>{} : grad;
   if constexpr (A == kSilu) {
-    f32<V> gate = 1.0f / (1.0f + exp<V>(-u));
-    return grad * gate * (1.0f + u * (1.0f - gate));
+    f32<V> slope;
+    silu_and_slope<V>(u, slope);
+    return grad * slope;
   }
   return grad;
 }
@@ -140,6 +148,9 @@ VIDNAS_INLINE void for_vectors(int64_t first, int64_t last, int64_t length, Body
   for (; at < last; at += length) run(Width<1>{}, at, std::min(length, last - at));
 }
 
+// Asks for what the next vectors are made of: a processor does not foresee rows that are read a pattern apart.
+VIDNAS_INLINE void fetch_next(const float* from, int64_t length) { __builtin_prefetch(from + kAtOnce * length, 0, 2); }
+
 // A pass that fills tensors: body(R, tile, first value, place, to...), where `to` is where the first value goes. Large
 // tensors are streamed.
 template <int M, class Body, class... Out>
@@ -222,26 +233,34 @@ void moments(int64_t samples, int64_t positions, int64_t channels, const float* 
     }
 }
 
-// y = act(x * scale + shift + other), scale and shift (N, C); `other` may be null.
-template <int M, int A, bool HasOther>
+// y = act(x * scale + shift + other), scale and shift (N, C); `other` may be null. The slope of swish, where it is wanted.
+template <int M, int A, bool HasOther, class... Slope>
 void affine_act(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* scale,
-                const float* shift, const float* other, float* y, int threads) {
+                const float* shift, const float* other, int threads, float* y, Slope*... slope) {
   const Pattern<M> pattern(channels);
   const int64_t values = positions * channels, length = pattern.length;
   const bool streamed = streams(samples * values * int64_t(sizeof(float)));
   for_units(samples, values, pattern, threads, [&](int64_t, int64_t n, int64_t first, int64_t last) {
     const Repeated<M> numbers(pattern, scale + n * channels, shift + n * channels);
     const float *rates = numbers[0], *shifts = numbers[1], *from = x + n * values, *added = HasOther ? other + n * values : x;
-    const auto body = [=](auto R, auto tile, int64_t at, int64_t place, float* to) __attribute__((always_inline)) {
+    const auto body = [=](auto R, auto tile, int64_t at, int64_t place, float* to, auto*... slopes)
+                          __attribute__((always_inline)) {
       const f32<M> a = load<M>(rates + place), b = load<M>(shifts + place);
 #pragma GCC unroll 4
       for (int r = 0; r < R.value; ++r) {
+        fetch_next(from + at + r * length, length);
         f32<M> u = tile.read(from + at + r * length) * a + b;
         if constexpr (HasOther) u += tile.read(added + at + r * length);
-        tile.write(to + r * length, activate<A, M>(u));
+        if constexpr (sizeof...(slopes)) {
+          f32<M> rate;
+          tile.write(to + r * length, silu_and_slope<M>(u, rate));
+          (tile.write(slopes + r * length, rate), ...);
+        } else {
+          tile.write(to + r * length, activate<A, M>(u));
+        }
       }
     };
-    fill(pattern, first, last, streamed, body, y + n * values);
+    fill(pattern, first, last, streamed, body, y + n * values, slope + n * values...);
   });
 }
 
@@ -253,18 +272,18 @@ VIDNAS_INLINE Values inside(Channels tile, Values x, const float* y, Values a, V
 }
 
 // Per sample and channel, the sums of dz * (x - mean) and of dz, dz the gradient of the activation's input; mean is (C).
-// dz itself goes into `kept`, where there is one, which may be `grad`.
-template <int M, int A, bool FromOutput>
+// dz itself goes into `kept`, where there is one, which may be `grad`. `slope`, the activation's, saves finding it again.
+template <int M, int A, bool FromOutput, class... Slope>
 void affine_act_reduce(int64_t samples, int64_t positions, int64_t channels, const float* x, const float* y,
                        const float* scale, const float* shift, const float* mean, const float* grad, float* kept,
-                       double* products, double* totals, int threads) {
+                       double* products, double* totals, int threads, const Slope*... slope) {
   const int64_t values = positions * channels;
   sum_up<M>(samples, positions, channels, threads, products, totals,
             [&](const Pattern<M>& pattern, int64_t n) {
               return Repeated<M>(pattern, scale + n * channels, shift + n * channels, mean);
             },
             [&](int64_t n, const Repeated<M>& numbers) {
-              return [from = x + n * values, out = FromOutput ? y + n * values : x, back = grad + n * values,
+              return [=, from = x + n * values, out = FromOutput ? y + n * values : x, back = grad + n * values,
                       to = kept ? kept + n * values : nullptr, rates = numbers[0], shifts = numbers[1], means = numbers[2],
                       length = Pattern<M>(channels).length](auto R, auto tile, int64_t at, int64_t place,
                                                             f32<M>& product, f32<M>& total)
@@ -274,7 +293,11 @@ void affine_act_reduce(int64_t samples, int64_t positions, int64_t channels, con
                 for (int r = 0; r < R.value; ++r) {
                   const int64_t i = at + r * length;
                   const f32<M> value = tile.read(from + i), u = inside<FromOutput>(tile, value, out + i, a, b);
-                  const f32<M> dz = deactivate<A, M>(u, tile.read(back + i));
+                  f32<M> dz = tile.read(back + i);
+                  if constexpr (sizeof...(slope))
+                    ((dz *= tile.read(slope + n * values + i)), ...);
+                  else
+                    dz = deactivate<A, M>(u, dz);
                   product += dz * (value - m), total += dz;
                   if (to) tile.write(to + i, dz);
                 }
@@ -303,6 +326,7 @@ void affine_act_gradient(int64_t samples, int64_t positions, int64_t channels, c
 #pragma GCC unroll 4
       for (int r = 0; r < R.value; ++r) {
         const int64_t i = at + r * length;
+        fetch_next(from + i, length), fetch_next(back + i, length);
         const f32<M> value = tile.read(from + i), u = inside<FromOutput>(tile, value, out + i, a, b);
         const f32<M> dz = deactivate<A, M>(u, tile.read(back + i));
         const f32<M> away = s != 0 ? value - m : f32<M>{};

@@ -113,7 +113,7 @@ void norm_forward(const Kernels& kernels, const Norm& s, int threads) {
     kernels.moments(s, means.data(), squares.data(), threads);
   }
   find_coefficients(s, means, squares);
-  kernels.apply(s, threads);
+  kernels.apply(s, nullptr, threads);
 }
 
 // With a the norm's rate, b = bias - mean * a and g the gate: scale = a * g, shift = b * g. `products` and `totals` are
@@ -155,7 +155,7 @@ Slopes find_gradients(const Norm& s, const NormGradient& g, const Numbers& produ
 
 void norm_backward(const Kernels& kernels, const Norm& s, const NormGradient& g, int threads) {
   Numbers products(s.samples * s.channels), totals(s.samples * s.channels);
-  kernels.reduce(s, g.y, nullptr, products.data(), totals.data(), threads);
+  kernels.reduce(s, nullptr, g.y, nullptr, products.data(), totals.data(), threads);
   const Slopes found = find_gradients(s, g, products, totals);
   if (g.x) kernels.gradient(s, g, found.slope.data(), found.offset.data(), threads);
 }

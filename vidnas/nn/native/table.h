@@ -5,12 +5,13 @@
 
 enum Pass { kForward = 0, kForwardFlipped = 1, kInputGradient = 2, kWeightGradient = 3 };
 enum Type { kFloat = 0, kBfloat16 = 1 };
+enum Act { kNone = 0, kRelu = 1, kSilu = 2 };
 
 // act(gates(norm(x)) + other) over channels-last rows; see norm_step.cpp. Shared with Python through ctypes.
 struct Norm {
   int64_t samples, positions, channels;
   int64_t squeezed;  // hidden numbers of the gates, 0 without gates
-  int64_t act;       // as in norm_act.h
+  int64_t act;       // an Act
   int64_t of_batch;  // whether mean and variance are the batch's, and so found here
   double eps, momentum;
   const float *x, *other;  // `other` may be null
@@ -49,8 +50,10 @@ struct StageGradient {
 struct Kernels {
   void (*depthwise)(int pass, int type, const Geometry&, const void*, const void*, void*, int threads);
   void (*moments)(const Norm&, double* mean, double* squares, int threads);
-  void (*apply)(const Norm&, int threads);
-  void (*reduce)(const Norm&, const float* grad, float* kept, double* products, double* totals, int threads);
+  // With swish `slope` may take or give its slope at each value; else it is null.
+  void (*apply)(const Norm&, float* slope, int threads);
+  void (*reduce)(const Norm&, const float* slope, const float* grad, float* kept, double* products, double* totals,
+                 int threads);
   void (*gradient)(const Norm&, const NormGradient&, const float* slope, const float* offset, int threads);
   // Matrix products, see pointwise.h; a weight (out, in) is packed for kForward or kInputGradient.
   int64_t (*packed_weights)(int64_t depth, int64_t columns);
