@@ -86,7 +86,12 @@ def identity_of(setting: Setting, lists: Lists, data: DataConfig, training: Trai
 
 
 def run_race(
-    course: Course, data: DataConfig, options: argparse.Namespace, seed: int, known: list[dict[str, Any]]
+    course: Course,
+    data: DataConfig,
+    options: argparse.Namespace,
+    seed: int,
+    trials: int,
+    known: list[dict[str, Any]],
 ) -> Race:
     """The race of a seed, its clip chosen; trials that the result file knows are not run again."""
     folder = options.work / options.name / f"race_{seed}{'_two_streams' if course.streams == 2 else ''}"
@@ -95,7 +100,7 @@ def run_race(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "trials.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in known))
     executor = WorkerProcesses(options.workers, 1)
-    config = RaceConfig(trials=options.trials, seed=100 * seed)
+    config = RaceConfig(trials=trials, seed=100 * seed)
     race = Race(course, data, TrainConfig(steps=options.steps), config, folder, executor, resume=True)
     race.choose_clip()
     return race
@@ -140,10 +145,13 @@ def entries(
 
 
 def race_two_streams(
-    course: Course, lists: Lists, data: DataConfig, options: argparse.Namespace, seed: int
+    course: Course, clip: ClipSpec, lists: Lists, data: DataConfig, options: argparse.Namespace, seed: int
 ) -> dict[str, Any]:
-    """The best network of two streams in a race over the candidates of a progressive search, and that race."""
-    race = run_race(replace(course, streams=2), data, options, seed, [])
+    """The best network of two streams in a race over the candidates of a progressive search, and that race.
+
+    At the clip of one stream, so that half of the trainings do.
+    """
+    race = run_race(replace(course, streams=2, clip=clip), data, options, seed, options.trials // 2, [])
     space, _ = auto_space(course.macs, num_classes=len(lists.train.classes), streams=2, clip=race.clip)
     config = prepare_process(replace(PROGRESSIVE, steps=options.progressive_steps, seed=seed))
     steps = divided(space, {"macs": course.macs}, config)
@@ -240,7 +248,7 @@ def main() -> None:
 
     for seed in range(options.races):
         known = record["races"][seed]["trials"] if seed < len(record["races"]) else []
-        race = run_race(course, data, options, seed, known)
+        race = run_race(course, data, options, seed, options.trials, known)
         before = {**(record["races"][seed] if known else {}), "trials": trials_of(race)}
         record["races"][seed : seed + 1] = [before]
         save()
@@ -253,8 +261,9 @@ def main() -> None:
         supernet = ArchSpec.from_data(own["supernet"]) if "supernet" in own else None
         save()
         found += entries(course, setting, result, supernet, seed)
+        train_all(found, lists, data, training, options, record["trained"], save)
         if "two_streams" not in own and options.progressive_steps:
-            own["two_streams"] = race_two_streams(course, lists, data, options, seed)
+            own["two_streams"] = race_two_streams(course, winner.clip, lists, data, options, seed)
             save()
         if two := own.get("two_streams"):
             spec = ArchSpec.from_data(two["spec"])
