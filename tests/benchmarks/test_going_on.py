@@ -97,10 +97,10 @@ def test_ablations_take_up_a_file_without_identity(run: Callable[..., None], tmp
 
 def test_a_race_of_the_result_file_keeps_what_curves_foretold(synthetic_data: Path, tmp_path: Path) -> None:
     one, data = course(synthetic_data, classes=12), tiny_data(synthetic_data)
-    options = Namespace(work=tmp_path, name="tiny", trials=8, steps=2, workers=1)
+    options = Namespace(work=tmp_path, name="tiny", steps=2, workers=1)
 
     def raced(before: dict[str, Any]) -> dict[str, Any]:
-        race = race_evidence.run_race(one, data, options, 0, before.get("trials", []))
+        race = race_evidence.run_race(one, data, options, 0, 8, before.get("trials", []))
         return race_evidence.ended(race, race.choose_network(), before)
 
     first = raced({})
