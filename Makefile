@@ -7,8 +7,8 @@ RUN_DIR ?= runs
 MOTIONS := move_left,move_right,turn_clockwise,turn_counter
 MORE_MOTIONS := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race recipe supernet-ranks \
-    two-stream-ablations planted bench-search bench-modes bench-tabular bench-processes bench-latency bench-factors \
+.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race utd-budgets recipe \
+    supernet-ranks two-stream-ablations planted bench-search bench-modes bench-tabular bench-processes bench-latency bench-factors \
     bench-op bench-train bench-small bench-two-streams bench-infer bench-data bench-wait fair-windows profile-step \
     sanitize official-weights clean
 
@@ -70,6 +70,11 @@ generated-race: .venv/package
 	    --classes $(MOTIONS) --train 100 --test 100 --size 48
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name generated --data $(RUN_DIR)/motions --trials 20 \
 	    $(OPTIONS) --work $(RUN_DIR)/race --out benchmarks/results/generated_race.json
+
+# make utd-budgets UTD=DIR: what larger networks and clips reach; hours, resumable
+utd-budgets: .venv/package
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/budgets.py --data $(UTD) $(OPTIONS) --work $(RUN_DIR)/budgets \
+	    --out benchmarks/results/utd_budgets.json
 
 # make supernet-ranks DATA=DIR: how far supernets of several lengths rank networks as trainings do; hours, resumable
 supernet-ranks: .venv/package

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import budgets
 import pytest
 import race_evidence
 import recipe
@@ -23,6 +24,7 @@ from vidnas.engine.supernet.config import SearchConfig
 TRAINING = tiny_config()
 MAINS: dict[str, tuple[Callable[[], None], list[str]]] = {
     "race": (race_evidence.main, ["--name", "generated"]),
+    "budgets": (budgets.main, []),
     "recipe": (recipe.main, ["--group-regex", r"_(\d+)\."]),
     "ranks": (supernet_ranks.main, ["--networks", "2"]),
     "ablations": (two_stream_ablations.main, ["--group-regex", ""]),
