@@ -13,7 +13,7 @@ from vidnas.search.archive import entries
 from vidnas.search.budget import Budget, usage
 from vidnas.search.costs import CostTable
 from vidnas.search.derive import derive
-from vidnas.search.objective import CostPressure
+from vidnas.search.objective import CostPressure, UsePressure
 from vidnas.search.parsec import TemperatureMode
 from vidnas.search.space.published.autox3d import autox3d_space
 from vidnas.search.space.published.scaled import tiny_space
@@ -93,6 +93,34 @@ def test_two_budgets_are_both_kept(table: CostTable) -> None:
     assert problem.regret(derived.choice) < 0.5
 
 
+@pytest.mark.parametrize(("use", "low", "high"), [(0.97, 0.93, 1.03), (0.0, 0.0, 0.8)])
+def test_a_search_uses_its_budget_although_the_cheap_learn_first(
+    table: CostTable, use: float, low: float, high: float
+) -> None:
+    """A target above the middle of the space, and scores that fall with the cost, as in supernets at the start."""
+    target = 1.4 * float(np.mean(table.costs(AlphaSearch([Budget(table, 1.0)], AlphaSettings(), 0).sample(0))))
+    search = AlphaSearch([Budget(table, target)], AlphaSettings(use=use), 0)
+    noise = np.random.default_rng(0)
+
+    def score(choices: Sequence[Choice]) -> list[float]:
+        scores = -CLIPS * (0.3 * table.costs(choices) / target + 0.1 * noise.standard_normal(len(choices)))
+        return scores.tolist()
+
+    for step in range(900):
+        search.step(step, score, CLIPS)
+    share = float(np.mean(table.costs(search.distribution.sample(500, 1, 0)))) / target
+    assert low < share < high
+
+
+def test_the_share_is_of_the_budget_that_is_used_most() -> None:
+    pressure = UsePressure(0.5, beta=2.0)
+    costs = [torch.tensor([1.0, 4.0, 6.0]), torch.tensor([30.0, 10.0, 10.0])]
+    unused = pressure.unused(costs, [10.0, 100.0])
+    assert unused.tolist() == pytest.approx([0.4, 0.2, -0.2])
+    assert pressure.penalty(unused, 3).tolist() == pytest.approx([2.4, 1.2, 0.0])
+    assert pressure.after(0.4).beta > 2.0 > pressure.after(-0.2).beta
+
+
 def test_without_pressure_the_cost_is_ignored(table: CostTable) -> None:
     problem = Planted(table, 1)
     search = AlphaSearch([Budget(table, problem.target)], AlphaSettings(pressure=CostPressure("fixed", 1e-6)), 0)
@@ -143,12 +171,13 @@ def test_a_step_reports_what_it_did() -> None:
 
 def test_a_resumed_search_goes_on_exactly(table: CostTable) -> None:
     problem = Planted(table, 0)
-    whole = AlphaSearch([Budget(table, problem.target)], AlphaSettings(samples=None), 5)
+    settings = AlphaSettings(samples=None, use=0.97)
+    whole = AlphaSearch([Budget(table, problem.target)], settings, 5)
     records = [whole.step(step, problem.score, CLIPS) for step in range(30)]
-    half = AlphaSearch([Budget(table, problem.target)], AlphaSettings(samples=None), 5)
+    half = AlphaSearch([Budget(table, problem.target)], settings, 5)
     for step in range(13):
         half.step(step, problem.score, CLIPS)
-    resumed = AlphaSearch([Budget(table, problem.target)], AlphaSettings(samples=None), 5)
+    resumed = AlphaSearch([Budget(table, problem.target)], settings, 5)
     resumed.load_state_dict(half.state_dict())
     torch.rand(10)
     assert [resumed.step(step, problem.score, CLIPS) for step in range(13, 30)] == records[13:]

@@ -9,7 +9,7 @@ import torch
 from vidnas.search import parsec
 from vidnas.search.budget import Budget
 from vidnas.search.distribution import Distribution
-from vidnas.search.objective import CostPressure, starting_beta
+from vidnas.search.objective import CostPressure, UsePressure, starting_beta
 from vidnas.search.protocols import Scorer
 from vidnas.search.space.space import Choice
 
@@ -24,6 +24,7 @@ class AlphaSettings:
         temperature: how the temperature is found that scores are divided by; `parsec.temperature` explains the modes.
         min_effective: effective sample size that `auto` keeps, as a fraction of K.
         pressure: how each budget's cost enters, at the start; None is dual ascent from `starting_beta`.
+        use: share of a budget below which dual ascent from `starting_beta` presses as well; 0 leaves it alone.
     """
 
     samples: int | None = 13
@@ -31,6 +32,7 @@ class AlphaSettings:
     temperature: parsec.TemperatureMode = "auto"
     min_effective: float = 0.5
     pressure: CostPressure | None = None
+    use: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class AlphaSearch:
         self.seed = seed
         self.distribution = Distribution(budgets[0].costs.sizes)
         self.pressures = (settings.pressure or CostPressure(),) * len(self.budgets)
+        self._use = UsePressure(settings.use) if settings.use else None
         self._adam = torch.optim.Adam([self.distribution.logits], lr=settings.lr, weight_decay=0.0)
 
     def sample(self, step: int) -> list[Choice]:
@@ -104,8 +107,8 @@ class AlphaSearch:
         # Log accuracies are not sums over the batch, so the cost is not scaled by it either.
         summed = 1 if self.settings.temperature == "accuracy" else batch_size
         scores = torch.tensor(distinct_scores, dtype=torch.float64)[inverse]
-        if step == 0 and self.settings.pressure is None:
-            self.pressures = (CostPressure(beta=starting_beta(scores, summed)),) * len(self.budgets)
+        if step == 0:
+            self._start(starting_beta(scores, summed))
         pressed = [
             (pressure, costs[inverse], budget.target)
             for pressure, costs, budget in zip(self.pressures, distinct_costs, self.budgets, strict=True)
@@ -113,6 +116,10 @@ class AlphaSearch:
         judged = scores.clone()
         for pressure, costs, target in pressed:
             judged -= pressure.penalty(costs, target, summed)
+        if self._use is not None:
+            unused = self._use.unused([costs for _, costs, _ in pressed], [target for *_, target in pressed])
+            judged -= self._use.penalty(unused, summed)
+            self._use = self._use.after(float(unused.mean()))
         tau = parsec.temperature(
             judged,
             self.settings.temperature,
@@ -142,6 +149,13 @@ class AlphaSearch:
         )
         return record
 
+    def _start(self, beta: float) -> None:
+        """Where dual ascent begins."""
+        if self.settings.pressure is None:
+            self.pressures = (CostPressure(beta=beta),) * len(self.budgets)
+        if self._use is not None:
+            self._use = replace(self._use, beta=beta)
+
     def gradient(self, samples: Sequence[Choice], coefficients: torch.Tensor) -> torch.Tensor:
         """What Adam takes a step along, from coefficients that sum to 0, (variables, largest size)."""
         return parsec.alpha_gradient(samples, coefficients, self.distribution.sizes)
@@ -152,6 +166,7 @@ class AlphaSearch:
             "alpha": self.distribution.state_dict(),
             "adam": self._adam.state_dict(),
             "betas": [pressure.beta for pressure in self.pressures],
+            "use_beta": self._use and self._use.beta,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -161,3 +176,5 @@ class AlphaSearch:
         self.pressures = tuple(
             replace(pressure, beta=beta) for pressure, beta in zip(self.pressures, state["betas"], strict=True)
         )
+        if self._use is not None:
+            self._use = replace(self._use, beta=state["use_beta"])

@@ -1,6 +1,7 @@
-"""How the cost of an architecture enters the search: hinge, penalty, and the multiplier that finds the target."""
+"""How the cost of an architecture enters the search: hinges, penalties, and the multipliers that find the target."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -67,4 +68,42 @@ class CostPressure:
         if self.mode != "dual":
             return self
         beta = self.beta * math.exp(self.rate * (mean_cost / target - 1))
+        return replace(self, beta=min(max(beta, BETA_MIN), BETA_MAX))
+
+
+@dataclass(frozen=True)
+class UsePressure:
+    """How hard a search is pressed to use its budget, where less of it than a share is not wanted.
+
+    Deviation: the papers' hinge presses from above alone. Cheap architectures learn first, so a distribution moves to
+    them, below a target that lies above the middle of its space; what is derived within reach of the target then stands
+    in weights that were hardly trained.
+
+    Attributes:
+        use: share of the budget, of one of several.
+        beta: factor of what is missing, per clip, moved by dual ascent until the mean cost uses that share.
+        rate: step size of the dual ascent.
+    """
+
+    use: float
+    beta: float = 1.0
+    rate: float = 0.05
+
+    def unused(self, costs: Sequence[Tensor], targets: Sequence[float]) -> Tensor:
+        """What is missing of the share in the budget that is used most, negative above it, (K,) float64.
+
+        Args:
+            costs: of each budget, (K,).
+            targets: of each budget.
+        """
+        shares = [cost.double() / target for cost, target in zip(costs, targets, strict=True)]
+        return 1 - torch.stack(shares).amax(0) / self.use
+
+    def penalty(self, unused: Tensor, batch_size: int) -> Tensor:
+        """beta * B * max(unused, 0), to be taken off scores that sum over B clips, (K,) float64."""
+        return self.beta * batch_size * unused.clamp(min=0)
+
+    def after(self, mean_unused: float) -> "UsePressure":
+        """The pressure after a step: beta *= exp(rate * unused), as that from above."""
+        beta = self.beta * math.exp(self.rate * mean_unused)
         return replace(self, beta=min(max(beta, BETA_MIN), BETA_MAX))

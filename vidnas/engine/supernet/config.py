@@ -55,7 +55,7 @@ class SearchConfig(OptimConfig, MachineConfig):
         warm_start: how far a zero-cost proxy moves alpha at the start (`vidnas.engine.supernet.warm_start`); 0 leaves
             it uniform.
         candidates: most probable architectures within the budget that are judged on the holdout at the end.
-        budget_use: share of the budget that they use at least.
+        budget_use: share of the budget that they use at least; `dual` presses towards it from below.
         baselines: searches to compare with, as many evaluations each: random, evolution, or random,evolution.
         norm_batches: batches from which a candidate's norm statistics are estimated first.
         precision: fp32, or bf16 (mixed).
@@ -131,6 +131,7 @@ class SearchConfig(OptimConfig, MachineConfig):
             temperature=self.temperature,
             min_effective=self.min_effective,
             pressure=None if by_scores else CostPressure(self.cost_mode, 1.0 if self.beta is None else self.beta),
+            use=self.budget_use if by_scores else 0.0,
         )
 
     def for_processes(self, processes: int) -> "SearchConfig":
