@@ -301,13 +301,16 @@ def _record(search: SupernetSearch, plan: SearchPlan, judged: list[Judgement]) -
 
 
 def candidate_record(candidate: Judgement, budgets: Sequence[Budget], task: Task) -> dict[str, Any]:
-    """A judged candidate as builtins, with its cost by metric and the task's headline figure."""
+    """A judged candidate as builtins, with its cost by metric and the task's headline figure.
+
+    The log-likelihood is None where it is not finite, for which JSON has no word.
+    """
     return {
         "choice": list(candidate.derived.choice),
         "cost": costs_of(candidate.derived.choice, budgets),
         "log_prob": candidate.derived.log_prob,
         "rank": candidate.derived.rank,
-        "holdout_log_likelihood": candidate.log_likelihood,
+        "holdout_log_likelihood": candidate.log_likelihood if math.isfinite(candidate.log_likelihood) else None,
         f"holdout_{task.headline.name}": candidate.headline,
     }
 

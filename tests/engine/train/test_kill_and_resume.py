@@ -86,6 +86,12 @@ def curves(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k not in timed} for line in read_lines(folder / "metrics.jsonl")]
 
 
+def counted_clips(folder: Path) -> int:
+    """What the speed of a finished run is taken from, over all processes that it went through."""
+    figures = json.loads((folder / "model.json").read_text())["config"]["figures"]
+    return round(figures["mean_clips_per_sec"] * figures["train_sec"])
+
+
 @pytest.fixture(scope="module")
 def command(synthetic_data, tmp_path_factory):
     return Command(synthetic_data, tmp_path_factory.mktemp("kill"))
@@ -115,6 +121,7 @@ def test_killed_terminated_and_interrupted(command, undisturbed):
     assert "Traceback" not in errors
     command.finish("killed", "--resume")
     assert curves(command.folder / "killed") == curves(undisturbed)
+    assert counted_clips(command.folder / "killed") == counted_clips(undisturbed) == 40 * 12
     expected, found = (load_file(folder / "model.safetensors") for folder in (undisturbed, command.folder / "killed"))
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())

@@ -1,15 +1,21 @@
 """Throughput of a training, and how long it waits for its data."""
 
 import time
+from collections.abc import Mapping
 
 
 class Clock:
-    """Throughput, and the share of time spent waiting for data."""
+    """Throughput, and the share of time spent waiting for data.
 
-    def __init__(self) -> None:
-        self.total_clips = 0
-        self.total_sec = 0.0
-        self.total_wait_sec = 0.0
+    Args:
+        state: what `state_dict` gave, to go on from.
+    """
+
+    def __init__(self, state: Mapping[str, float] | None = None) -> None:
+        before = state or {"clips": 0, "sec": 0.0, "wait_sec": 0.0}
+        self.total_clips = int(before["clips"])
+        self.total_sec = before["sec"]
+        self.total_wait_sec = before["wait_sec"]
         self.start()
 
     def start(self) -> None:
@@ -37,10 +43,18 @@ class Clock:
         return figures
 
     def totals(self) -> dict[str, float]:
-        """The same over all laps of this process."""
+        """The same over all laps."""
         total_sec = max(self.total_sec, 1e-9)
         return {
             "mean_clips_per_sec": self.total_clips / total_sec,
             "mean_data_wait_share": self.total_wait_sec / total_sec,
             "train_sec": self.total_sec,
+        }
+
+    def state_dict(self, world_size: int) -> dict[str, float]:
+        """What it has seen so far, the lap that runs included."""
+        return {
+            "clips": self.total_clips + self._clips * world_size,
+            "sec": self.total_sec + time.perf_counter() - self._lap_start,
+            "wait_sec": self.total_wait_sec + self._wait_sec,
         }

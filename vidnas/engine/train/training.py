@@ -69,7 +69,7 @@ class Training:
         best: those of the best validation so far, with its step.
         average: the averaged weights, where the settings ask for them.
         final: the state after the last step, on every process.
-        clock: speed of this process.
+        clock: speed, over all processes that the run went through; steps that were lost do not count.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Training:
         self.final = resumed if resumed is not None and resumed["step"] == pace.num_steps else None
         if resumed is not None:
             self._put_back(resumed)
-        self.clock = Clock()
+        self.clock = Clock(resumed and resumed["clock"])
         self._batches = _from(batches, self.step)
         self._curves = Curves(folder.metrics, folder.tensorboard, self.step, writes=is_first_process())
         self._line_every_epochs = max(1, pace.num_steps // pace.steps_per_epoch // _LINES)
@@ -167,6 +167,7 @@ class Training:
             "sums": self.fabric.all_gather(self._sums).view(-1, len(self._sums)),
             "best": self.best,
             "last": self.last,
+            "clock": self.clock.state_dict(self.fabric.world_size),
         }
         if self.step == self.num_steps:
             self.final = state
