@@ -166,6 +166,7 @@ def single_changes() -> dict[str, Method]:
         f"{OURS}, beta from 1": partial(by_parsec, pressure=CostPressure()),
         f"{OURS}, min_effective 0.25": partial(by_parsec, min_effective=0.25),
         f"{OURS}, lr 0.025": partial(by_parsec, lr=0.025),
+        f"{OURS}, use 0.97": partial(by_parsec, use=0.97),
     }
 
 
