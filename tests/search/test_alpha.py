@@ -64,7 +64,7 @@ def test_the_pressure_starts_at_the_spread_of_the_first_scores(table: CostTable)
     spread = np.std(problem.score(search.sample(0)), ddof=1) / CLIPS
     first, second = (search.step(step, problem.score, CLIPS) for step in range(2))
     assert first.betas[0] == pytest.approx(spread)
-    rise = math.exp(0.05 * (first.mean_costs[0] / problem.target - 1))
+    rise = math.exp(0.2 * (first.mean_costs[0] / problem.target - 1))
     assert second.betas[0] == pytest.approx(first.betas[0] * rise)
     given = AlphaSearch(budgets, AlphaSettings(pressure=CostPressure("dual", 3.0)), 0)
     assert given.step(0, problem.score, CLIPS).betas == (3.0,)
@@ -118,7 +118,7 @@ def test_the_share_is_of_the_budget_that_is_used_most() -> None:
     unused = pressure.unused(costs, [10.0, 100.0])
     assert unused.tolist() == pytest.approx([0.4, 0.2, -0.2])
     assert pressure.penalty(unused, 3).tolist() == pytest.approx([2.4, 1.2, 0.0])
-    assert pressure.after(0.4).beta > 2.0 > pressure.after(-0.2).beta
+    assert pressure.after(0.4, 0.1).beta > 2.0 > pressure.after(-0.2, 0.1).beta
 
 
 def test_without_pressure_the_cost_is_ignored(table: CostTable) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vidnas.search import parsec
 from vidnas.search.distribution import Distribution
-from vidnas.search.objective import CostPressure, hinge, starting_beta
+from vidnas.search.objective import CostPressure, ascent_rate, hinge, starting_beta
 
 SIZES = (2, 3, 4)
 ALL = list(product(*(range(size) for size in SIZES)))
@@ -174,6 +174,9 @@ def test_log_mean_is_the_gradient_of_the_log_of_the_mean_cost() -> None:
 def test_dual_ascent() -> None:
     pressure = CostPressure("dual", beta=1.0)
     assert pressure.after(3.0, 2.0).beta == pytest.approx(math.exp(0.05 * 0.5))
+    # Fast while nothing is settled.
+    assert pressure.after(3.0, 2.0, ascent_rate(1.0)).beta == pytest.approx(math.exp(0.2 * 0.5))
+    assert pressure.after(3.0, 2.0, ascent_rate(0.0)) == pressure.after(3.0, 2.0)
     assert pressure.after(1.0, 2.0).beta < 1
     assert pressure.after(2.0, 2.0).beta == 1
     for _ in range(3000):

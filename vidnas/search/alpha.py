@@ -9,7 +9,7 @@ import torch
 from vidnas.search import parsec
 from vidnas.search.budget import Budget
 from vidnas.search.distribution import Distribution
-from vidnas.search.objective import CostPressure, UsePressure, starting_beta
+from vidnas.search.objective import CostPressure, UsePressure, ascent_rate, starting_beta
 from vidnas.search.protocols import Scorer
 from vidnas.search.space.space import Choice
 
@@ -113,13 +113,15 @@ class AlphaSearch:
             (pressure, costs[inverse], budget.target)
             for pressure, costs, budget in zip(self.pressures, distinct_costs, self.budgets, strict=True)
         ]
+        entropy = self.distribution.entropy()
+        rate = ascent_rate(entropy / max(self.distribution.initial_entropy, 1e-12))
         judged = scores.clone()
         for pressure, costs, target in pressed:
             judged -= pressure.penalty(costs, target, summed)
         if self._use is not None:
             unused = self._use.unused([costs for _, costs, _ in pressed], [target for *_, target in pressed])
             judged -= self._use.penalty(unused, summed)
-            self._use = self._use.after(float(unused.mean()))
+            self._use = self._use.after(float(unused.mean()), rate)
         tau = parsec.temperature(
             judged,
             self.settings.temperature,
@@ -138,14 +140,15 @@ class AlphaSearch:
             costs=tuple(distinct_costs[0].tolist()),
             weights=tuple(torch.zeros(len(choices)).double().index_add_(0, torch.tensor(inverse), weights).tolist()),
             temperature=tau,
-            entropy=self.distribution.entropy(),
+            entropy=entropy,
             betas=tuple(pressure.beta for pressure in self.pressures),
             mean_costs=tuple(float(costs.mean()) for _, costs, _ in pressed),
         )
         self.distribution.logits.grad = self.gradient(samples, coefficients)
         self._adam.step()
         self.pressures = tuple(
-            pressure.after(mean, target) for (pressure, _, target), mean in zip(pressed, record.mean_costs, strict=True)
+            pressure.after(mean, target, rate)
+            for (pressure, _, target), mean in zip(pressed, record.mean_costs, strict=True)
         )
         return record
 

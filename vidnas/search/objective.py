@@ -10,6 +10,8 @@ from torch import Tensor
 
 CostMode = Literal["dual", "fixed", "log_mean"]
 BETA_MIN, BETA_MAX = 0.01, 100.0
+# Step sizes of dual ascent while all is open, and when all is settled.
+FAST_ASCENT, SLOW_ASCENT = 0.2, 0.05
 
 
 def hinge(costs: Tensor, target: float) -> Tensor:
@@ -32,6 +34,15 @@ def starting_beta(scores: Tensor, clips: int) -> float:
     return min(max(beta, BETA_MIN), BETA_MAX)
 
 
+def ascent_rate(entropy_share: float) -> float:
+    """Step size of dual ascent by H / H0.
+
+    A slow ascent lets a distribution settle above the target before the price of that has grown; it is then driven to
+    what is cheap, with no samples left to find what lies between. A fast one swings round the target in the end.
+    """
+    return SLOW_ASCENT + (FAST_ASCENT - SLOW_ASCENT) * entropy_share
+
+
 @dataclass(frozen=True)
 class CostPressure:
     """How hard the cost presses.
@@ -40,12 +51,10 @@ class CostPressure:
         mode: `dual` moves beta until the mean cost is the target; `fixed` keeps it; `log_mean` adds
             beta * log E[c(A)] to the loss with a fixed beta (FP-NAS, arXiv 2011.10949).
         beta: the factor of the hinge, per clip.
-        rate: step size of the dual ascent.
     """
 
     mode: CostMode = "dual"
     beta: float = 1.0
-    rate: float = 0.05
 
     def penalty(self, costs: Tensor, target: float, batch_size: int) -> Tensor:
         """beta * B * c_k, to be taken off scores that sum over B clips, (K,) float64; 0 for `log_mean`."""
@@ -59,7 +68,7 @@ class CostPressure:
             return torch.zeros_like(over)
         return -self.beta * (over / over.sum() - 1 / len(over))
 
-    def after(self, mean_cost: float, target: float) -> "CostPressure":
+    def after(self, mean_cost: float, target: float, rate: float = SLOW_ASCENT) -> "CostPressure":
         """The pressure after a step whose samples cost `mean_cost`: beta *= exp(rate (cost / T - 1)).
 
         Deviation: the papers' hinge has a constant factor. It holds the target only above the shadow price, which
@@ -67,7 +76,7 @@ class CostPressure:
         """
         if self.mode != "dual":
             return self
-        beta = self.beta * math.exp(self.rate * (mean_cost / target - 1))
+        beta = self.beta * math.exp(rate * (mean_cost / target - 1))
         return replace(self, beta=min(max(beta, BETA_MIN), BETA_MAX))
 
 
@@ -82,12 +91,10 @@ class UsePressure:
     Attributes:
         use: share of the budget, of one of several.
         beta: factor of what is missing, per clip, moved by dual ascent until the mean cost uses that share.
-        rate: step size of the dual ascent.
     """
 
     use: float
     beta: float = 1.0
-    rate: float = 0.05
 
     def unused(self, costs: Sequence[Tensor], targets: Sequence[float]) -> Tensor:
         """What is missing of the share in the budget that is used most, negative above it, (K,) float64.
@@ -103,7 +110,7 @@ class UsePressure:
         """beta * B * max(unused, 0), to be taken off scores that sum over B clips, (K,) float64."""
         return self.beta * batch_size * unused.clamp(min=0)
 
-    def after(self, mean_unused: float) -> "UsePressure":
+    def after(self, mean_unused: float, rate: float) -> "UsePressure":
         """The pressure after a step: beta *= exp(rate * unused), as that from above."""
-        beta = self.beta * math.exp(self.rate * mean_unused)
+        beta = self.beta * math.exp(rate * mean_unused)
         return replace(self, beta=min(max(beta, BETA_MIN), BETA_MAX))
