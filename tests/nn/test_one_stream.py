@@ -60,16 +60,21 @@ def test_what_was_taken_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
         assert torch.equal(mine if mine.shape == value.shape else mine[:, : value.shape[1]], value), name
 
 
-def test_it_first_computes_what_the_one_stream_did(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    # The first enters a block that needs a projection for it; a new norm divides by the square root of 1 + 1e-5.
+    ("fusions", "tolerance"),
+    [((1, 2), 1.3e-6), ((0, 1, 2), 1e-4)],
+)
+def test_it_first_computes_what_the_one_stream_did(tmp_path: Path, fusions: tuple[int, ...], tolerance: float) -> None:
     spec = small_two_streams()
-    # Without the fusion into a block that needs a new projection, and the one whose map is added.
-    spec = ArchSpec.from_data({**spec.model_dump(), "fusions": [fusion.model_dump() for fusion in spec.fusions[1:3]]})
+    # Without the one whose map is added.
+    spec = ArchSpec.from_data({**spec.model_dump(), "fusions": [spec.fusions[place].model_dump() for place in fusions]})
     file = one_stream_file(spec, tmp_path)
     network, report = build_with_weights(spec, file)
     assert not report.is_plain
     clips = clip_for(spec)
     expected = load_model(file)[0](clips)
-    torch.testing.assert_close(network.eval()(clips), expected)
+    torch.testing.assert_close(network.eval()(clips), expected, rtol=tolerance, atol=tolerance)
     assert expected.std() > 1e-3
 
 

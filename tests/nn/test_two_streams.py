@@ -134,6 +134,18 @@ def test_without_fusions_streams_meet_in_the_head_alone() -> None:
     assert (sparse.shape[2], dense.shape[2]) == (2, 8)
 
 
+def test_a_block_that_projects_for_a_fusion_starts_by_passing_its_own_channels_on() -> None:
+    torch.manual_seed(0)
+    network = build(small_two_streams()).eval()
+    groups = network.streams[0].groups
+    block, other = groups[1].block1, groups[3].block1
+    x = torch.rand(2, block.shortcut.in_channels, 2, 8, 8)
+    # The branch beside it starts at zero, and a new norm divides by the square root of 1 + 1e-5.
+    torch.testing.assert_close(block(x), x[:, :12], rtol=1e-4, atol=1e-4)
+    # From 16 to 20 channels it projects in any case.
+    assert other.shortcut.weight.all()
+
+
 def test_the_sparse_stream_sees_its_frames_alone() -> None:
     spec = small_two_streams(fusions=())
     network = randomised(build(spec)).eval()

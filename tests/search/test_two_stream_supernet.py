@@ -11,6 +11,7 @@ from random_spaces import random_two_stream_space
 from test_custom_spaces import TOLERANCE, disagreement
 from test_supernet import random_choice, randomise
 from torch import Tensor
+from two_streams import small_two_streams
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.plan import stream_units
@@ -19,6 +20,7 @@ from vidnas.nn.blocks import FinalConv, MBConv3D
 from vidnas.nn.build import VideoNetwork
 from vidnas.search.choice_windows import ChoiceWindows, Windows, fused_columns
 from vidnas.search.costs import CostTable
+from vidnas.search.space.around import fusions_around
 from vidnas.search.space.fusion_space import FusionOption, FusionSpace
 from vidnas.search.space.published.auto_tsnet import auto_tsnet_space
 from vidnas.search.space.space import Choice, Space
@@ -133,6 +135,19 @@ def test_fusions_are_silent_at_first(zero_init_residual: bool) -> None:
     for outputs in (sampled, narrow):
         for other in outputs[1:]:
             torch.testing.assert_close(other, outputs[0])
+
+
+def test_a_shortcut_that_only_a_fusion_needs_is_silent_at_first_too() -> None:
+    space = fusions_around(small_two_streams(fusions=()), FUSIONS, source=1, target=0)
+    supernet = Supernet(space)
+    clips = torch.randn(2, 3, 8, 32, 32)
+    without = space.smallest()
+    expected = extract(supernet, without).eval()(clips)
+    for place, kind in product(range(len(without)), range(1, len(FUSIONS))):
+        network = extract(supernet, (*without[:place], kind, *without[place + 1 :])).eval()
+        assert len(network.spec.fusions) == 1
+        # A new norm divides by the square root of 1 + 1e-5.
+        torch.testing.assert_close(network(clips), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_fusion_is_learned() -> None:

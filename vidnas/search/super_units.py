@@ -14,7 +14,7 @@ from vidnas.arch.units import BlockPlan, Conv5Plan, FusionPlan, GloRePlan, NonLo
 from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, Stem, conv3d
 from vidnas.nn.fusion import TimeStridedConv
-from vidnas.nn.initialise import UnitModule
+from vidnas.nn.initialise import UnitModule, start_as_identity
 from vidnas.nn.norm_act import SqueezeExcite
 from vidnas.search.choice_windows import FIRST, Windows
 from vidnas.search.space.stream_space import StreamSpace
@@ -42,6 +42,8 @@ class SuperBlock(UnitModule):
         fixed = len(group.channels) == 1 and group.channels == entering
         projects = largest.key == FIRST and (group.stride == 2 or not fixed or largest.fused_channels > 0)
         self._fused_channels = largest.fused_channels
+        # Its own channels are those that leave, in every network.
+        self._projects_for_fusion = projects and fixed and group.stride == 1
         hidden, out_channels = largest.hidden, largest.out_channels
         groups = hidden if largest.depthwise else 1
         self.expand = conv3d(largest.in_channels, hidden)
@@ -64,6 +66,8 @@ class SuperBlock(UnitModule):
         _silence(self.expand, self._fused_channels)
         if self.shortcut is not None:
             _silence(self.shortcut, self._fused_channels)
+            if self._projects_for_fusion:
+                start_as_identity(self.shortcut)
 
     def network_state(self, plan: BlockPlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
         """The parameters of `MBConv3D(plan)` on these windows."""
