@@ -76,8 +76,7 @@ class CostPressure:
         """
         if self.mode != "dual":
             return self
-        beta = self.beta * math.exp(rate * (mean_cost / target - 1))
-        return replace(self, beta=min(max(beta, BETA_MIN), BETA_MAX))
+        return replace(self, beta=_ascended(self.beta, rate * (mean_cost / target - 1)))
 
 
 @dataclass(frozen=True)
@@ -112,5 +111,8 @@ class UsePressure:
 
     def after(self, mean_unused: float, rate: float) -> "UsePressure":
         """The pressure after a step: beta *= exp(rate * unused), as that from above."""
-        beta = self.beta * math.exp(rate * mean_unused)
-        return replace(self, beta=min(max(beta, BETA_MIN), BETA_MAX))
+        return replace(self, beta=_ascended(self.beta, rate * mean_unused))
+
+
+def _ascended(beta: float, step: float) -> float:
+    return min(max(beta * math.exp(step), BETA_MIN), BETA_MAX)
