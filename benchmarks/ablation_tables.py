@@ -27,7 +27,7 @@ def described(spec: ArchSpec) -> dict[str, Any]:
 
 
 def summary(entries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Per table and name the mean over the seeds, and how far it is ahead of the table's first, in points."""
+    """Per table and name the means over the seeds, and how far it is ahead of the table's first, in points."""
     told: dict[str, list[dict[str, Any]]] = {}
     for table in TABLES:
         own = sorted((entry for entry in entries if entry["table"] == table), key=lambda entry: entry["place"])
@@ -38,6 +38,7 @@ def summary(entries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
             gains = [100 * (top1[seed] - first[seed]) for seed in top1 if seed in first]
             ahead = paired(gains) if len(gains) > 1 and name != names[0] else None
             values = [*top1.values()]
+            searches = [one for one in own if one["name"] == name and "sec" in one]
             told.setdefault(f"table {table}", []).append(
                 {
                     "name": name,
@@ -46,6 +47,12 @@ def summary(entries: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
                     "ahead_of_first": None if name == names[0] or not gains else mean(gains),
                     "standard_error": ahead.error if ahead else None,
                     "seeds": len(values),
+                    "macs": mean(one["macs"] for one in own if one["name"] == name),
+                    **({"search": _means(searches)} if searches else {}),
                 }
             )
     return told
+
+
+def _means(searches: list[dict[str, Any]]) -> dict[str, float]:
+    return {key: mean(one[key] for one in searches) for key in ("sec", "entropy", "entropy_share")}

@@ -130,10 +130,19 @@ class Bench:
         return run
 
     def progressive(self, space: Space, macs: float) -> Callable[[Path], dict[str, Any]]:
-        """A search in steps, with as many steps on the weights in all."""
+        """A search in steps at the compute of one of the whole space, as far as their targets tell it.
+
+        Most of them are on one stream alone, so there are more.
+        """
 
         def run(folder: Path) -> dict[str, Any]:
-            steps = divided(space, {"macs": macs}, self.search)
+            number = self.search.steps
+            assert number is not None
+            compute = sum(
+                step.targets["macs"] * (step.search.steps or 0) for step in divided(space, {"macs": macs}, self.search)
+            )
+            longer = replace(self.search, steps=round(number * number * macs / compute))
+            steps = divided(space, {"macs": macs}, longer)
             result = search_progressively(space, self.lists.train, steps, self.data, folder, resume=True)
             sec = sum(step.result.sec for step in result.steps)
             return {"spec": result.spec.model_dump(mode="json"), **_entropy(result.record), "sec": sec}
@@ -197,7 +206,9 @@ def main() -> None:
     parser.add_argument("--tables", type=int, nargs="+", choices=TABLES, default=TABLES)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
-    parser.add_argument("--search-steps", type=int, default=3000, help="of every search, on the weights")
+    parser.add_argument(
+        "--search-steps", type=int, default=3000, help="of a search, on the weights; a progressive one has more"
+    )
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

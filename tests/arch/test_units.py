@@ -87,9 +87,9 @@ def test_what_reads_fused_channels() -> None:
         "streams.0.groups.10.block1": 384,
     }
     block = reading["streams.0.groups.7.block1"]
-    # Between equal widths of its own, and still a projection; hidden channels are those of its own stream times e.
+    # Between equal widths of its own, and a projection as well; hidden channels are those of its own stream times e.
     assert isinstance(block, BlockPlan)
-    assert (block.in_channels, block.out_channels, block.shortcut) == (144 + 16, 144, "projection_norm")
+    assert (block.in_channels, block.out_channels, block.shortcut) == (144 + 16, 144, "identity_and_projection")
     assert block.hidden == int(1.5 * 144)
     # Behind the last group it is conv5 that reads: 2 x 48 channels of Manual-TSNet-70%.
     (conv5, _) = (unit for unit in network_units(get_spec("manual_tsnet_70")) if isinstance(unit, Conv5Plan))

@@ -313,10 +313,13 @@ def reference_block(x: Tensor, block: MBConv3D, plan: BlockPlan) -> Tensor:
     y = reference_norm(torch.einsum("nchwd,oc->nohwd", y, block.project.weight[:, :, 0, 0, 0]), block.project_norm)
     if plan.shortcut != "identity":
         assert block.shortcut is not None
+        own = x[:, : plan.in_channels - plan.fused_channels]
         x = F.conv3d(x, block.shortcut.weight, stride=stride)
-    if plan.shortcut == "projection_norm":
-        assert block.shortcut_norm is not None
-        x = reference_norm(x, block.shortcut_norm)
+        if plan.shortcut != "projection":
+            assert block.shortcut_norm is not None
+            x = reference_norm(x, block.shortcut_norm)
+        if plan.shortcut == "identity_and_projection":
+            x = x + own
     return (x + y).clamp(min=0)
 
 

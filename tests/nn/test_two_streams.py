@@ -134,16 +134,20 @@ def test_without_fusions_streams_meet_in_the_head_alone() -> None:
     assert (sparse.shape[2], dense.shape[2]) == (2, 8)
 
 
-def test_a_block_that_projects_for_a_fusion_starts_by_passing_its_own_channels_on() -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_a_block_into_which_a_fusion_comes_starts_by_passing_its_own_channels_on(training: bool) -> None:
     torch.manual_seed(0)
-    network = build(small_two_streams()).eval()
+    network = build(small_two_streams()).train(training)
     groups = network.streams[0].groups
     block, other = groups[1].block1, groups[3].block1
-    x = torch.rand(2, block.shortcut.in_channels, 2, 8, 8)
-    # The branch beside it starts at zero, and a new norm divides by the square root of 1 + 1e-5.
-    torch.testing.assert_close(block(x), x[:, :12], rtol=1e-4, atol=1e-4)
-    # From 16 to 20 channels it projects in any case.
-    assert other.shortcut.weight.all()
+    x = torch.rand(2, block.shortcut.in_channels, 2, 8, 8).to(memory_format=LAST)
+    # The branch beside it starts at zero.
+    y = block(x)
+    assert torch.equal(y, x[:, :12])
+    y.square().sum().backward()
+    assert block.shortcut_norm.weight.grad.all()
+    # From 16 to 20 channels it projects alone.
+    assert other.shortcut_norm.weight.all()
 
 
 def test_the_sparse_stream_sees_its_frames_alone() -> None:

@@ -128,26 +128,37 @@ def test_fusions_are_silent_at_first(zero_init_residual: bool) -> None:
         widths.append(columns)
     # 12 channels at most: four frames of them, twice as many, and as many.
     assert widths == [0, 0, 84, 84, 84, 0, 0, 0, 0, 0]
-    clips = clips_for(space).float()
-    # Where a projection is in any case a fusion changes nothing; behind the last group there is no shortcut at all.
-    sampled = [supernet(clips, chosen(space, fusions_1_kind=kind)) for kind in range(4)]
-    narrow = [supernet(clips, chosen(space, fusions_0_kind=kind, streams_0_groups_1_channels=1)) for kind in range(4)]
-    for outputs in (sampled, narrow):
-        for other in outputs[1:]:
-            torch.testing.assert_close(other, outputs[0])
 
 
-def test_a_shortcut_that_only_a_fusion_needs_is_silent_at_first_too() -> None:
-    space = fusions_around(small_two_streams(fusions=()), FUSIONS, source=1, target=0)
-    supernet = Supernet(space)
-    clips = torch.randn(2, 3, 8, 32, 32)
-    without = space.smallest()
-    expected = extract(supernet, without).eval()(clips)
-    for place, kind in product(range(len(without)), range(1, len(FUSIONS))):
-        network = extract(supernet, (*without[:place], kind, *without[place + 1 :])).eval()
-        assert len(network.spec.fusions) == 1
-        # A new norm divides by the square root of 1 + 1e-5.
-        torch.testing.assert_close(network(clips), expected, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize(
+    "space",
+    [
+        pytest.param(small_space(), id="small"),
+        # All widths are fixed here.
+        pytest.param(
+            fusions_around(small_two_streams(fusions=()), FUSIONS, source=1, target=0).model_copy(
+                update={"head": HEAD}
+            ),
+            id="around",
+        ),
+        pytest.param(auto_tsnet_space(ClipSpec(frames=16, size=32)).model_copy(update={"head": HEAD}), id="published"),
+    ],
+)
+def test_a_network_of_the_supernet_computes_the_same_with_any_fusion_at_first(space: Space) -> None:
+    """In the middle of a stage too, between equal and unlike widths, with the statistics of a batch."""
+    supernet = Supernet(space).double()
+    clips, rng = clips_for(space), random.Random(0)
+    places = [place for place, variable in enumerate(space.variables) if variable.kind == "fusion"]
+    # The first option is none.
+    for choice in (space.smallest(), space.largest(), random_choice(space, rng)):
+        without = tuple(0 if place in places else option for place, option in enumerate(choice))
+        expected = supernet(clips, without)
+        assert expected.std() > 1e-3
+        for place in places:
+            kind = rng.randrange(1, len(FUSIONS))
+            one = (*without[:place], kind, *without[place + 1 :])
+            assert len(space.decode(one).fusions) == 1
+            torch.testing.assert_close(supernet(clips, one), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_fusion_is_learned() -> None:

@@ -137,7 +137,7 @@ def _block(block: BlockPlan) -> Iterator[LayerCost]:
         yield _conv(f"{name}.se.expand", squeezed, hidden, 1, bias=hidden)
     yield _conv(f"{name}.project", hidden * block.out_channels, block.out_channels, after, norm=block.out_channels)
     if block.shortcut != "identity":
-        norm = block.out_channels if block.shortcut == "projection_norm" else 0
+        norm = block.out_channels if block.norms_shortcut else 0
         weights = block.in_channels * block.out_channels
         yield _conv(f"{name}.shortcut", weights, block.out_channels, after, norm=norm)
 

@@ -257,7 +257,7 @@ def group_units(
             hidden=hidden,
             kernel=group.kernel,
             se_channels=round_width(hidden, style.se.ratio) if style.se and has_se else 0,
-            shortcut=_shortcut(style, channels + fused, group.channels, stride, fuses=fused > 0),
+            shortcut=_shortcut(style, channels, fused, group.channels, stride),
             activation=style.activation,
             depthwise=style.depthwise,
         )
@@ -299,10 +299,9 @@ def _last_places(spec: ArchSpec, clip: ClipSpec) -> list[Place]:
     return [_places(spec, s, clip)[-1] for s in range(len(spec.streams))]
 
 
-def _shortcut(style: BlockStyle, in_channels: int, out_channels: int, stride: int, *, fuses: bool) -> Shortcut:
-    # Equal numbers are other channels where some of them come from another stream.
-    if stride == 1 and in_channels == out_channels and not fuses:
-        return "identity"
-    if style.projection_norm == "always" or in_channels != out_channels:
+def _shortcut(style: BlockStyle, own: int, fused: int, out_channels: int, stride: int) -> Shortcut:
+    if stride == 1 and own == out_channels:
+        return "identity_and_projection" if fused else "identity"
+    if style.projection_norm == "always" or own + fused != out_channels:
         return "projection_norm"
     return "projection"

@@ -107,8 +107,7 @@ def _block(unit: BlockPlan) -> Iterator[SubLayer]:
     yield SubLayer(middle, (unit.hidden, *squeezed))
     yield SubLayer(_layer(kind="project", side=unit.out_side, every=unit.every), (unit.hidden, unit.out_channels))
     if unit.shortcut != "identity":
-        norm = unit.shortcut == "projection_norm"
-        layer = _layer(kind="shortcut", side=unit.side, stride=unit.stride, norm=norm, every=unit.every)
+        layer = _layer(kind="shortcut", side=unit.side, stride=unit.stride, norm=unit.norms_shortcut, every=unit.every)
         yield SubLayer(layer, (unit.in_channels, unit.out_channels))
 
 

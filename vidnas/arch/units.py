@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 from vidnas.arch.fusion import FusionKind
 from vidnas.arch.spec import HeadSpec, Kernel
 
-Shortcut = Literal["identity", "projection", "projection_norm"]
+# `identity_and_projection`: channels of the block's own stream as they are, and a normed projection of all that enter.
+Shortcut = Literal["identity", "projection", "projection_norm", "identity_and_projection"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,11 @@ class BlockPlan(StreamUnit):
     shortcut: Shortcut
     activation: str
     depthwise: bool
+
+    @property
+    def norms_shortcut(self) -> bool:
+        """Whether its projection shortcut has a norm."""
+        return self.shortcut in ("projection_norm", "identity_and_projection")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

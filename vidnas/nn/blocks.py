@@ -6,7 +6,7 @@ from vidnas.arch.spec import Kernel
 from vidnas.arch.units import BlockPlan, Conv5Plan, StemPlan
 from vidnas.nn.chain import Layer, run_chain
 from vidnas.nn.depthwise import Backend, DepthwiseConv3d
-from vidnas.nn.initialise import UnitModule, start_as_identity
+from vidnas.nn.initialise import UnitModule
 from vidnas.nn.norm_act import Act, SqueezeExcite
 from vidnas.nn.pointwise import PointwiseConv3d
 
@@ -55,8 +55,8 @@ class MBConv3D(UnitModule):
     1x1x1, norm, ReLU, t x s x s (stride here), norm, SE, swish, 1x1x1, norm, + shortcut, ReLU.
     (N, in_channels, T, S, S) -> (N, out_channels, T, S / stride, S / stride).
 
-    A projection that is there only because fused channels enter passes the stream's own on at first: random ones after
-    every group make two streams learn slowly.
+    Where fused channels enter a block that would pass its own on, it does so still, and a projection of all is added,
+    which says nothing at first (the last norm's scale is 0).
     """
 
     def __init__(self, plan: BlockPlan) -> None:
@@ -72,11 +72,9 @@ class MBConv3D(UnitModule):
         self.project = conv3d(hidden, out_channels)
         self.project_norm = nn.BatchNorm3d(out_channels)
         projects = plan.shortcut != "identity"
-        has_norm = plan.shortcut == "projection_norm"
         self.shortcut = conv3d(plan.in_channels, out_channels, stride=plan.stride) if projects else None
-        self.shortcut_norm = nn.BatchNorm3d(out_channels) if has_norm else None
-        own = plan.in_channels - plan.fused_channels
-        self._projects_for_fusion = plan.fused_channels > 0 and plan.stride == 1 and own == out_channels
+        self.shortcut_norm = nn.BatchNorm3d(out_channels) if plan.norms_shortcut else None
+        self._adds_own = plan.shortcut == "identity_and_projection"
         self.backend: Backend = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,9 +84,9 @@ class MBConv3D(UnitModule):
     def start(self, *, zero_init_residual: bool) -> None:
         if zero_init_residual:
             nn.init.zeros_(self.project_norm.weight)
-        if self._projects_for_fusion:
-            assert self.shortcut is not None
-            start_as_identity(self.shortcut)
+        if self._adds_own:
+            assert self.shortcut_norm is not None
+            nn.init.zeros_(self.shortcut_norm.weight)
 
     def run_shortcut(self, x: Tensor) -> Tensor:
         """What the shortcut adds: (N, in_channels, T, S, S) -> (N, out_channels, T, S / stride, S / stride)."""
@@ -97,7 +95,8 @@ class MBConv3D(UnitModule):
         if self.shortcut_norm is None:
             shortcut: Tensor = self.shortcut(x)
             return shortcut
-        return run_chain(x, [Layer(self.shortcut, self.shortcut_norm)], backend=self.backend)
+        projected = run_chain(x, [Layer(self.shortcut, self.shortcut_norm)], backend=self.backend)
+        return projected + x[:, : projected.shape[1]] if self._adds_own else projected
 
     def run_expand(self, x: Tensor) -> Tensor:
         """(N, in_channels, T, S, S) -> (N, hidden, T, S, S)."""

@@ -1,6 +1,5 @@
 """How parameters start: by He's rule, and what a unit says of its own."""
 
-import torch
 from torch import nn
 
 
@@ -35,10 +34,3 @@ def initialise(network: nn.Module, *, zero_init_residual: bool = True) -> None:
     for module in network.modules():
         if isinstance(module, UnitModule):
             module.start(zero_init_residual=zero_init_residual)
-
-
-@torch.no_grad()
-def start_as_identity(conv: nn.Conv3d) -> None:
-    """Let a 1x1x1 convolution pass on as many of the first channels as leave it, and nothing of the others."""
-    nn.init.zeros_(conv.weight)
-    conv.weight[:, : conv.out_channels, 0, 0, 0].fill_diagonal_(1)

@@ -39,8 +39,8 @@ def is_one_stream(spec: ArchSpec, given: Mapping[str, Tensor]) -> bool:
 def as_first_stream(spec: ArchSpec, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> OneStream:
     """The weights of one stream as those of the network's stream 0.
 
-    Layers that read channels of another stream too get zeros there, so that as long as no block needs a new
-    projection, and no fusion adds to the stream, the network first computes what the one stream did.
+    Layers that read channels of another stream too get zeros there, so that as long as no fusion adds to the stream
+    the network first computes what the one stream did.
 
     Args:
         spec: the network.

@@ -10,8 +10,7 @@ def inherit(supernet: Supernet, before: Supernet, found: Choice) -> None:
     """Give a supernet the weights of the network that the step before has found, which all of its networks contain.
 
     What is new stays as it was: attention starts as the identity, fusions by concatenation are silent; of a new stream
-    the classifier takes no notice at first. So the smallest network computes what was found, unless each one needs a
-    new projection.
+    the classifier takes no notice at first. So all networks compute what was found, unless a fusion adds.
 
     Args:
         supernet: of the next step (`vidnas.search.space.progressive`), freshly initialised.

@@ -14,7 +14,7 @@ from vidnas.arch.units import BlockPlan, Conv5Plan, FusionPlan, GloRePlan, NonLo
 from vidnas.nn.attention import GloRe, NonLocal
 from vidnas.nn.blocks import FinalConv, Stem, conv3d
 from vidnas.nn.fusion import TimeStridedConv
-from vidnas.nn.initialise import UnitModule, start_as_identity
+from vidnas.nn.initialise import UnitModule
 from vidnas.nn.norm_act import SqueezeExcite
 from vidnas.search.choice_windows import FIRST, Windows
 from vidnas.search.space.stream_space import StreamSpace
@@ -40,10 +40,10 @@ class SuperBlock(UnitModule):
         group, entering = space.groups[largest.group], space.input_channels(largest.group)
         kernels = group.kernel
         fixed = len(group.channels) == 1 and group.channels == entering
-        projects = largest.key == FIRST and (group.stride == 2 or not fixed or largest.fused_channels > 0)
+        changes = largest.key == FIRST and (group.stride == 2 or not fixed)
+        fuses = largest.key == FIRST and largest.fused_channels > 0
+        keeps = group.stride == 1 and not set(entering).isdisjoint(group.channels)
         self._fused_channels = largest.fused_channels
-        # Its own channels are those that leave, in every network.
-        self._projects_for_fusion = projects and fixed and group.stride == 1
         hidden, out_channels = largest.hidden, largest.out_channels
         groups = hidden if largest.depthwise else 1
         self.expand = conv3d(largest.in_channels, hidden)
@@ -57,8 +57,10 @@ class SuperBlock(UnitModule):
         self.se = SqueezeExcite(hidden, largest.se_channels) if largest.se_channels else None
         self.project = conv3d(hidden, out_channels)
         self.project_norm = nn.BatchNorm3d(out_channels)
-        self.shortcut = conv3d(largest.in_channels, out_channels) if projects else None
-        self.shortcut_norm = nn.BatchNorm3d(out_channels) if projects else None
+        self.shortcut = conv3d(largest.in_channels, out_channels) if changes or fuses else None
+        self.shortcut_norm = nn.BatchNorm3d(out_channels) if changes else None
+        # Of what is added to its own channels, where these are the ones that leave.
+        self.fusion_norm = nn.BatchNorm3d(out_channels) if fuses and keeps else None
 
     def start(self, *, zero_init_residual: bool) -> None:
         if zero_init_residual:
@@ -66,8 +68,8 @@ class SuperBlock(UnitModule):
         _silence(self.expand, self._fused_channels)
         if self.shortcut is not None:
             _silence(self.shortcut, self._fused_channels)
-            if self._projects_for_fusion:
-                start_as_identity(self.shortcut)
+        if self.fusion_norm is not None:
+            nn.init.zeros_(self.fusion_norm.weight)
 
     def network_state(self, plan: BlockPlan, windows: Windows) -> Iterator[tuple[str, Tensor]]:
         """The parameters of `MBConv3D(plan)` on these windows."""
@@ -88,9 +90,10 @@ class SuperBlock(UnitModule):
         if plan.shortcut != "identity":
             assert self.shortcut is not None
             yield from _slices("shortcut", self.shortcut, outputs, inputs)
-        if plan.shortcut == "projection_norm":
-            assert self.shortcut_norm is not None
-            yield from _slices("shortcut_norm", self.shortcut_norm, outputs)
+        if plan.norms_shortcut:
+            norm = self.fusion_norm if plan.shortcut == "identity_and_projection" else self.shortcut_norm
+            assert norm is not None
+            yield from _slices("shortcut_norm", norm, outputs)
 
 
 class SuperGloRe(GloRe):
