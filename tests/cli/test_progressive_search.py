@@ -1,6 +1,11 @@
 """`vidnas search --progressive`: from videos to a network of two streams, its race, what later commands make of it."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +53,29 @@ def test_from_videos_to_a_network_and_on(
     assert main(command(synthetic_data, out, "--no-trials", "--resume")) == 0
     # The last step is a finished search like any other, though its target may be above all that it can choose from.
     assert main(["derive", str(out), "--targets", f"{network_cost(spec).macs}"]) == 0
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_killed_process_goes_on_to_the_same(videos: Path, tmp_path: Path, step: int) -> None:
+    """SIGKILL at some moment of a step: in its search, before its result, or between it and the next."""
+    (tmp_path / "two.json").write_text(two_stream_space().to_json())
+    small = ["--space", str(tmp_path / "two.json"), "--streams", "1", "--target-macs", "1.4M", "--no-trials"]
+    outs = tmp_path / "whole", tmp_path / "killed"
+    whole, argv = (command(videos, out, *small, "--search.checkpoint_every_steps", "2") for out in outs)
+    assert main(whole) == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vidnas", *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    begun = outs[1] / f"step{step}" / "curves.jsonl"
+    while not begun.exists() and process.poll() is None:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (outs[1] / "result.json").exists()
+    assert main([*argv, "--resume"]) == 0
+    files = [f"step{n}/{file}" for n in (1, 2, 3) for file in ("archive.jsonl", "curves.jsonl", "result.json")]
+    for file in ("searched.json", "result.json", *files):
+        assert (outs[1] / file).read_bytes() == (outs[0] / file).read_bytes(), file
 
 
 def test_the_candidates_of_the_last_step_are_raced(videos: Path, tmp_path: Path) -> None:
