@@ -42,6 +42,7 @@ from vidnas.pipeline.search import prepare_process, search_videos
 from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import Proposal, by_entropy, drawn
 from vidnas.search.space.published.auto import auto_clip, auto_space, nearest_rung
+from vidnas.search.space.published.scaled_streams import sees_twice
 
 
 class Setting(NamedTuple):
@@ -149,9 +150,10 @@ def race_two_streams(
 ) -> dict[str, Any]:
     """The best network of two streams in a race over the candidates of a progressive search, and that race.
 
-    At the clip of one stream, so that half of the trainings do.
+    At the clip of one stream, so that half of the trainings do; where two cannot divide it, at one of their own.
     """
-    race = run_race(replace(course, streams=2, clip=clip), data, options, seed, options.trials // 2, [])
+    given = clip if sees_twice(clip) else None
+    race = run_race(replace(course, streams=2, clip=given), data, options, seed, options.trials // 2, [])
     space, _ = auto_space(course.macs, num_classes=len(lists.train.classes), streams=2, clip=race.clip)
     config = prepare_process(replace(PROGRESSIVE, steps=options.progressive_steps, seed=seed))
     steps = divided(space, {"macs": course.macs}, config)
