@@ -62,7 +62,7 @@ def test_exports_and_says_how_to_use_it(
     assert lines[0] == f"a.pt2: {size:.1f} MiB, x2d"
     assert lines[1] == "input: clips float32 (batch, 3, 2, 64, 64), made from a video as a.pt2.json says"
     assert lines[2] == "output: logits float32 (batch, 2)"
-    assert re.fullmatch(r"greatest difference from the original: \d\.\de-\d\d of max\|logits\|", lines[3])
+    assert re.fullmatch(r"greatest difference from the original: \d\.\de[+-]\d\d of max\|logits\|", lines[3])
 
     clips = torch.randn(3, 3, 2, 64, 64)
     got = eval(lines[4].removeprefix("use: "), {"torch": torch, "clips": clips})
