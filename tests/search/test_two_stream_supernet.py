@@ -150,15 +150,17 @@ def test_a_network_of_the_supernet_computes_the_same_with_any_fusion_at_first(sp
     clips, rng = clips_for(space), random.Random(0)
     places = [place for place, variable in enumerate(space.variables) if variable.kind == "fusion"]
     # The first option is none.
-    for choice in (space.smallest(), space.largest(), random_choice(space, rng)):
+    kinds = {place: rng.randrange(1, len(FUSIONS)) for place in places}
+    alone, together = [{place: kind} for place, kind in kinds.items()], [kinds]
+    any_choice = random_choice(space, rng)
+    for choice, given in ((space.smallest(), together), (space.largest(), together), (any_choice, alone)):
         without = tuple(0 if place in places else option for place, option in enumerate(choice))
         expected = supernet(clips, without)
         assert expected.std() > 1e-3
-        for place in places:
-            kind = rng.randrange(1, len(FUSIONS))
-            one = (*without[:place], kind, *without[place + 1 :])
-            assert len(space.decode(one).fusions) == 1
-            torch.testing.assert_close(supernet(clips, one), expected, rtol=1e-9, atol=1e-9)
+        for fusions in given:
+            fused = tuple(fusions.get(place, option) for place, option in enumerate(without))
+            assert len(space.decode(fused).fusions) == len(fusions)
+            torch.testing.assert_close(supernet(clips, fused), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_fusion_is_learned() -> None:

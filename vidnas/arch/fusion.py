@@ -10,7 +10,7 @@ from vidnas.base.document import Frozen
 from vidnas.base.mistakes import FieldError
 
 FusionKind = Literal["time_strided_convolution", "time_to_channel", "time_strided_sampling"]
-Index = Annotated[int, Field(ge=0)]
+Index = Annotated[int, Field(ge=0, strict=True)]
 
 # The temporal side of the kernel of a time-strided convolution (SlowFast sec. 3.4).
 TAPS = 5

@@ -16,7 +16,9 @@ from vidnas.base.document import Document, Frozen
 from vidnas.base.errors import VidnasError
 from vidnas.base.mistakes import FieldError, first_mistake
 
-Positive = Annotated[int, Field(ge=1)]
+# Strict, as true counts as 1 otherwise.
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Stride = Annotated[int, Field(ge=1, le=2, strict=True)]
 _ON_LISTS = "must be one value; lists make a search space of it, see `vidnas space --help`"
 
 
@@ -35,8 +37,8 @@ class ClipSpec(Frozen):
     frames: Positive
     size: Positive
     sampling: Literal["stride", "uniform"] = "stride"
-    stride: Annotated[float, Field(gt=0)] = 1.0
-    fps: Annotated[float, Field(gt=0)] = 30.0
+    stride: Annotated[float, Field(gt=0, strict=True)] = 1.0
+    fps: Annotated[float, Field(gt=0, strict=True)] = 30.0
 
     def __str__(self) -> str:
         return f"{self.frames}x{self.size}x{self.size}"
@@ -84,7 +86,7 @@ class StemSpec(Frozen):
 class SqueezeExciteSpec(Frozen):
     """Squeeze-excitation in blocks 0, `every`, 2 * `every`, ... of each stage."""
 
-    ratio: Annotated[float, Field(gt=0, le=1)] = 0.0625
+    ratio: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.0625
     every: Positive = 2
 
 
@@ -177,9 +179,9 @@ class GroupSpec(Frozen):
     """
 
     depth: Positive
-    stride: Literal[1, 2]
+    stride: Stride
     channels: Positive
-    expansion: Annotated[float, Field(gt=0, le=1000)]
+    expansion: Annotated[float, Field(gt=0, le=1000, strict=True)]
     kernel: Kernel
     attention: Annotated[AttentionSpec | None, BeforeValidator(read_attention)] = None
 
@@ -226,9 +228,9 @@ class _Head(Frozen):
     """
 
     kind: str
-    num_classes: Annotated[int, Field(ge=0)] = 400
+    num_classes: Annotated[int, Field(ge=0, strict=True)] = 400
     hidden: Positive = 2048
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.5
     pool: Literal["fixed", "global"] = "fixed"
     ensemble: str
 

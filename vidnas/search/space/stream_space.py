@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vidnas.arch.spec import AttentionSpec, GroupSpec, Kernel, Positive, SqueezeExciteSpec, StemSpec
+from vidnas.arch.spec import AttentionSpec, GroupSpec, Kernel, Positive, SqueezeExciteSpec, StemSpec, Stride
 from vidnas.base.document import Frozen
 from vidnas.base.mistakes import FieldError
 from vidnas.search.space.attention_options import Attention, as_attention, attention_unit, check_attention, envelopes
@@ -40,14 +40,14 @@ class GroupSpace(Frozen):
     """
 
     depth: Positive
-    stride: Literal[1, 2]
+    stride: Stride
     channels: Annotated[tuple[Positive, ...], BeforeValidator(as_numbers)]
-    expansion: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], BeforeValidator(as_numbers)]
+    expansion: Annotated[tuple[Annotated[float, Field(gt=0, le=1000, strict=True)], ...], BeforeValidator(as_numbers)]
     kernel: Annotated[tuple[Kernel, ...], BeforeValidator(as_list)]
     attention: Annotated[tuple[Annotated[Attention, BeforeValidator(as_attention)], ...], BeforeValidator(as_list)] = (
         "none",
     )
-    nodes_per_channel: Annotated[float, Field(gt=0)] = 1.5
+    nodes_per_channel: Annotated[float, Field(gt=0, strict=True)] = 1.5
 
     @field_validator("channels", "expansion")
     @classmethod
