@@ -7,7 +7,7 @@ RUN_DIR ?= runs
 MOTIONS := move_left,move_right,turn_clockwise,turn_counter
 MORE_MOTIONS := move_left,move_right,move_up,move_down,turn_clockwise,turn_counter,slow,fast
 
-.PHONY: demo family test lint unit test-ray utd utd-seeds utd-race jhmdb-race generated-race utd-budgets recipe \
+.PHONY: demo family test lint unit test-long test-ray utd utd-seeds utd-race jhmdb-race generated-race utd-budgets recipe \
     supernet-ranks two-stream-ablations planted bench-search bench-modes bench-tabular bench-processes bench-latency bench-factors \
     bench-op bench-train bench-small bench-two-streams bench-infer bench-data bench-wait fair-windows profile-step \
     sanitize official-weights clean
@@ -42,6 +42,10 @@ lint: .venv/dev
 # of the other, as some take a minute.
 unit: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+# More random networks and moments of death than `make test` takes; 20 minutes.
+test-long: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m long
 
 # Trials on a Ray cluster of this machine, whose workers are killed and stopped: a minute, and 79 MB to download.
 test-ray: .venv/dev

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -146,14 +147,26 @@ def test_a_terminal_that_goes_away_stops_what_it_started(tmp_path):
         "sys.exit(main(['list']))"
     )
     user, terminal = os.openpty()
+    # Not as under nohup, where tests may run and nothing is to stop.
+    heard = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(
-        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True, cwd=tmp_path
-    ) as process:
+    process = subprocess.Popen(
+        command,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        cwd=tmp_path,
+        preexec_fn=heard,
+    )
+    try:
         os.close(terminal)
         assert os.read(user, 100).startswith(b"ready")
         os.close(user)
         assert process.wait(timeout=60) == 129
+    finally:
+        process.kill()
+        process.wait()
     assert (tmp_path / "saved").exists()
 
 

@@ -55,7 +55,7 @@ def test_from_videos_to_a_network_and_on(
     assert main(["derive", str(out), "--targets", f"{network_cost(spec).macs}"]) == 0
 
 
-@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_killed_process_goes_on_to_the_same(videos: Path, tmp_path: Path, step: int) -> None:
     """SIGKILL at some moment of a step: in its search, before its result, or between it and the next."""
     (tmp_path / "two.json").write_text(two_stream_space().to_json())

@@ -15,7 +15,6 @@ from search_commands import command
 
 from vidnas.data.formats import load_dataset
 
-MOMENTS = 20
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
@@ -37,14 +36,15 @@ def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return folder / "run", seconds[-1]
 
 
+@pytest.mark.parametrize("moments", [6, pytest.param(30, marks=pytest.mark.long)])
 @pytest.mark.parametrize("signum", CODES, ids=lambda signum: signum.name)
 def test_a_run_stopped_at_any_moment_goes_on_to_the_same_files(
-    undisturbed: tuple[Path, float], videos: Path, tmp_path: Path, signum: signal.Signals
+    undisturbed: tuple[Path, float], videos: Path, tmp_path: Path, signum: signal.Signals, moments: int
 ) -> None:
     whole, seconds = undisturbed
-    rng = random.Random(int(signum))
+    rng = random.Random(100 * moments + int(signum))
     stops = runs = 0
-    while stops < MOMENTS:
+    while stops < moments:
         folder = tmp_path / str(runs)
         folder.mkdir()
         runs += 1
@@ -52,10 +52,10 @@ def test_a_run_stopped_at_any_moment_goes_on_to_the_same_files(
         while True:
             program = Program(whole_run(videos, folder, *options), folder / "said")
             moment = rng.uniform(0.02, 1) * seconds
-            code = program.stop_after(moment, signum) if stops < MOMENTS else program.wait()
+            code = program.stop_after(moment, signum) if stops < moments else program.wait()
             said = program.said()
             if code == 0:
-                if not options and stops < MOMENTS:
+                if not options and stops < moments:
                     seconds = min(seconds, moment)  # where the machine has become quicker, or most would be too late
                 break
             stops += 1

@@ -26,7 +26,7 @@ MOMENTS = {
 # The first process writes, so in these moments it is the one that dies.
 WRITING = [name for name in MOMENTS if "state" in name or "archive" in name]
 # How a state is written is the first process's own affair: that one process survives it says it for several.
-ALONE = ["while the first state is written", "when the older state has made room"]
+ALONE = ["while the first state is written", "while a state is written", "when the older state has made room"]
 
 
 def searched(folder: Path, resume: bool, moment: Moment | None = None, victim: int = 0) -> None:
