@@ -146,25 +146,45 @@ def entries(
 
 
 def race_two_streams(
-    course: Course, clip: ClipSpec, lists: Lists, data: DataConfig, options: argparse.Namespace, seed: int
+    course: Course,
+    clip: ClipSpec,
+    lists: Lists,
+    data: DataConfig,
+    options: argparse.Namespace,
+    seed: int,
+    begun: dict[str, Any],
+    save: Callable[[], None],
 ) -> dict[str, Any]:
     """The best network of two streams in a race over the candidates of a progressive search, and that race.
 
     At the clip of one stream, so that half of the trainings do; where two cannot divide it, at one of their own.
+    `begun` is what the result file knows of it, and is kept up to date.
     """
     given = clip if sees_twice(clip) else None
-    race = run_race(replace(course, streams=2, clip=given), data, options, seed, options.trials // 2, [])
-    space, _ = auto_space(course.macs, num_classes=len(lists.train.classes), streams=2, clip=race.clip)
+    known = begun.get("trials", [])
+    race = run_race(replace(course, streams=2, clip=given), data, options, seed, options.trials // 2, known)
+    if "candidates" not in begun:
+        begun["candidates"] = candidates_in_steps(course, race.clip, lists, data, options, seed)
+    begun["trials"] = trials_of(race)
+    save()
+    found = (ArchSpec.from_data(candidate) for candidate in begun["candidates"])
+    result = race.choose_network([Proposal(spec, "progressive") for spec in found])
+    best = next(one.proposal for one in result.networks if len(one.proposal.spec.streams) == 2)
+    spec = best.spec.model_dump(mode="json")
+    return {"spec": spec, "source": best.source, "result": summary(result), "trials": trials_of(race)}
+
+
+def candidates_in_steps(
+    course: Course, clip: ClipSpec, lists: Lists, data: DataConfig, options: argparse.Namespace, seed: int
+) -> list[dict[str, Any]]:
+    """What a progressive search finds."""
+    space, _ = auto_space(course.macs, num_classes=len(lists.train.classes), streams=2, clip=clip)
     config = prepare_process(replace(PROGRESSIVE, steps=options.progressive_steps, seed=seed))
     steps = divided(space, {"macs": course.macs}, config)
     folder = options.work / options.name / f"progressive_{seed}"
     last = search_progressively(space, lists.train, steps, data, folder, resume=True).steps[-1]
     choices = [tuple(candidate["choice"]) for candidate in last.result.record["candidates"]]
-    result = race.choose_network([Proposal(last.plan.space.decode(choice), "progressive") for choice in choices])
-    best = next(one.proposal for one in result.networks if len(one.proposal.spec.streams) == 2)
-    trials = trials_of(race)
-    spec = best.spec.model_dump(mode="json")
-    return {"spec": spec, "source": best.source, "result": summary(result), "trials": trials}
+    return [last.plan.space.decode(choice).model_dump(mode="json") for choice in choices]
 
 
 def search_supernet(
@@ -265,7 +285,9 @@ def main() -> None:
         found += entries(course, setting, result, supernet, seed)
         train_all(found, lists, data, training, options, record["trained"], save)
         if "two_streams" not in own and options.progressive_steps:
-            own["two_streams"] = race_two_streams(course, winner.clip, lists, data, options, seed)
+            begun = own.setdefault("two_streams_begun", {})
+            own["two_streams"] = race_two_streams(course, winner.clip, lists, data, options, seed, begun, save)
+            del own["two_streams_begun"]
             save()
         if two := own.get("two_streams"):
             spec = ArchSpec.from_data(two["spec"])
