@@ -43,7 +43,7 @@ lint: .venv/dev
 unit: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-# More random networks and moments of death than `make test` takes; 20 minutes.
+# More random networks and moments of death than `make test` takes.
 test-long: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m long
 
