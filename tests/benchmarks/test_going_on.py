@@ -5,6 +5,7 @@ import shutil
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,12 @@ from race_rows import table
 from tiny_races import course
 from tiny_training import tiny_config, tiny_data
 
+from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.engine.supernet.config import SearchConfig
+from vidnas.pipeline.lists import load_lists
+from vidnas.search.limits import BoundedSpace
+from vidnas.search.proposals import drawn
+from vidnas.search.space.published.auto import auto_space
 
 TRAINING = tiny_config()
 MAINS: dict[str, tuple[Callable[[], None], list[str]]] = {
@@ -114,6 +120,31 @@ def test_a_race_of_the_result_file_keeps_what_curves_foretold(synthetic_data: Pa
     (folder / "trials.jsonl").write_text("{}\n")
     # Trials have their seconds, so equal ones were not run again.
     assert raced(json.loads(json.dumps({**first, "supernet": "kept"}))) == {**first, "supernet": "kept"}
+
+
+@pytest.mark.long
+def test_a_race_of_two_streams_goes_on_from_the_result_file(synthetic_data: Path, tmp_path: Path) -> None:
+    data = tiny_data(synthetic_data)
+    one = course(synthetic_data, ClipSpec(frames=8, size=24, sampling="uniform"), classes=12)
+    # No number of steps of a search: the file has what one found.
+    options = Namespace(work=tmp_path, name="tiny", steps=2, workers=1, trials=16)
+    space, _ = auto_space(one.macs, num_classes=12, streams=2, clip=one.clip)
+    found = [proposal.spec.model_dump(mode="json") for proposal in islice(drawn(BoundedSpace(space, one.limits), 0), 1)]
+
+    def raced(trials: list[dict[str, Any]]) -> dict[str, Any]:
+        begun = {"candidates": found, "trials": trials}
+        lists = load_lists(data)
+        return race_evidence.race_two_streams(one, one.clip, lists, data, options, 0, begun, lambda: None)
+
+    first = raced([])
+    assert "progressive" in {trial["source"] for trial in first["trials"]}
+    assert len(ArchSpec.from_data(first["spec"]).streams) == 2
+    shutil.rmtree(tmp_path / "tiny")
+    again = raced(json.loads(json.dumps(first["trials"][:-2])))
+    # Trials have their seconds, so equal ones were not run again.
+    assert again["trials"][:-2] == first["trials"][:-2]
+    assert again["trials"][-2:] != first["trials"][-2:]
+    assert again["spec"] == first["spec"]
 
 
 def test_seeds_of_a_race_are_one_pair() -> None:
