@@ -155,7 +155,7 @@ def race_two_streams(
     begun: dict[str, Any],
     save: Callable[[], None],
 ) -> dict[str, Any]:
-    """The best network of two streams in a race over the candidates of a progressive search, and that race.
+    """What a progressive search finds, the best network of two streams in a race over its candidates, and that race.
 
     At the clip of one stream, so that half of the trainings do; where two cannot divide it, at one of their own.
     `begun` is what the result file knows of it, and is kept up to date.
@@ -170,8 +170,13 @@ def race_two_streams(
     found = (ArchSpec.from_data(candidate) for candidate in begun["candidates"])
     result = race.choose_network([Proposal(spec, "progressive") for spec in found])
     best = next(one.proposal for one in result.networks if len(one.proposal.spec.streams) == 2)
-    spec = best.spec.model_dump(mode="json")
-    return {"spec": spec, "source": best.source, "result": summary(result), "trials": trials_of(race)}
+    return {
+        "progressive": begun["candidates"][0],
+        "spec": best.spec.model_dump(mode="json"),
+        "source": best.source,
+        "result": summary(result),
+        "trials": trials_of(race),
+    }
 
 
 def candidates_in_steps(
@@ -290,8 +295,10 @@ def main() -> None:
             del own["two_streams_begun"]
             save()
         if two := own.get("two_streams"):
-            spec = ArchSpec.from_data(two["spec"])
-            found += [Entry("two_streams", PAIR * seed + pair, spec, two["source"]) for pair in range(PAIR)]
+            best, first = ArchSpec.from_data(two["spec"]), ArchSpec.from_data(two["progressive"])
+            for final in range(PAIR * seed, PAIR * seed + PAIR):
+                found.append(Entry("two_streams", final, best, two["source"]))
+                found.append(Entry("progressive", final, first, "progressive"))
         train_all(found, lists, data, training, options, record["trained"], save)
     for role, row in record["table"].items():
         print(f"{role:<16} {row['top1']:6.1%}  {row['trainings']} trainings  {row['winner_ahead'] or ''}")

@@ -10,6 +10,7 @@ from vidnas.search.race import paired
 
 ROLES = (
     "winner", "first_on_folds", "x3d", "x3d_same_clip", "x3d_auto_clip", "random", "entropy", "supernet", "two_streams",
+    "progressive",
 )  # fmt: skip
 # Seeds of the last trainings of a race, which follow each other: those of race 1 are 2 and 3.
 PAIR = 2

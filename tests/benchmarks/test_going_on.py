@@ -138,6 +138,7 @@ def test_a_race_of_two_streams_goes_on_from_the_result_file(synthetic_data: Path
 
     first = raced([])
     assert "progressive" in {trial["source"] for trial in first["trials"]}
+    assert first["progressive"] == found[0]
     assert len(ArchSpec.from_data(first["spec"]).streams) == 2
     shutil.rmtree(tmp_path / "tiny")
     again = raced(json.loads(json.dumps(first["trials"][:-2])))
