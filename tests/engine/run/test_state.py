@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vidnas.base.errors import VidnasError
-from vidnas.engine.run.state import check_identity, load_state, previous_path, save_state
+from vidnas.engine.run.state import FORMAT, check_identity, load_state, previous_path, save_state
 
 STATE = {
     "step": 3,
@@ -48,6 +48,13 @@ def test_round_trip(tmp_path):
     assert state == {**STATE, "network": {}}
     assert torch.load(path, weights_only=True)["step"] == 3
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("saved", [{}, {"format": FORMAT + 1}])
+def test_a_state_of_another_version_is_refused(tmp_path, saved):
+    torch.save({"step": 3, **saved}, tmp_path / "last.ckpt")
+    with pytest.raises(VidnasError, match=r"last\.ckpt: a state of another version of vidnas; go on with that one, or"):
+        load_state(tmp_path / "last.ckpt")
 
 
 def test_nothing_saved_yet(tmp_path):

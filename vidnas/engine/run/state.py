@@ -14,6 +14,8 @@ from vidnas.base.files import replace_file
 from vidnas.base.log import log
 
 State = dict[str, Any]
+# Grows whenever what a state of a search or a training holds changes.
+FORMAT = 1
 
 
 def save_state(state: State, path: Path) -> None:
@@ -26,7 +28,7 @@ def save_state(state: State, path: Path) -> None:
         VidnasError: the disk is full or cannot be written; the older state is untouched.
     """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save({**state, "format": FORMAT}, buffer)
     replace_file(path, buffer.getbuffer(), keep_as=previous_path(path))
 
 
@@ -34,7 +36,7 @@ def load_state(path: Path) -> State | None:
     """The newest whole state of a run, or None where none was ever saved.
 
     Raises:
-        VidnasError: there are files, but none can be read.
+        VidnasError: there are files, but none can be read, or another version of vidnas wrote it.
     """
     candidates = [candidate for candidate in (path, previous_path(path)) if candidate.exists()]
     for candidate in candidates:
@@ -45,7 +47,13 @@ def load_state(path: Path) -> State | None:
             continue
         if candidate != path:
             log.info(f"{candidate}: going on from this older state")
-        return dict(state)
+        state = dict(state)
+        if state.pop("format", None) != FORMAT:
+            raise VidnasError(
+                f"{candidate}: a state of another version of vidnas; go on with that one, or choose another folder to "
+                "start anew"
+            )
+        return state
     if candidates:
         raise VidnasError(f"{path}: no saved state can be read; delete the folder's *.ckpt files to start afresh")
     return None

@@ -295,8 +295,7 @@ def _go_on(search: SupernetSearch, folder: SearchFolder, identity: Mapping[str, 
     check_identity(state["identity"], identity, folder.state)
     search.load_state_dict(state)
     log.info(f"going on at step {search.step} of {search.schedule.total}")
-    # States of before times were kept have none.
-    return _Begun(dict(state["lines"]), state.get("sec", 0.0))
+    return _Begun(dict(state["lines"]), state["sec"])
 
 
 def _progress(search: SupernetSearch) -> tqdm:
