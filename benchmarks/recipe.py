@@ -1,7 +1,7 @@
 """What each choice of a training recipe is worth on small lists: paired trainings on folds of training lists.
 
     make recipe DATA=DIR             lists of DIR: train.csv and classes.txt; the test list is not read
-    make recipe DATA=DIR OPTIONS="--name jhmdb --group-regex REGEX --only base,rand --folds 2"
+    make recipe DATA=DIR OPTIONS="--name jhmdb --group-regex REGEX --only base,RandAugment --folds 2"
 
 X3D of equal cost is trained with the defaults and with one choice changed, on the same folds from the same seeds. Given
 again, it goes on where it was stopped.
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--name", default="utd", help="of the lists, in the result")
-    parser.add_argument("--group-regex", default=r"_s(\d+)_")
+    parser.add_argument("--group-regex", default=r"_s(\d+)_", help="'' where every video is a group")
     parser.add_argument("--macs", type=float, default=20e6)
     parser.add_argument("--clip", default="16x56")
     parser.add_argument("--jitter", type=float, nargs=2, default=(1.0, 1.25))
@@ -90,12 +90,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="takes trainings that are under way")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    groups = options.group_regex or None
     record = json.loads(options.out.read_text()) if options.out.exists() else {"lists": {}}
     own = record["lists"].setdefault(options.name, {})
-    videos = load_dataset(options.data, group_regex=options.group_regex).train
+    videos = load_dataset(options.data, group_regex=groups).train
     folds = make_folds(videos, 0)
     base = TrainConfig(checkpoint_every_steps=500, log_every_steps=50).with_length(len(videos), len(videos.classes))
-    data = DataConfig(options.data, group_regex=options.group_regex, jitter=tuple(options.jitter), workers=0)
+    data = DataConfig(options.data, group_regex=groups, jitter=tuple(options.jitter), workers=0)
     clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)
 
     def network(dropout: float) -> ArchSpec:
