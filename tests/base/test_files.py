@@ -1,26 +1,16 @@
 """Files that are written whole or not at all, whatever comes in between."""
 
 import os
-import resource
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from full_disk import no_file_beyond
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.files import ANOTHER_PLACE, read_json, replace_file, write_json
 from vidnas.base.interrupt import CommandSignals, Stopped
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 100 bytes, which fails as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_text_bytes_and_json(tmp_path: Path) -> None:
@@ -42,12 +32,13 @@ def test_the_old_content_keeps_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, small_disk: None, shared: bool) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, shared: bool) -> None:
     path, old = tmp_path / "a", tmp_path / "old"
     replace_file(path, "1")
-    with pytest.raises(VidnasError, match=r"/a: cannot be written \(file too large\); nothing saved before is lost"):
+    message = r"/a: cannot be written \(file too large\); nothing saved before is lost"
+    with no_file_beyond(100), pytest.raises(VidnasError, match=message):
         replace_file(path, "x" * 200, keep_as=old, shared=shared)
-    with pytest.raises(VidnasError, match=r"too large\); make room or choose another place"):
+    with no_file_beyond(100), pytest.raises(VidnasError, match=r"too large\); make room or choose another place"):
         replace_file(path, "x" * 200, mend=ANOTHER_PLACE, shared=shared)
     assert path.read_text() == "1"
     assert list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,5 @@
 import os
 import pickle
-import resource
 import shutil
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from full_disk import no_file_beyond
 
 from vidnas.base.errors import VidnasError
 from vidnas.data.cache import FrameCache, default_cache_dir, open_reader
@@ -202,13 +202,9 @@ cache.open_reader(videos, 32, cache_dir=Path({str(tmp_path / "cache")!r}), worke
 
 
 def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(videos, tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
-        with pytest.raises(VidnasError, match=r"cannot write the frame cache \(File too large\): free some") as error:
-            open_reader(videos, 32, cache_dir=tmp_path / "cache")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = r"cannot write the frame cache \(File too large\): free some"
+    with no_file_beyond(100_000), pytest.raises(VidnasError, match=message) as error:
+        open_reader(videos, 32, cache_dir=tmp_path / "cache")
     assert "\n" not in str(error.value)
     assert sorted(entry.suffix for entry in (tmp_path / "cache").iterdir()) == [".json", ".lock"]
 

@@ -3,14 +3,13 @@
 import json
 import logging
 import re
-import resource
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from full_disk import no_file_beyond
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -484,18 +483,12 @@ def test_a_model_that_cannot_be_described_is_not_saved(tmp_path: Path) -> None:
         save_model(tmp_path / "none" / "model", network, classes=("a", "b"))
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file may grow beyond 1 MiB, which fails as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_leaves_the_old_files_whole(saved: tuple[Path, VideoNetwork], full_disk: None) -> None:
+def test_a_full_disk_leaves_the_old_files_whole(saved: tuple[Path, VideoNetwork]) -> None:
     folder, network = saved
-    with pytest.raises(VidnasError, match=r"model.safetensors: cannot be written \(file too large"):
+    with (
+        no_file_beyond(2**20),
+        pytest.raises(VidnasError, match=r"model.safetensors: cannot be written \(file too large"),
+    ):
         save_model(folder, random_network(small("autox3d_s", classes=3), seed=1), classes=CLASSES)
     assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
     again, info = load_model(folder)
