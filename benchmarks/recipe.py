@@ -41,7 +41,7 @@ CHOICES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], float]] = {
     "twice the length": ({}, {}, 2),
     "RandAugment": ({}, {"augment": "rand"}, 1),
     "AutoAugment": ({}, {"augment": "auto"}, 1),
-    "RandAugment, twice the length": ({}, {"augment": "rand"}, 2),
+    "RandAugment at twice the length": ({}, {"augment": "rand"}, 2),
     "tempo 0.7 to 1": ({}, {"tempo": (0.7, 1.0)}, 1),
     "rotation by 15 degrees": ({}, {"rotate": 15.0}, 1),
     "erasing 0.25": ({}, {"erase": 0.25}, 1),

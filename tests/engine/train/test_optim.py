@@ -8,7 +8,7 @@ import torch
 from tiny_training import tiny_config, tiny_spec
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vidnas.engine.train.optim import learning_rate, make_optimizer
+from vidnas.engine.train.optim import averaged, learning_rate, make_optimizer
 from vidnas.nn.build import build
 
 
@@ -59,3 +59,23 @@ def test_sgd_is_momentum_with_coupled_decay():
         velocity = 0.9 * velocity + gradient.double() + 0.01 * weight
         weight = weight - 0.1 * velocity
     torch.testing.assert_close(network.weight.double(), weight, rtol=1e-6, atol=1e-6)  # fp32 against fp64
+
+
+def test_an_average_forgets_the_start_and_then_has_its_decay():
+    norm = torch.nn.BatchNorm1d(1)
+    average = averaged(norm, 0.998)
+
+    def variance(steps: int, value: float) -> float:
+        for _ in range(steps):
+            norm.running_var.fill_(value)
+            norm.num_batches_tracked += 1
+            average.update_parameters(norm)
+        assert average.module.num_batches_tracked == norm.num_batches_tracked
+        return float(average.module.running_var)
+
+    variance(1, 1.0)
+    # 0.998 from the start would leave 0.82 of it here.
+    assert variance(100, 0.0) < 1e-10
+    # From step 4,490 on (1 + t) / (10 + t) is above the decay.
+    variance(4500, 0.0)
+    assert variance(500, 1.0) == pytest.approx(1 - 0.998**500, rel=1e-3)

@@ -25,7 +25,8 @@ class TrainConfig(OptimConfig, MachineConfig):
         steps: optimiser steps, instead of epochs.
         label_smoothing: share of the target spread over all classes.
         mixup: alpha of the Beta distribution that blends each batch with its reverse; 0 is off.
-        ema: decay per step of an average of the weights, which is then what is validated and kept; 0 is off.
+        ema: decay per step of an average of the weights, less at the start, which is then what is validated and kept;
+            0 is off.
         precision: fp32, bf16 (mixed), or fp16 (mixed, with loss scaling; on a GPU).
         accumulate: parts in which the share of a batch that a process has goes through the network, to save memory.
             batch_size is a multiple of parts times processes. Norms see one part at a time.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from vidnas.base.errors import Diverged
 from vidnas.base.log import is_first_process, log
@@ -21,7 +21,7 @@ from vidnas.engine.run.state import State, save_state
 from vidnas.engine.tasks.registry import task_of
 from vidnas.engine.train.clock import Clock
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.train.optim import learning_rate, make_optimizer
+from vidnas.engine.train.optim import averaged, learning_rate, make_optimizer
 from vidnas.nn.build import VideoNetwork
 
 # Streams of random numbers, kept apart by the spawn key; the sampler and the clips use others.
@@ -104,7 +104,7 @@ class Training:
         self._sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
         self.average: AveragedModel | None = None
         if config.ema:
-            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+            self.average = averaged(network, config.ema)
         self.step = 0
         self.best: dict[str, float] = {}
         self.last: dict[str, float] = {}
