@@ -58,8 +58,8 @@ def clips_of(spec: ArchSpec) -> list[ClipSpec]:
 
 
 def some_of(blocks: int) -> list[Any]:
-    """Two of the blocks in every run of the tests, the others in the long ones."""
-    return [pytest.param(block, marks=() if block < 2 else pytest.mark.long) for block in range(blocks)]
+    """One of the blocks in every run of the tests, the others in the long ones."""
+    return [pytest.param(block, marks=() if block < 1 else pytest.mark.long) for block in range(blocks)]
 
 
 def module_name(layer: str) -> str:

@@ -103,6 +103,7 @@ def test_ablations_take_up_a_file_without_identity(run: Callable[..., None], tmp
             run("ablations", "--seeds", "0", *other)
 
 
+@pytest.mark.long
 def test_a_race_of_the_result_file_keeps_what_curves_foretold(synthetic_data: Path, tmp_path: Path) -> None:
     one, data = course(synthetic_data, classes=12), tiny_data(synthetic_data)
     options = Namespace(work=tmp_path, name="tiny", steps=2, workers=1)

@@ -96,6 +96,7 @@ def test_a_family_is_derived_inherited_and_trained_once(own_run: Path, capsys: p
     )
 
 
+@pytest.mark.long
 def test_a_family_is_the_same_trained_side_by_side(own_run: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(own_run, tmp_path / "other"))
     options = ["--targets", "0.6M,1M", "--inherit", "--scratch", "--evaluations", "2", "--threads", "1"]

@@ -64,7 +64,7 @@ def training(videos: Path, folder: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.skipif(not works(NOBODY), reason="needs setpriv and the right to become another user")
-@pytest.mark.parametrize("home", [None, "/"])
+@pytest.mark.parametrize("home", [None, pytest.param("/", marks=pytest.mark.long)])
 def test_a_user_without_a_home(videos: Path, tmp_path: Path, home: str | None) -> None:
     tmp_path.chmod(0o777)
     drawing = ["plot", "x3d_s", "-o", str(tmp_path / "x.png")]
@@ -101,7 +101,7 @@ needs_mounts = pytest.mark.skipif(not works(without_shared_memory("ro")), reason
 
 
 @needs_mounts
-@pytest.mark.parametrize("size", ["ro", "size=64k"])
+@pytest.mark.parametrize("size", [pytest.param("ro", marks=pytest.mark.long), "size=64k"])
 def test_no_shared_memory(videos: Path, tmp_path: Path, size: str) -> None:
     testing = ["test", str(tmp_path / "run"), "--data", str(videos), "--views", "3x3", "--workers"]
     said = program(

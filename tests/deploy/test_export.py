@@ -93,7 +93,7 @@ every_format = pytest.mark.parametrize("file_format", FORMATS)
 
 
 @every_format
-@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("streams", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_another_process_without_vidnas_gets_the_same_logits(file_format: Format, streams: int, tmp_path: Path) -> None:
     spec = small_spec(attention=True) if streams == 1 else small_two_streams().with_classes(len(CLASSES))
     network, info = network_and_info(spec)

@@ -53,6 +53,7 @@ def test_a_captured_network_trains_as_the_network(eager: VideoNetwork) -> None:
 
 
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler")
+@pytest.mark.long
 @torch.no_grad()
 def test_a_compiled_network_is_the_network(
     eager: VideoNetwork, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

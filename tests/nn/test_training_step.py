@@ -54,6 +54,7 @@ def test_gradients_differ_no_more_than_those_of_two_formats(threads: int, poison
         assert float((ours.grad - stock.grad).norm()) <= allowed, name
 
 
+@pytest.mark.long
 def test_twenty_steps_lead_no_further_away_than_those_of_two_formats() -> None:
     networks = variants()
     generator = torch.Generator().manual_seed(0)

@@ -76,7 +76,14 @@ def test_sampled_equals_extracted_forward_and_every_gradient(mode: WindowMode, k
     check_sampled_equals_extracted(space, mode, kernels, choices)
 
 
-@pytest.mark.parametrize(("mode", "kernels"), [*((mode, "separate") for mode in WINDOW_MODES), ("fair", "cropped")])
+@pytest.mark.parametrize(
+    ("mode", "kernels"),
+    [
+        ("fair", "separate"),
+        ("fair", "cropped"),
+        *(pytest.param(mode, "separate", marks=pytest.mark.long) for mode in WINDOW_MODES if mode != "fair"),
+    ],
+)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_spaces(name: str, mode: WindowMode, kernels: KernelSharing) -> None:
     # Without dropout, which draws anew in every pass.

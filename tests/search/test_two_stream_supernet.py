@@ -63,7 +63,9 @@ def clips_for(space: Space) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 
-@pytest.mark.parametrize("mode", WINDOW_MODES)
+@pytest.mark.parametrize(
+    "mode", [mode if mode == "fair" else pytest.param(mode, marks=pytest.mark.long) for mode in WINDOW_MODES]
+)
 def test_a_random_network_of_the_published_space(mode: WindowMode) -> None:
     space = auto_tsnet_space(ClipSpec(frames=16, size=32)).model_copy(update={"head": HEAD})
     supernet = randomised(space, mode)

@@ -127,6 +127,7 @@ def test_killed_terminated_and_interrupted(command, undisturbed):
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
+@pytest.mark.long
 def test_torn_state(command, undisturbed):
     command.stop_after(11, signal.SIGKILL, "torn")
     state = command.folder / "torn" / "last.ckpt"

@@ -133,6 +133,7 @@ def train_and_die(argv: list[str], moment: Moment) -> int:
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
+@pytest.mark.long
 def test_command_under_torchrun_killed_and_resumed(synthetic_data, tmp_path):
     """One run by torchrun that nothing happens to; one whose second process is killed, and that is resumed."""
     (tmp_path / "tiny.json").write_text(tiny_spec().to_json())
