@@ -213,7 +213,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    data = DataConfig(options.data, group_regex=options.group_regex or None, jitter=tuple(options.jitter), workers=0)
+    data = DataConfig(
+        options.data, group_regex=options.group_regex or None, jitter=tuple(options.jitter), augment="off", workers=0
+    )
     lists = load_lists(data)
     training = TrainConfig(steps=options.steps).with_length(len(lists.train), len(lists.train.classes))
     clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)

@@ -65,7 +65,7 @@ def test_a_run_is_never_written_over(videos: Path, tmp_path: Path, capsys: pytes
     others = {
         "cannot go on from this: targets ": command("search", videos, tmp_path / "run", "--target-macs", "0.9M"),
         "cannot go on from this: space ": command("search", videos, tmp_path / "run", "--clip", "4x28"),
-        "cannot go on from this: clips.augment off then, rand now": command(
+        "cannot go on from this: clips.augment None then, rand now": command(
             "search", videos, tmp_path / "run", "--clips.augment", "rand"
         ),
         "its training list is not the one of ": command("search", fewer, tmp_path / "run"),

@@ -30,7 +30,7 @@ def test_another_job_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     lists = {"training list": "0123", "test list": "4567"}
     keep_job(Job("search", DataConfig(tmp_path), TrainConfig(epochs=3), "1x1", lists), tmp_path)
     before = (tmp_path / "job.json").read_bytes()
-    with pytest.raises(VidnasError, match=r"job\.json: cannot go on from this: clips\.augment off then, rand now"):
+    with pytest.raises(VidnasError, match=r"job\.json: cannot go on from this: clips\.augment None then, rand now"):
         keep_job(Job("search", DataConfig(tmp_path, augment="rand"), TrainConfig(epochs=3), "1x1", lists), tmp_path)
     assert (tmp_path / "job.json").read_bytes() == before
     keep_job(Job("search", DataConfig(tmp_path, workers=7), TrainConfig(epochs=3), "1x1", lists), tmp_path)

@@ -42,7 +42,7 @@ class DataConfig:
         jitter: range of the short side in training, as multiples of the crop; testing uses its lower end.
         flip: off, on (labels stay), or a list of pairs of class names that a mirror exchanges.
         augment: off; auto (AutoAugment's ImageNet policy); or rand (RandAugment, two random changes). One draw
-            per clip.
+            per clip. null is auto where a network is trained and off on a supernet, as in AutoX3D (sec. 5.1.2).
         rand_magnitude: strength of RandAugment's changes, 0 to 30.
         tempo: range of the span of a training clip, as multiples of the usual one: of the stride, or of the whole
             video with uniform sampling. Drawn log-uniformly; the start is random.
@@ -67,7 +67,7 @@ class DataConfig:
     follow_links: bool = False
     jitter: tuple[float, float] = JITTER
     flip: Flip = "off"
-    augment: Policy = "off"
+    augment: Policy | None = None
     rand_magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     tempo: tuple[float, float] = STEADY
     aspect: tuple[float, float] = (1.0, 1.0)
@@ -87,7 +87,7 @@ class DataConfig:
             low, high = getattr(self, name)
             if not 0.1 <= low <= high <= 10:
                 raise VidnasError(f"clips.{name} {low}, {high}: give two factors, 0.1 <= low <= high <= 10")
-        if self.augment not in get_args(Policy):
+        if self.augment not in (None, *get_args(Policy)):
             raise VidnasError(f"clips.augment {self.augment}: give one of {', '.join(get_args(Policy))}")
         check_limits(self, "clips")
 
@@ -115,8 +115,11 @@ def _reader(config: DataConfig, videos: VideoList, short_side: int) -> Reader:
     return open_reader(paths, short_side, budget_mib=config.memory_budget_mib, cache_dir=config.cache_dir)
 
 
-def train_clips(config: DataConfig, videos: VideoList, reader: Reader, clip: ClipSpec, seed: int) -> TrainClips:
-    """Random augmented clips as the configuration says."""
+def train_clips(
+    config: DataConfig, videos: VideoList, reader: Reader, clip: ClipSpec, seed: int, *, augment: Policy = "auto"
+) -> TrainClips:
+    """Random augmented clips as the configuration says; `augment` is what its null stands for."""
+    policy = config.augment or augment
     return TrainClips(
         videos,
         reader,
@@ -124,7 +127,7 @@ def train_clips(config: DataConfig, videos: VideoList, reader: Reader, clip: Cli
         seed=seed,
         jitter=config.jitter,
         flip=config.flip,
-        augmentation=Augmentation(config.augment, config.rand_magnitude, config.aspect, config.rotate, config.erase),
+        augmentation=Augmentation(policy, config.rand_magnitude, config.aspect, config.rotate, config.erase),
         tempo=config.tempo,
         max_broken=config.max_broken,
     )

@@ -38,7 +38,7 @@ class SearchData:
         self.config = config
         self.workers = data.workers
         self.clips_per_video = data.clips_per_video
-        self.weights: TrainClips = train_clips(data, parts["weights"], reader, clip, config.seed)
+        self.weights: TrainClips = train_clips(data, parts["weights"], reader, clip, config.seed, augment="off")
         # Alpha and candidates see centre crops without augmentation, as a test does.
         self.alpha: ViewClips = view_clips(data, parts["alpha"], reader, clip, _CENTRE)
         self.holdout: ViewClips = view_clips(data, parts["holdout"], reader, clip, _CENTRE)
