@@ -62,18 +62,18 @@ utd-seeds: .venv/package
 
 # make utd-race UTD=DIR, make jhmdb-race JHMDB=DIR: what races find, against X3D and random networks; a night, resumable
 utd-race: .venv/package
-	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name utd --data $(UTD) $(OPTIONS) \
-	    --work $(RUN_DIR)/race --out benchmarks/results/utd_race.json
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name utd --data $(UTD) \
+	    --work $(RUN_DIR)/race --out benchmarks/results/utd_race.json $(OPTIONS)
 
 jhmdb-race: .venv/package
-	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name jhmdb --data $(JHMDB) $(OPTIONS) \
-	    --work $(RUN_DIR)/race --out benchmarks/results/jhmdb_race.json
+	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name jhmdb --data $(JHMDB) \
+	    --work $(RUN_DIR)/race --out benchmarks/results/jhmdb_race.json $(OPTIONS)
 
 generated-race: .venv/package
 	test -f $(RUN_DIR)/motions/train.csv || $(BIN)/vidnas data generate $(RUN_DIR)/motions \
 	    --classes $(MOTIONS) --train 100 --test 100 --size 48
 	GOMP_SPINCOUNT=3000 $(BIN)/python benchmarks/race_evidence.py --name generated --data $(RUN_DIR)/motions --trials 20 \
-	    $(OPTIONS) --work $(RUN_DIR)/race --out benchmarks/results/generated_race.json
+	    --work $(RUN_DIR)/race --out benchmarks/results/generated_race.json $(OPTIONS)
 
 # make utd-budgets UTD=DIR: what larger networks and clips reach; hours, resumable
 utd-budgets: .venv/package

@@ -16,13 +16,14 @@ from dataclasses import asdict, replace
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from going_on import hold_to, settings
 from race_rows import PAIR, Entry, seed_rows, table
 
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.files import write_json
+from vidnas.data.augment import Policy
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.processes import cores
 from vidnas.engine.run.runtime import versions
@@ -242,6 +243,7 @@ def main() -> None:
     parser.add_argument("--races", type=int, default=4)
     parser.add_argument("--trials", type=int, default=28, help="of each race")
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
+    parser.add_argument("--augment", choices=get_args(Policy), help="of the clips of every training")
     parser.add_argument("--supernet-steps", type=int, default=9000, help="0 leaves the supernet for later")
     parser.add_argument("--progressive-steps", type=int, default=0, help="of a search of two streams; 0 is for later")
     parser.add_argument("--workers", type=int, default=cores())
@@ -249,7 +251,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     setting = SETTINGS[options.name]
-    data = DataConfig(options.data, group_regex=setting.group_regex, jitter=setting.jitter, workers=0)
+    data = DataConfig(
+        options.data, group_regex=setting.group_regex, jitter=setting.jitter, augment=options.augment, workers=0
+    )
     lists = load_lists(data)
     course = Course(lists.train, holding(lists.train), Limits({"macs": setting.macs}))
     training = TrainConfig(steps=options.steps).with_length(len(lists.train), len(lists.train.classes))
