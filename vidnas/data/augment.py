@@ -8,7 +8,7 @@ numbers from the item's own generator, then applied to all frames alike. Testing
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +73,7 @@ def flip_map(flip: Flip, classes: Sequence[str]) -> tuple[int, ...] | None:
 
 # A learnt or random sequence of changes of colour and shape, one for all frames of a clip.
 Policy = Literal["off", "auto", "rand"]
+POLICY_NAMES: Mapping[Policy, str] = {"off": "no AutoAugment", "auto": "AutoAugment", "rand": "RandAugment"}
 
 
 @dataclass(frozen=True)

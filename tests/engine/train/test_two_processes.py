@@ -71,7 +71,7 @@ def test_two_processes_train_and_test_as_one(synthetic_data, tmp_path):
     script.write_text(SCRIPT)
     run(script, synthetic_data, tmp_path / "one", 1)
     said = run(script, synthetic_data, tmp_path / "two", 2)
-    assert said.count("6 steps, 4 per epoch") == 1  # only the first process talks
+    assert said.count("6 steps, 4 per epoch; AutoAugment") == 1  # only the first process talks
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name, value in one.items():
         # Gradients are averaged over processes in another order; fp32, six steps.

@@ -14,6 +14,7 @@ from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import is_first_process, log
+from vidnas.data.augment import POLICY_NAMES
 from vidnas.data.clips import describe_coverage
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.formats import VideoList
@@ -120,7 +121,8 @@ def train(
         log.info(f"depthwise convolutions: {describe_backend(device)}")
         if repeats := repeat_notice(config.batch_size, len(train_part), "training", "--train.batch-size"):
             log.info(repeats)
-        log.info(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch")
+        policy = POLICY_NAMES[loaders.clips.transform.augmentation.policy]
+        log.info(f"{config.describe_lr()}; {pace.num_steps} steps, {pace.steps_per_epoch} per epoch; {policy}")
         if isinstance(network, ArchSpec):
             network = fresh_network(network, config.seed, zero_init_residual=config.zero_init_residual)
         validate = Validation(held_out, data, config, spec.clip) if held_out is not None else None
