@@ -43,6 +43,7 @@ CHOICES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], float]] = {
     "AutoAugment": ({}, {"augment": "auto"}, 1),
     "RandAugment at twice the length": ({}, {"augment": "rand"}, 2),
     "AutoAugment at twice the length": ({}, {"augment": "auto"}, 2),
+    "AutoAugment at four times the length": ({}, {"augment": "auto"}, 4),
     "tempo 0.7 to 1": ({}, {"tempo": (0.7, 1.0)}, 1),
     "rotation by 15 degrees": ({}, {"rotate": 15.0}, 1),
     "erasing 0.25": ({}, {"erase": 0.25}, 1),

@@ -10,6 +10,7 @@ SMALL = ["--space", "tiny", "--clip", "4x24", "--sampling", "uniform", "--target
 QUICK = ["--search.steps", "9", "--search.batch_size", "8", "--search.norm_batches", "1", "--search.candidates", "2"]
 QUICK += ["--clips.workers", "0", "--clips.jitter", "[1.0,1.1]", "--search.threads", "1"]
 TRAIN = ["--method", "supernet", "--train.epochs", "1", "--train.batch_size", "8", "--train.threads", "1"]
+TRAIN += ["--parallel", "1"]
 
 
 def command(verb: str, videos: Path, out: Path, *more: str) -> list[str]:

@@ -72,9 +72,28 @@ def test_finished_run_trains_nothing_again(raced: Path, videos: Path, capsys: py
 
 
 def test_folders_of_something_else(raced: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "holds a race already; add --resume" in fails(capsys, race("run", videos, raced))
+    before = {path: path.stat().st_mtime_ns for path in raced.rglob("*")}
+    assert "holds a run already; add --resume" in fails(capsys, race("run", videos, raced))
+    # Whoever finds a network in another way would come to the last trainings only to see that others lie there.
+    assert "holds a run already; add --resume" in fails(capsys, race("run", videos, raced, "--method", "supernet"))
+    for method in ("supernet", "both"):
+        argv = race("run", videos, raced, "--method", method, "--resume")
+        assert "its network is found by --method race; leave --method out" in fails(capsys, argv)
+    for more in ([], ["--resume"]):
+        argv = race("search", videos, raced, "--no-trials", *more)
+        assert "holds a race, and no supernet alone" in fails(capsys, argv)
+    assert {path: path.stat().st_mtime_ns for path in raced.rglob("*")} == before
     assert "leaves no supernet" in fails(capsys, ["derive", str(raced), "--targets", "1M"])
     assert "holds a search or a whole run" in fails(capsys, race("race", videos, raced))
+
+
+def test_no_race_of_several_processes(videos: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    for name, value in (("LOCAL_WORLD_SIZE", "2"), ("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    assert "leave torchrun out" in fails(capsys, race("race", videos, tmp_path / "race"), 2)
+    argv = race("run", videos, tmp_path / "run", "--method", "supernet", "--parallel", "2")
+    assert "torchrun train all networks together" in fails(capsys, argv, 2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_race_alone_and_its_winner(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +150,7 @@ def test_auto_with_time_for_both_gives_the_supernet_the_steps_that_it_names(vide
     said = program.said()
     assert "method both: one half of 1e+05 hours is enough for all 8 trainings of a race and the last ones" in said
     assert "the other for a supernet of 9,000 steps" in said
-    assert "(6000 steps on alpha)" in said
+    assert "(6,000 steps on alpha)" in said
     assert "steps on a supernet are few" not in said
     assert json.loads((out / "settled.json").read_text())["search"]["steps"] == 9000
 

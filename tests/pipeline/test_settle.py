@@ -35,5 +35,8 @@ def test_more_trainings_that_follow_are_shorter(synthetic_data, tmp_path):
             assert settled.training is not None
             assert settled.training.steps is not None
             lengths[number] = settled.training.steps
+            told = f"{settled.training.steps:,} of 100,000 steps for each last training, as --max-hours allows"
+            assert told in settled.line
+        assert "of" not in settle(inputs.plan, inputs.data, inputs.config, training, 2, max_hours=None).line
     # A hundred times as many in the same time, which is measured twice.
     assert lengths[2] / lengths[200] > 10

@@ -1,12 +1,14 @@
 """What is said of how a race ended: no more than its standard error allows."""
 
 import math
+from dataclasses import replace
 
 import pytest
-from report_example import SEARCHED, X3D
+from report_example import SEARCHED, X3D, report
 
 from vidnas.report.data import Lead, Racer, RaceSummary
-from vidnas.report.verdict import race_text
+from vidnas.report.page import page
+from vidnas.report.verdict import race_text, verdict
 
 FOUND, YARDSTICK = "mutant_1", "x3d_1"
 
@@ -26,7 +28,7 @@ def race(*, won: str, lead: Lead | None) -> RaceSummary:
         (
             FOUND,
             Lead(4.0, 1.5, 2),
-            "The winner came from the source mutant: +4.0 points against X3D at this clip over 2",
+            "The winner came from the source mutant: +4.0 points against X3D at 8x40x40 uniform over 2 rounds",
         ),
         (YARDSTICK, Lead(4.0, 5.5, 2), "First was mutant_1 from the source mutant: +4.0 points against X3D"),
         # The other one was ahead in the first round, and left.
@@ -49,3 +51,42 @@ def test_an_unknown_error_is_not_printed() -> None:
     text = race_text(race(won=YARDSTICK, lead=Lead(4.0, math.inf, 1)))
     assert "standard error" not in text.partition("The best of many")[0]
     assert "inf" not in text
+
+
+def test_x3d_that_failed_later_is_named() -> None:
+    ended = race(won=FOUND, lead=Lead(-3.0, math.inf, 1))
+    x3d = replace(ended.yardstick, scores=(0.78,), failed=True)
+    text = race_text(replace(ended, networks=(ended.networks[0], x3d)))
+    assert "-3.0 points against X3D at 8x40x40 uniform over 1 round, before a training of X3D failed;" in text
+
+
+def test_x3d_at_another_clip_is_said_to_have_met_none_at_its_own() -> None:
+    """It was compared with X3D and others at the clip that was chosen."""
+    others = race(won="nobody", lead=Lead(6.2, 4.9, 2)).networks
+    other_clip = Racer("x3d_2", "x3d", X3D.cost, "16x24x24 uniform", (0.9, 0.88), won=True)
+    summary = RaceSummary((), (other_clip, *others), 9, Lead(6.2, 4.9, 2))
+    told = verdict(report(x3d=None, race=summary))
+    assert "X3D is the answer: at the clip that had come second, it did better on the folds than X3D and others" in told
+    assert "at 8x40x40 uniform; at its own clip it was raced against none." in told
+    assert "not clearly ahead of it" not in told
+    own = race(won=YARDSTICK, lead=Lead(4.0, 5.5, 2))
+    told = verdict(report(x3d=None, race=own))
+    assert "the first of 1 other networks in the race was not clearly ahead of it" in told
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_architectures_are_compared_from_three_pairs_on(seeds: int) -> None:
+    found, x3d = (replace(one, of_seeds=(0.7, 0.8, 0.75)[:seeds]) for one in (SEARCHED, X3D))
+    told = verdict(report(searched=found, x3d=x3d, seeds=tuple(range(seeds))))
+    assert ("which architecture is better" in told) == (seeds < 3)
+    assert ("standard error" in told) == (seeds == 3)
+
+
+@pytest.mark.parametrize(("first", "spread"), [((0.75,), "75.0%"), ((0.7, 0.8), "75.0 ± 7.1%"), ((), None)])
+def test_random_networks_of_the_race_are_the_third_figure(first: tuple[float, ...], spread: str | None) -> None:
+    ended = race(won=FOUND, lead=Lead(4.0, 1.5, 2))
+    drawn = tuple(Racer(f"random_{i}", "random", X3D.cost, "8x40x40 uniform", (one,)) for i, one in enumerate(first))
+    html = page(report(race=replace(ended, networks=(*ended.networks, *drawn))))
+    cards = html[: html.index("<h2>")]
+    assert (spread in cards) if spread else ("random network" not in cards)
+    assert f'<td>random</td><td class="number">{len(first)}</td>' in html or not first

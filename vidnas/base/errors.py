@@ -1,5 +1,10 @@
 """The exceptions that a user is meant to see."""
 
+import re
+
+# How torch says that a process of one of its data loaders is gone, with no class of its own.
+LOADER_PROCESS_ENDED = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) (?:is )?([^.]+)")
+
 
 class VidnasError(Exception):
     """Bad input: one line that says what is wrong, where, and how to mend it.

@@ -8,7 +8,6 @@ else is a bug and keeps its traceback.
 import errno
 import io
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from vidnas.base.errors import EndedElsewhere, VidnasError
+from vidnas.base.errors import LOADER_PROCESS_ENDED, EndedElsewhere, VidnasError
 from vidnas.base.interrupt import CommandSignals
 from vidnas.base.log import printed
 from vidnas.cli.parsing import UsageError, suggestion
@@ -45,8 +44,6 @@ VERBS = {
 # Verbs that go on where they were stopped.
 _RESUMED_BY_OPTION = ("run", "search", "race", "train")
 _RESUMED_BY_THEMSELVES = ("derive", "rank", "data cache")
-# How torch says that one of its processes is gone.
-_WORKER_ENDED = re.compile(r"DataLoader worker \(pid\S* [\d, ]+\) (?:is )?([^.]+)")
 _SHARED_MEMORY = ("shared memory", "/dev/shm", "/torch_")
 
 
@@ -244,7 +241,7 @@ def _environment_failure(error: BaseException) -> str | None:
         if isinstance(cause, OSError | RuntimeError) and any(word in str(cause) for word in _SHARED_MEMORY):
             reason = (str(cause).splitlines() or [""])[0][:120]
             return f"no shared memory ({reason}); give it more (docker run --shm-size=2g), or use --workers 0"
-        if isinstance(cause, RuntimeError) and (ended := _WORKER_ENDED.match(str(cause))):
+        if isinstance(cause, RuntimeError) and (ended := LOADER_PROCESS_ENDED.match(str(cause))):
             return (
                 f"a process that reads videos was ended ({ended[1]}), as where memory runs out; free some, or use "
                 "fewer of them (--clips.workers; of `vidnas test` --workers)"

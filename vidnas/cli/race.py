@@ -1,5 +1,6 @@
 """`vidnas race`: the best clip and network for a data set and its budgets, judged by full trainings."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from vidnas.cli.data_options import add_data_options
 from vidnas.cli.executor_options import add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.next_command import train_command
-from vidnas.cli.parsing import new_folder
+from vidnas.cli.parsing import UsageError, errors_on_rank_zero, new_folder
 from vidnas.cli.search_options import add_budget_options, add_clip_options, check_hours, read_targets
 from vidnas.pipeline.race.config import RaceConfig
 
@@ -29,6 +30,7 @@ def run(argv: list[str]) -> int:
 
     from vidnas.data.datamodule import DataConfig
     from vidnas.engine.run.folder import RunFolder
+    from vidnas.engine.run.processes import launched
     from vidnas.pipeline.latency import measured_latency
     from vidnas.pipeline.lists import holding, load_lists
     from vidnas.pipeline.out import check_out, check_unlike
@@ -38,6 +40,9 @@ def run(argv: list[str]) -> int:
     from vidnas.pipeline.race.race import Race
     from vidnas.search.limits import Limits
 
+    if math.prod(launched()) > 1:
+        with errors_on_rank_zero():
+            raise UsageError("vidnas race: it runs its trainings beside each other by itself; leave torchrun out")
     check_hours(options.max_hours)
     targets = read_targets(options)
     table = Path(options.latency_table) if options.latency_table else None

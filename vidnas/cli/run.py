@@ -1,6 +1,7 @@
 """`vidnas run`: find a network, train and test it, compare with X3D, report."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +28,8 @@ def run(argv: list[str]) -> int:
 
     from vidnas.engine.run.processes import launched
     from vidnas.engine.train.loaders import check_shares
-    from vidnas.pipeline.method import choose_method, kept_method
+    from vidnas.pipeline.method import check_method, choose_method, kept_method
+    from vidnas.pipeline.out import check_unraced
     from vidnas.pipeline.page import write_page
 
     if options.train.devices > 1:
@@ -45,7 +47,13 @@ def run(argv: list[str]) -> int:
                 f"--progressive: its steps are searched on supernets, and --method {options.method} may do without; "
                 "add --method supernet or --method both"
             )
+        if not request.dry_run:
+            check_method(options.method, request.out, resume=request.resume)
+        if processes > 1 and ((options.parallel or 1) > 1 or options.executor != "processes"):
+            raise UsageError("--parallel, --executor: the processes of torchrun train all networks together")
         method, why = choose_method(begun or options.method, processes, times)
+        if method == "supernet":
+            check_unraced(request.out)
     if begun is not None:
         why = "as at the start of the run"
     if options.method == "auto" and method == "both":
@@ -69,11 +77,15 @@ def _times(options: Any, request: "SearchRequest") -> "MethodTimes":
 
 def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
     """Search on a supernet, and the rest; None after a dry run."""
+    from vidnas.engine.run.processes import launched
+    from vidnas.engine.trials.executors import IN_THIS_PROCESS
     from vidnas.pipeline.method import keep_method
     from vidnas.pipeline.prepare import job_settings, prepare_search, remember
     from vidnas.pipeline.run import run_search
 
-    with prepare_search(request) as inputs:
+    # Several processes train all networks together.
+    together = nullcontext(IN_THIS_PROCESS) if math.prod(launched()) > 1 else one_per_core(options)
+    with together as executor, prepare_search(request) as inputs:
         settled = job_settings(request, inputs, options.train, 2 * options.final_seeds)
         if settled is None:
             return None
@@ -81,7 +93,7 @@ def _by_supernet(options: Any, request: "SearchRequest") -> "RunOutcome | None":
         if is_first_process():
             keep_method("supernet", request.out)
         remember(request, inputs, settled.training, options.views)
-        settings = _settings(options, request, settled.training)
+        settings = _settings(options, request, settled.training, executor)
         return run_search(request, inputs, settled.search, settings)
 
 
@@ -110,11 +122,8 @@ def _by_race(options: Any, request: "SearchRequest", method: "Method") -> "RunOu
             return run_search_and_race(request, inputs, settled.search, prepared.race, settings)
 
 
-def _settings(
-    options: Any, request: "SearchRequest", training: "TrainConfig", executor: "Executor | None" = None
-) -> "RunSettings":
+def _settings(options: Any, request: "SearchRequest", training: "TrainConfig", executor: "Executor") -> "RunSettings":
     from vidnas.data.augment import Views
-    from vidnas.engine.trials.executors import IN_THIS_PROCESS
     from vidnas.pipeline.run import RunPaths, RunSettings
 
     return RunSettings(
@@ -123,7 +132,7 @@ def _settings(
         Views.parse(options.views),
         RunPaths(request.out),
         options.final_seeds,
-        executor or IN_THIS_PROCESS,
+        executor,
         request.resume,
     )
 

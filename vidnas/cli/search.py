@@ -22,9 +22,14 @@ def run(argv: list[str]) -> int:
     """Search; returns the exit code."""
     options, request = read_request(_parser(whole=not asks_for_first(argv)), argv, ".")
 
+    from vidnas.pipeline.out import check_unraced
     from vidnas.pipeline.page import write_search_page
 
-    outcome = _with_trials(options, request) if _is_raced(options) else _on_supernet(options, request)
+    raced = _is_raced(options)
+    if not raced:
+        with errors_on_rank_zero():
+            check_unraced(request.out)
+    outcome = _with_trials(options, request) if raced else _on_supernet(options, request)
     if outcome is not None and is_first_process():
         report = request.out / "report.html"
         write_search_page(report, outcome, source=options.data, command=["vidnas", "search", *argv])

@@ -55,6 +55,7 @@ def run_wanted(
     *,
     dead: Result,
     done: Callable[[Key, Result], object],
+    again: Callable[[Job], Job] | None = None,
     grace_sec: float = 0.0,
 ) -> None:
     """Have processes do jobs until no more is wanted; the death of a process is a result too.
@@ -70,6 +71,7 @@ def run_wanted(
         workers: processes; they start when there is work for them, and stay.
         dead: the result of a job that takes its process down twice.
         done: called here with the name and the result of each job as it ends.
+        again: the job as it is tried for the second time; None leaves it as it is.
         grace_sec: what a process gets, after a SIGTERM, to save its work when it has to end before its job does; with
             one it may have processes of its own.
 
@@ -112,7 +114,7 @@ def run_wanted(
                     if worker.again:
                         done(key, dead)
                     else:
-                        died.append((key, job))
+                        died.append((key, again(job) if again else job))
                 else:
                     if ended:
                         done(key, result)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from vidnas.engine.trials.executors import Executor, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.lists import Lists
 from vidnas.report.data import PairedComparison
-from vidnas.report.verdict import trainings
+from vidnas.report.verdict import FEWEST_PAIRS, trainings
 from vidnas.search.race import Paired, paired
 
 
@@ -125,8 +125,8 @@ def headline(finals: Finals) -> str:
     if finals.is_x3d:
         return f"X3D {100 * finals.mean(finals.searched):.1f}% {on}: nothing that was tried is clearly ahead of it"
     ahead = finals.ahead
-    difference = f"; {100 * ahead.mean:+.1f} points, standard error {100 * ahead.error:.1f}" if seeds > 1 else ""
+    difference = f"; {100 * ahead.mean:+.1f} points, standard error {100 * ahead.error:.1f}"
     return (
         f"searched {100 * finals.mean(finals.searched):.1f}%, X3D {100 * finals.mean(finals.x3d):.1f}% {on}: "
-        f"{trainings(seeds)}{difference}"
+        f"{trainings(seeds)}{difference if seeds >= FEWEST_PAIRS else ''}"
     )

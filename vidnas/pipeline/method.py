@@ -127,6 +127,27 @@ def kept_method(out: Path) -> Method | None:
     return found
 
 
+def check_method(asked: Method, out: Path, *, resume: bool) -> None:
+    """Refuse a folder whose network is found in another way, before hours are spent on one for which it has no place.
+
+    Args:
+        asked: by the user.
+        out: the run folder.
+        resume: the run in it is to go on.
+
+    Raises:
+        VidnasError: it is one, or a run that shall not go on.
+    """
+    begun = kept_method(out)
+    if begun is None:
+        return
+    if not resume:
+        raise VidnasError(f"{out}: holds a run already; add --resume to go on with it, or choose another --out")
+    if asked not in ("auto", begun):
+        mend = "leave --method out, or choose another --out"
+        raise VidnasError(f"{out}: its network is found by --method {begun}; {mend}")
+
+
 def supernet_warning(steps: int) -> str | None:
     """What to expect of a search of so many steps on the weights; None where it is long."""
     if steps >= RANKS_FROM_STEPS:

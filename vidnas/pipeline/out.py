@@ -58,6 +58,16 @@ def check_unlike(out: Path, verb: str) -> None:
     raise VidnasError(f"--out {out}: holds {what}, and `vidnas {verb}` is another job; choose another --out")
 
 
+def check_unraced(out: Path) -> None:
+    """Refuse a folder that holds a race for a search that is followed by none.
+
+    Raises:
+        VidnasError: it holds one.
+    """
+    if (out / "race" / "race.json").exists():
+        raise VidnasError(f"--out {out}: holds a race, and no supernet alone; choose another --out")
+
+
 def _is_read(place: Path, root: Path) -> bool:
     """Whether a folder is looked into by whoever reads class folders, who passes hidden ones over."""
     return place.is_relative_to(root) and not any(part.startswith(".") for part in place.relative_to(root).parts)

@@ -100,7 +100,7 @@ def measure_methods(
     """
     assert request.max_hours is not None
     lists = load_lists(request.data, parts=("train",))
-    training = training.with_length(len(lists.train), len(lists.train.classes))
+    training = training.in_steps(len(lists.train), len(lists.train.classes))
     with _held(request) if "ms" in request.targets else nullcontext():
         starting = course_of(request, lists).clips()
     specs = [one.spec for one in starting]

@@ -15,7 +15,7 @@ from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
 from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.trials.executors import IN_THIS_PROCESS, Executor
+from vidnas.engine.trials.executors import Executor
 from vidnas.engine.trials.job import TrialResult
 from vidnas.pipeline.finals import Finals, headline, train_finals
 from vidnas.pipeline.latency import time_networks
@@ -100,9 +100,9 @@ class RunSettings:
     data: DataConfig
     views: Views
     paths: RunPaths
-    seeds: int = 1
-    executor: Executor = IN_THIS_PROCESS
-    resume: bool = False
+    seeds: int
+    executor: Executor
+    resume: bool
 
     @cached_property
     def clock(self) -> PhaseClock:

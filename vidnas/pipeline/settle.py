@@ -1,5 +1,6 @@
 """How long a job takes and how many epochs it gets: measured once, at its start, and kept for its resumption."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def settle(
         training = training.with_length(len(plan.train), len(plan.train.classes))
     estimate = estimate_search(plan, data, search)
     steps = data.steps_per_epoch
+    wanted = _lengths(plan, steps, search, training)
     whole = _seconds(estimate, plan, steps, search, training, trainings)
     if max_hours is not None and whole > 3600 * max_hours:
         part = 3600 * max_hours / whole
@@ -60,8 +62,7 @@ def settle(
             training = replace(training.shorten(part), epochs=None, steps=max(1, int(num_steps * part)))
         search = fit_length(search, estimate, steps, part * estimate.total_sec(search.schedule(steps)))
         whole = _seconds(estimate, plan, steps, search, training, trainings)
-    alpha_steps = search.schedule(steps).alpha_steps
-    return JobSettings(search, training, _describe(whole, estimate, alpha_steps))
+    return JobSettings(search, training, _describe(whole, estimate, _lengths(plan, steps, search, training), wanted))
 
 
 def keep(settled: JobSettings, path: Path) -> None:
@@ -108,8 +109,21 @@ def _steps_per_epoch(plan: SearchPlan, training: TrainConfig) -> int:
     return max(1, len(plan.train) // training.batch_size)
 
 
-def _describe(seconds: float, estimate: SearchEstimate, alpha_steps: int) -> str:
+def _lengths(plan: SearchPlan, steps_per_epoch: int, search: SearchConfig, training: TrainConfig | None) -> list[int]:
+    """Steps on alpha, and of each training that follows."""
+    alpha = search.schedule(steps_per_epoch).alpha_steps
+    return [alpha] + ([training.num_steps(_steps_per_epoch(plan, training))] if training else [])
+
+
+def _describe(seconds: float, estimate: SearchEstimate, lengths: Sequence[int], wanted: Sequence[int]) -> str:
+    """What it takes, and what of the lengths that were wanted the hours leave."""
+    cut = lengths != wanted
+    by = ", as --max-hours allows" if cut else ""
+    told = [
+        f"{number:,}{f' of {whole:,}' if cut else ''} steps {what}"
+        for number, whole, what in zip(lengths, wanted, ("on alpha", "for each last training"), strict=False)
+    ]
     return (
-        f"estimated: {format_hours(seconds)} ({alpha_steps} steps on alpha), peak memory "
+        f"estimated: {format_hours(seconds)} ({', '.join(told)}{by}), peak memory "
         f"{estimate.peak_memory_mib:.0f} MiB, disk {estimate.disk_mib:.0f} MiB"
     )

@@ -84,8 +84,9 @@ def _headline(report: RunReport) -> str:
     cards = [(f"{100 * searched.mean:.1f}%", f"{searched.label}, {of}", COLOURS["searched"])]
     if x3d:
         cards.append((f"{100 * x3d.mean:.1f}%", f"{_x3d_name(report)}, {of}", COLOURS["x3d"]))
-    if report.race and len(report.race.random) > 1:
-        cards.append((random_spread(report.race), "random networks on a fold", COLOURS["random"]))
+    if report.race and report.race.random:
+        number = plural(len(report.race.random), "random network")
+        cards.append((random_spread(report.race), f"{number} on a fold", COLOURS["random"]))
     cards.append((format_macs(searched.cost.macs), f"multiply-adds @ {searched.cost.clip}", ""))
     cards.append((f"{searched.cost.params / 1e6:.3f} M", "parameters", ""))
     cards.append((str(searched.videos), f"test videos, {len(report.data.classes)} classes", ""))

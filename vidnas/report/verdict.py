@@ -7,6 +7,8 @@ from vidnas.arch.cost import format_macs, network_cost
 from vidnas.report.data import NetworkResult, PairedComparison, RaceSummary, RunReport, SearchReport
 from vidnas.report.html import plural
 
+# From so many pairs of trainings on their difference is told, and with it which architecture is better.
+FEWEST_PAIRS = 3
 # benchmarks/results/demo_seeds.json
 SPREAD = (
     "Another seed alone moves a network by several points, and by more where trainings are short: on eight generated "
@@ -19,11 +21,14 @@ def verdict(report: RunReport) -> str:
     found, x3d = report.searched, report.x3d
     cost = f"{format_macs(found.cost.macs)} @ {found.cost.clip}"
     if x3d is None and report.race is not None:
-        others = len(report.race.networks) - 1
-        return (
-            f"X3D is the answer: the first of {others} other networks in the race was not clearly ahead of it. It "
-            f"{_claim(found, len(report.seeds))} at {cost}."
-        )
+        race = report.race
+        told = f"the first of {len(race.networks) - 1} other networks in the race was not clearly ahead of it"
+        if not race.winner.yardstick:
+            told = (
+                f"at the clip that had come second, it did better on the folds than X3D and others at "
+                f"{race.yardstick.clip}; at its own clip it was raced against none"
+            )
+        return f"X3D is the answer: {told}. It {_claim(found, len(report.seeds))} at {cost}."
     if x3d is None:
         return f"The searched network {found.claim} at {cost}; it was not compared with X3D."
     equal = "" if found.costs_as_much_as(x3d) else ", not at equal multiply-adds"
@@ -48,9 +53,10 @@ def search_verdict(report: SearchReport) -> str:
 
 def trainings(seeds: int) -> str:
     """What accuracies rest on, and what does not follow from them."""
-    if seeds > 1:
-        return f"means of {seeds} trainings each, in pairs from the same seeds"
-    return "one training each, which does not say which architecture is better"
+    if seeds == 1:
+        return "one training each, which does not say which architecture is better"
+    means = f"means of {seeds} trainings each, in pairs from the same seeds"
+    return means if seeds >= FEWEST_PAIRS else f"{means}; too few to say which architecture is better"
 
 
 def race_text(race: RaceSummary) -> str:
@@ -65,24 +71,28 @@ def race_text(race: RaceSummary) -> str:
         told += f"X3D's training failed, so {winner.name} from the source {winner.source} was compared with nothing."
     else:
         error = f", standard error {lead.error:.1f}" if isfinite(lead.error) else ""
-        ahead = f"{lead.points:+.1f} points against X3D at this clip over {lead.rounds} rounds{error}"
+        over = f"over {plural(lead.rounds, 'round')}{error}"
+        ahead = f"{lead.points:+.1f} points against X3D at {race.yardstick.clip} {over}"
+        if race.yardstick.failed:
+            ahead += ", before a training of X3D failed"
         if winner.yardstick:
             told += f"First was {race.networks[0].name} from the source {race.networks[0].source}: {ahead}. "
             told += "The best of many looks better there than it is, so without a lead of a standard error X3D stays."
         else:
             told += f"The winner came from the source {winner.source}: {ahead}; the best of many looks better there "
             told += "than it is."
-    if len(race.random) > 1:
-        told += f" Random networks of the space: {random_spread(race)} in the first round."
+    if race.random:
+        told += f" {plural(len(race.random), 'random network')} of the space: {random_spread(race)} in the first round."
     if race.early:
         told += f" {race.early[0].upper()}{race.early[1:]}; none was stopped early."
     return told
 
 
 def random_spread(race: RaceSummary) -> str:
-    """Mean and deviation of the random networks, `66.5 ± 5.3%`."""
+    """Mean and deviation of the random networks, `66.5 ± 5.3%`; of one what it reached."""
     values = [100 * value for value in race.random]
-    return f"{mean(values):.1f} ± {stdev(values):.1f}%"
+    deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{deviation}%"
 
 
 def _claim(found: NetworkResult, seeds: int) -> str:
@@ -92,9 +102,9 @@ def _claim(found: NetworkResult, seeds: int) -> str:
 
 
 def _difference(found: NetworkResult, x3d: NetworkResult) -> str:
-    """By how much it is ahead, where there are pairs enough for an error."""
+    """By how much it is ahead, where there are pairs enough."""
     ahead = [100 * (own - theirs) for own, theirs in zip(found.of_seeds, x3d.of_seeds, strict=True)]
-    if len(ahead) < 2:
+    if len(ahead) < FEWEST_PAIRS:
         return ""
     return f"; {mean(ahead):+.1f} points, standard error {stdev(ahead) / len(ahead) ** 0.5:.1f}"
 

@@ -118,7 +118,9 @@ def mutants(
         changed = parent
         for _ in range(int(rng.choice(changes))):
             changed = _changed(changed, rng)
-        for spec in _within([changed.model_copy(update={"name": "mutant"})], limits):
+        # Changes may undo one another; the parent at a slightly different width is no other network.
+        same = (changed.streams, changed.fusions) == (parent.streams, parent.fusions)
+        for spec in _within([] if same else [changed.model_copy(update={"name": "mutant"})], limits):
             if spec.content_hash not in seen:
                 seen.add(spec.content_hash)
                 missed = -1

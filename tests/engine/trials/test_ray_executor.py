@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_training import tiny_config, tiny_data, tiny_spec
+from writers import writer_of
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CommandSignals, Stopped
@@ -63,18 +64,6 @@ def assert_same(a: TrialResult, b: TrialResult) -> None:
     assert all(torch.equal(value, others[name]) for name, value in weights.items())
     assert a.tested().scores.tolist() == b.tested().scores.tolist()
     assert (a.kept, a.steps) == (b.kept, b.steps)
-
-
-def worker_in(folder: Path) -> int:
-    """The process that holds the lock of a run folder."""
-    lock = str(folder.resolve() / ".lock")
-    for process in Path("/proc").iterdir():
-        try:
-            if any(os.readlink(file) == lock for file in (process / "fd").iterdir()):
-                return int(process.name)
-        except OSError:
-            continue
-    raise AssertionError(f"nobody writes {folder}")
 
 
 def in_the_middle(folder: Path, act: Callable[[], None]) -> threading.Thread:
@@ -125,7 +114,7 @@ def test_nothing_is_lost_with_a_worker(workers, whole, synthetic_data, tmp_path)
     kept: list[str] = []
 
     def kill() -> None:
-        worker = worker_in(killed)
+        worker = writer_of(killed)
         os.kill(worker, signal.SIGSTOP)
         state = load_state(killed / "last.ckpt")
         assert state is not None
@@ -133,6 +122,7 @@ def test_nothing_is_lost_with_a_worker(workers, whole, synthetic_data, tmp_path)
         os.kill(worker, signal.SIGKILL)
 
     jobs = [job(synthetic_data, others[0]), job(synthetic_data, killed, **LONG), job(synthetic_data, others[1])]
+    jobs = [replace(one, resume=False) for one in jobs]
     killing = in_the_middle(killed, kill)
     told: list[int] = []
     results = run_jobs(workers, jobs, lambda place, result: told.append(place))

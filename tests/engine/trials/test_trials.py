@@ -1,8 +1,11 @@
 """Trials: done once, the same in every executor, failing and stopping one by one."""
 
+import gc
 import multiprocessing
 import os
+import resource
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -14,15 +17,18 @@ import torch
 from moments import Moment, die_at
 from safetensors.torch import load_file
 from tiny_training import lively_network, tiny_config, tiny_data, tiny_spec
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from two_streams import small_two_streams
+from writers import writer_of
 
+from vidnas.arch.zoo.x3d import x3d
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CommandSignals, Stopped
 from vidnas.data.formats import load_dataset
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import load_state
 from vidnas.engine.train.train import fresh_network
-from vidnas.engine.trials.executors import QUIETLY, WorkerProcesses, run_jobs
+from vidnas.engine.trials.executors import KILLED, QUIETLY, WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult, initial_network, run_trial
 from vidnas.nn.weights import save_model
 
@@ -207,3 +213,72 @@ def test_a_killed_trial_goes_on_with_the_threads_it_began_with(synthetic_data, t
 def train_and_die(one: TrialJob) -> None:
     die_at(Moment("return", "Training.save", 1))
     run_trial(one)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds the process in /proc")
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.long), 2])
+def test_a_killed_process_takes_no_other_trial_with_it(synthetic_data, tmp_path, threads, times):
+    """Its job goes on where it was, though it was to begin anew in an empty folder; killed again it has failed."""
+    long = job(synthetic_data, tmp_path / "killed", steps=40, checkpoint_every_steps=2)
+    jobs = [replace(one, resume=False) for one in (long, job(synthetic_data, tmp_path / "other"))]
+
+    def kill() -> None:
+        known = 0
+        for _ in range(times):
+            while not ((state := load_state(tmp_path / "killed" / "last.ckpt")) and state["step"] > known):
+                time.sleep(0.01)
+            os.kill(writer_of(tmp_path / "killed"), signal.SIGKILL)
+            known = state["step"] + 2
+
+    killing = threading.Thread(target=kill, daemon=True)
+    killing.start()
+    killed, other = run_jobs(WorkerProcesses(1, threads=1), jobs, ignore)
+    killing.join()
+    assert other.failure is None
+    assert killed.failure == (None if times == 1 else KILLED)
+    if times == 1:
+        whole = run_trial(replace(long, folder=tmp_path / "whole"))
+        for name, value in load_file(RunFolder(whole.folder).weights).items():
+            assert torch.equal(value, load_file(RunFolder(killed.folder).weights)[name])
+
+
+def test_an_ended_process_that_reads_videos_fails_one_trial(synthetic_data, tmp_path, threads):
+    """The system ends one where memory runs out."""
+
+    def end_reader() -> None:
+        while not (found := [one for one in gc.get_objects() if isinstance(one, _MultiProcessingDataLoaderIter)]):
+            time.sleep(0.01)
+        os.kill(found[0]._workers[0].pid, signal.SIGKILL)
+
+    reading = job(synthetic_data, tmp_path / "reading", steps=2000)
+    jobs = [replace(reading, data=replace(reading.data, workers=1)), job(synthetic_data, tmp_path / "other")]
+    ending = threading.Thread(target=end_reader, daemon=True)
+    ending.start()
+    first, second = run_jobs(QUIETLY, jobs, ignore)
+    ending.join()
+    assert first.failure is not None
+    assert first.failure.startswith("memory ran out; use")
+    assert second.failure is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_memory_that_runs_out_fails_one_trial(synthetic_data, tmp_path):
+    receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    small = job(synthetic_data, tmp_path / "small", steps=1)
+    wide = x3d("wide", small.spec.clip, width_factor=2000).with_classes(12)
+    jobs = [replace(small, spec=wide, folder=tmp_path / "wide"), small]
+    process = multiprocessing.get_context("spawn").Process(target=run_with_little_memory, args=(jobs, sender))
+    process.start()
+    assert receiver.poll(200)
+    failures = receiver.recv()
+    process.join(60)
+    assert failures[0] is not None
+    assert failures[0].startswith("memory ran out; use a smaller train.batch_size")
+    assert failures[1] is None
+
+
+def run_with_little_memory(jobs, sender) -> None:
+    torch.set_num_threads(1)
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 30),) * 2)
+    sender.send([result.failure for result in run_jobs(QUIETLY, jobs, ignore)])

@@ -7,13 +7,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_training import tiny_config, tiny_spec
+from tiny_training import tiny_config, tiny_data, tiny_spec
 
 from vidnas.arch.cost import network_cost
 from vidnas.arch.spec import ArchSpec
 from vidnas.base.errors import VidnasError
+from vidnas.engine.supernet.config import SearchConfig
 from vidnas.engine.train.estimate import least_bytes
+from vidnas.engine.trials.executors import QUIETLY
 from vidnas.nn.build import build
+from vidnas.pipeline.plan import SpaceChoice
+from vidnas.pipeline.prepare import SearchRequest
+from vidnas.pipeline.prepare_race import measure_methods
+from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.estimate import mean_step_seconds, trials_within
 from vidnas.pipeline.race.plan import least_trials
 
@@ -39,6 +45,24 @@ def test_hours_that_are_called_enough_are(trial_sec, clips, reserved, share, par
     assert trials_within(enough, 1.05 * trial_sec, 40, clips, reserved, share)
     assert ("--clip" in told[2]) == (clips > 1)
     assert "fewer --train.steps" in told[2]
+
+
+def test_a_length_in_epochs_is_that_of_the_whole_list(synthetic_data, tmp_path):
+    """A hundred epochs of the list's 60 videos, one a step, take sixty times as long as a hundred steps."""
+    request = SearchRequest(
+        out=tmp_path,
+        data=tiny_data(synthetic_data),
+        targets={"macs": 2.5e6},
+        space=SpaceChoice(clip="4x24", sampling="uniform"),
+        search=SearchConfig(),
+        max_hours=1.0,
+    )
+    lengths = ({"epochs": 100, "steps": None}, {"steps": 100})
+    in_epochs, in_steps = (
+        measure_methods(request, tiny_config(batch_size=1, **length), RaceConfig(8), QUIETLY, 2).trial_sec
+        for length in lengths
+    )
+    assert 20 < in_epochs / in_steps < 180
 
 
 def test_what_a_training_step_keeps_at_least_is_less_than_what_it_takes(monkeypatch):

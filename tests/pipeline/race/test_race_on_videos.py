@@ -101,7 +101,7 @@ def test_clip_is_raced_for_first(synthetic_data, tmp_path):
 
 def test_the_race_of_clips_is_part_of_the_race_in_the_times_of_a_run(synthetic_data, tmp_path):
     config = tiny_config(steps=1, batch_size=6, threads=1)
-    settings = RunSettings(config, tiny_data(synthetic_data), CENTRE, RunPaths(tmp_path), resume=True)
+    settings = RunSettings(config, tiny_data(synthetic_data), CENTRE, RunPaths(tmp_path), 1, QUIETLY, resume=True)
     one = course(synthetic_data, clip=None)
     short = Race(one, settings.data, config, RaceConfig(16, folds=2), tmp_path / "race", QUIETLY)
     start = time.perf_counter()

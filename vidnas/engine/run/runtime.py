@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import LOADER_PROCESS_ENDED, VidnasError
 from vidnas.data.processes import cores
 
 NO_MALLOPT = "VIDNAS_NO_MALLOPT"
@@ -70,9 +70,12 @@ def use_repeatable_kernels() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def ran_out_of_memory(error: RuntimeError) -> bool:
-    """Whether this is why PyTorch gave up."""
-    return isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY in str(error)
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether this is why PyTorch or NumPy gave up, or, most likely, why the system ended a process of a loader."""
+    told = str(error)
+    if isinstance(error, RuntimeError) and (_NO_MEMORY in told or LOADER_PROCESS_ENDED.match(told)):
+        return True
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def physical_memory() -> int:

@@ -8,8 +8,7 @@ from vidnas.base.errors import VidnasError
 from vidnas.base.limits import Natural, NotNegative, Positive, Share, check_limits
 from vidnas.engine.config import MachineConfig, OptimConfig
 
-# Of the rule for the length of a training. Twice as long was tried on one fold (benchmarks/results/recipe.json): +1.9
-# points, 2 videos of 108; shorter was not.
+# Of the rule for the length of a training; what other lengths came to is in docs/training.md.
 _CLIPS = 600
 # Settings that do not change the numbers, so a resumed run may; threads are held by `RunFolder.threads_to_resume`.
 _FREE_ON_RESUME = {field.name for field in fields(MachineConfig)} | {"log_every_steps"}
@@ -74,6 +73,11 @@ class TrainConfig(OptimConfig, MachineConfig):
         if self.epochs or self.steps:
             return self
         return replace(self, steps=math.ceil(_CLIPS * math.sqrt(videos * classes) / self.batch_size))
+
+    def in_steps(self, videos: int, classes: int) -> Self:
+        """With its length on a whole list in steps, however it was given, for trainings on parts of that list."""
+        config = self.with_length(videos, classes)
+        return replace(config, epochs=None, steps=config.num_steps(max(1, videos // self.batch_size)))
 
     def num_steps(self, steps_per_epoch: int) -> int:
         """Length in steps; it must have one."""

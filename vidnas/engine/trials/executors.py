@@ -98,7 +98,7 @@ IN_THIS_PROCESS, QUIETLY = ThisProcess(), ThisProcess(quiet=True)
 class WorkerProcesses:
     """An `Executor` of processes on this machine, each of which runs one job after another.
 
-    The trainings' lines are left out. A process that is killed has its job tried once more at the end, alone.
+    The trainings' lines are left out. A job whose process is killed goes on from its state at the end, alone, once.
 
     Attributes:
         workers: processes.
@@ -118,7 +118,12 @@ class WorkerProcesses:
         def keep(job: TrialJob, result: TrialResult | None) -> None:
             done(job, result or TrialResult(job.spec, job.folder, failure=KILLED))
 
-        run_wanted(run_quietly, given, self.workers, dead=None, done=keep, grace_sec=GRACE_SEC)
+        run_wanted(run_quietly, given, self.workers, dead=None, done=keep, again=going_on, grace_sec=GRACE_SEC)
+
+
+def going_on(job: TrialJob) -> TrialJob:
+    """The job as it is tried for the second time: a folder that it has begun is its own."""
+    return replace(job, resume=True)
 
 
 def side_by_side(job: TrialJob, threads: int) -> TrialJob:
@@ -139,10 +144,10 @@ def _run(job: TrialJob) -> TrialResult:
         return run_trial(job)
     except Diverged as error:
         failure = str(error)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not ran_out_of_memory(error):
             raise
-        failure = "memory ran out; use a smaller train.batch_size or train.accumulate"
+        failure = "memory ran out; use a smaller train.batch_size, a larger train.accumulate or fewer clips.workers"
     return TrialResult(job.spec, job.folder, failure=failure)
 
 

@@ -19,7 +19,7 @@ import torch
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CAUGHT, CommandSignals, Interrupted, Stopped, StopSignals
 from vidnas.data.processes import cores, starting_processes
-from vidnas.engine.trials.executors import GRACE_SEC, KILLED, Done, Wanted, run_quietly, side_by_side
+from vidnas.engine.trials.executors import GRACE_SEC, KILLED, Done, Wanted, going_on, run_quietly, side_by_side
 from vidnas.engine.trials.job import TrialJob, TrialResult
 
 # How long a signal waits at most; Ray's own calls would swallow which one it was.
@@ -66,7 +66,7 @@ class RayWorkers:
                     elif job.folder in last:
                         done(job, TrialResult(job.spec, job.folder, failure=KILLED))
                     else:
-                        lost.append(job)
+                        lost.append(going_on(job))
         finally:
             _end(list(running))
 

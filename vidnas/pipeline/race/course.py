@@ -177,7 +177,8 @@ class Course:
         sources: list[Iterable[Proposal]] = [kept(supernet, limits)]
         bounded = BoundedSpace(self.space, limits) if self.space else self._scaled_space(x3d, limits, seed)
         if bounded is not None:
-            sources += [by_entropy(bounded, number), drawn(bounded, seed)]
+            # A random one is always there, however few there are: it says what the others are worth.
+            sources += [drawn(bounded, seed), by_entropy(bounded, number)]
         if self.space is None:
             sources += [
                 mutants(x3d, limits, seed, "near x3d"),

@@ -22,14 +22,15 @@ def trial_seconds(specs: Sequence[ArchSpec], config: TrainConfig, workers: int, 
 
     Args:
         specs: X3D at the clips that start; their times are averaged.
-        config: of a training.
+        config: of a training, its length in steps.
         workers: trainings side by side.
         threads: of each.
 
     Raises:
         VidnasError: as `mean_step_seconds`.
     """
-    return config.num_steps(1) * mean_step_seconds(specs, config, threads) / _LOST / workers
+    assert config.steps, "see TrainConfig.in_steps"
+    return config.steps * mean_step_seconds(specs, config, threads) / _LOST / workers
 
 
 def mean_step_seconds(specs: Sequence[ArchSpec], config: TrainConfig, threads: int | None) -> float:

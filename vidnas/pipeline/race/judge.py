@@ -58,6 +58,8 @@ class TrialJudge:
                 known = self.archive.entries.get(_key(trial))
                 if known is None:
                     return job
+                # Killed after it was noted, it left its folder.
+                shutil.rmtree(job.folder, ignore_errors=True)
                 scored(trial, known.score)
             return None
 

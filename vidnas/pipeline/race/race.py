@@ -1,7 +1,7 @@
 """The race on videos: the clip first, judged with X3D, then the networks at the clip that won."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,8 @@ class Race:
         self.course, self.config, self.folder = course, config, folder
         videos = len(course.train)
         folds = make_folds(course.train, config.seed, config.folds, within_groups=config.folds_within_groups)
-        training = training.with_length(videos, len(course.train.classes))
         # Of the whole list, whatever a fold leaves of it: the winner will be trained for as long.
-        training = replace(training, epochs=None, steps=training.num_steps(max(1, videos // training.batch_size)))
+        training = training.in_steps(videos, len(course.train.classes))
         identity = {
             "training list": course.train.content_hash[:12],
             "folds": [fold.held_out.content_hash[:12] for fold in folds],
@@ -171,7 +170,7 @@ class Race:
             return different_in_turn([course.changed(spec, seed + i) for i, spec in enumerate(parents)])
 
         yardstick = course.x3d(self.clip)
-        others = [one.proposal for one in self._clips[1:2]]
+        others = [one.proposal for one in self._clips[1:2] if not one.failed]
         entrants = course.networks(self.clip, plan.networks - len(others), seed, supernet) + others
         standings = run_race(
             entrants,
@@ -182,6 +181,9 @@ class Race:
             joining=plan.newcomers,
             joining_alone=course.limits.timed,
         )
+        if standings[0].failed:
+            failure = next(entry.failure for entry in self.entries if entry.failure)
+            raise VidnasError(f"a training of each of the {len(standings)} networks failed, as: {failure}")
         pace = next(one for one in standings if one.proposal.spec.content_hash == yardstick.spec.content_hash)
         early = tuple(early_ranks(self.entries))
         amounts = {

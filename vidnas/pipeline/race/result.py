@@ -57,9 +57,11 @@ def describe(result: RaceResult) -> str:
     elif result.lead is None:
         told += "; X3D's training failed, so it was compared with nothing"
     else:
-        rounds = len(result.first.ahead_of(result.yardstick))
-        ahead = f"{100 * result.lead.mean:+.1f} points against X3D at its clip over {rounds} rounds"
+        x3d, rounds = result.yardstick, len(result.first.ahead_of(result.yardstick))
+        own = "its clip" if spec.clip == x3d.proposal.spec.clip else f"{x3d.proposal.spec.clip}"
+        ahead = f"{100 * result.lead.mean:+.1f} points against X3D at {own} over {rounds} round{'s' * (rounds > 1)}"
         ahead += f" (standard error {100 * result.lead.error:.1f})" if math.isfinite(result.lead.error) else ""
+        ahead += ", before a training of X3D failed" if x3d.failed else ""
         if winner is result.yardstick:
             ahead = f"; first on them was {result.first.proposal.spec.name}, {ahead}, which is not enough"
         told += ahead if winner is result.yardstick else f", {ahead}"
