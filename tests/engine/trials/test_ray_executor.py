@@ -15,17 +15,22 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_races import course, run
 from tiny_training import tiny_config, tiny_data, tiny_spec
 from writers import writer_of
 
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CommandSignals, Stopped
+from vidnas.base.log import notes_only
 from vidnas.data.formats import load_dataset
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import load_state
 from vidnas.engine.trials.executors import WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 from vidnas.engine.trials.ray_executor import RayWorkers, check_machine, ray_workers
+from vidnas.pipeline.race.config import RaceConfig
+from vidnas.pipeline.race.race import Race
+from vidnas.pipeline.race.result import summary
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +111,17 @@ def test_as_in_processes_and_a_diverged_trial_fails_alone(workers, synthetic_dat
     assert_same(on_ray[2], apart[2])
     assert on_ray[1].failure == apart[1].failure
     assert "use a lower train.lr" in (on_ray[1].failure or "")
+
+
+def test_a_race_is_that_of_processes(workers, synthetic_data, tmp_path):
+    found = []
+    for name, executor in (("ray", workers), ("apart", WorkerProcesses(1, threads=1))):
+        config = tiny_config(steps=2, batch_size=6, threads=1)
+        settings = tiny_data(synthetic_data), config, RaceConfig(8, folds=2)
+        with notes_only():
+            found.append(summary(run(Race(course(synthetic_data), *settings, tmp_path / name, executor))))
+    assert found[0] == found[1]
+    assert found[0]["trials"] >= 6
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds the worker in /proc")

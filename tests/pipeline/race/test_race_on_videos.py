@@ -192,6 +192,14 @@ def test_other_settings_are_refused(whole, synthetic_data):
         race(synthetic_data, folder, optimizer="sgd", resume=True)
 
 
+def test_other_videos_are_refused(whole, synthetic_data):
+    _, folder = whole
+    before = (folder / "trials.jsonl").read_bytes()
+    with pytest.raises(VidnasError, match=r"training list \w{12} then, \w{12} now"):
+        race_on(course(synthetic_data, classes=2), synthetic_data, folder, resume=True)
+    assert (folder / "trials.jsonl").read_bytes() == before
+
+
 def test_all_diverged(synthetic_data, tmp_path):
     with pytest.raises(VidnasError, match=r"all \d trainings failed: step \d: the loss is"):
         race(synthetic_data, tmp_path, optimizer="sgd", lr=1e30, log_every_steps=1)

@@ -61,7 +61,7 @@ def plan_race(trials: int, clips: int, folds: int) -> RacePlan:
     best = RacePlan(1, 0, 0, 0, 0, 0)
     for clip_rounds, joining in ((2, near), (2, 0), (1, 0)) if clips > 1 else ():
         best = RacePlan(clips, joining, clip_rounds, 0, 0, 0)
-        if best.trials <= _CLIP_SHARE * trials:
+        if best.trials <= min(_CLIP_SHARE * trials, trials - least_trials(1)):
             break
     for rounds in range(2, min(_MOST_ROUNDS, max(2, folds)) + 1):
         for networks in range(_LEAST_NETWORKS, trials):
