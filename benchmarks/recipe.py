@@ -34,7 +34,7 @@ from vidnas.search.proposals import x3d_at
 from vidnas.search.space.published.auto import nearest_rung
 
 DROPOUT = 0.5
-# Each changes the base in one way: settings of the training, settings of the clips, and times the length by rule.
+# Each changes the base: settings of the training, settings of the clips, and times its length.
 CHOICES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], float]] = {
     "base": ({}, {}, 1),
     "half the length": ({}, {}, 1 / 2),
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--macs", type=float, default=20e6)
     parser.add_argument("--clip", default="16x56")
     parser.add_argument("--jitter", type=float, nargs=2, default=(1.0, 1.25))
+    parser.add_argument("--steps", type=int, help="of the base; default by rule")
     parser.add_argument("--folds", type=int, default=2, help="of them so many are run")
     parser.add_argument("--only", help="choices, by comma")
     parser.add_argument("--workers", type=int, default=cores())
@@ -101,7 +102,8 @@ def main() -> None:
     own = record["lists"].setdefault(options.name, {})
     videos = load_dataset(options.data, group_regex=groups).train
     folds = make_folds(videos, 0)
-    base = TrainConfig(checkpoint_every_steps=500, log_every_steps=50).with_length(len(videos), len(videos.classes))
+    base = TrainConfig(steps=options.steps, checkpoint_every_steps=500, log_every_steps=50)
+    base = base.with_length(len(videos), len(videos.classes))
     data = DataConfig(options.data, group_regex=groups, jitter=tuple(options.jitter), augment="off", workers=0)
     clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)
 
@@ -119,7 +121,7 @@ def main() -> None:
     }
     hold_to(own, identity, options.out)
     own.setdefault("trials", [])
-    own.update(clip=str(clip), macs=options.macs, steps_by_rule=base.steps, date=date.today().isoformat())
+    own.update(clip=str(clip), macs=options.macs, base_steps=base.steps, date=date.today().isoformat())
     record |= {"command": "make recipe DATA=DIR", "versions": versions()}
     done = {(trial["choice"], trial["fold"]) for trial in own["trials"]}
     jobs, places = [], []

@@ -107,6 +107,20 @@ def test_the_papers_recipes_say_what_the_papers_say():
         assert TrainConfig(**{**train, "batch_size": 1024}).peak_lr == pytest.approx(1.6)
 
 
+def test_a_length_by_rule_is_that_of_many_clips_even_for_few_classes():
+    """As docs/training.md has it, in epochs of the list."""
+    for videos, classes, epochs in ((400, 4, 150), (431, 27, 150), (10_000, 100, 60)):
+        config = TrainConfig().with_length(videos, classes)
+        assert config.steps is not None
+        assert config.steps * config.batch_size / videos == pytest.approx(epochs, abs=0.5)
+        assert TrainConfig(batch_size=8).with_length(videos, classes).steps == pytest.approx(2 * config.steps, abs=1)
+        assert config.in_steps(videos, classes) == config
+    for given in (TrainConfig(epochs=3), TrainConfig(steps=7)):
+        assert given.with_length(400, 4) == given
+    # Incomplete batches are left out, as in a training.
+    assert TrainConfig(epochs=3).in_steps(100, 4) == TrainConfig(steps=18)
+
+
 def test_options_may_leave_their_group_out():
     parser = make_config_parser("train", "")
     parser.add_class_arguments(TrainConfig, "train")

@@ -9,7 +9,7 @@ from vidnas.base.limits import Natural, NotNegative, Positive, Share, check_limi
 from vidnas.engine.config import MachineConfig, OptimConfig
 
 # Of the rule for the length of a training; what other lengths came to is in docs/training.md.
-_CLIPS = 600
+_CLIPS, _LEAST_CLASSES = 600, 25
 # Settings that do not change the numbers, so a resumed run may; threads are held by `RunFolder.threads_to_resume`.
 _FREE_ON_RESUME = {field.name for field in fields(MachineConfig)} | {"log_every_steps"}
 
@@ -20,7 +20,8 @@ class TrainConfig(OptimConfig, MachineConfig):
 
     Attributes:
         epochs: passes over the training list; the incomplete batch at the end of each is dropped. null, with steps
-            null, is a length by rule: 600 * sqrt(videos * classes) clips, so that small lists are learned to the end.
+            null, is a length by rule: 600 * sqrt(videos * classes) clips, fewer classes than 25 counted as 25, so that
+            small lists are learned to the end.
         steps: optimiser steps, instead of epochs.
         label_smoothing: share of the target spread over all classes.
         mixup: alpha of the Beta distribution that blends each batch with its reverse; 0 is off.
@@ -72,7 +73,8 @@ class TrainConfig(OptimConfig, MachineConfig):
         """With a length in steps for a list, where neither epochs nor steps were given."""
         if self.epochs or self.steps:
             return self
-        return replace(self, steps=math.ceil(_CLIPS * math.sqrt(videos * classes) / self.batch_size))
+        clips = _CLIPS * math.sqrt(videos * max(classes, _LEAST_CLASSES))
+        return replace(self, steps=math.ceil(clips / self.batch_size))
 
     def in_steps(self, videos: int, classes: int) -> Self:
         """With its length on a whole list in steps, however it was given, for trainings on parts of that list."""
