@@ -71,6 +71,14 @@ SUPERNET = SearchConfig(lr=0.003, alpha_batch_size=8)
 PROGRESSIVE = replace(SUPERNET, samples=4)
 
 
+def command_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+    """The one that makes the same result, without anybody's folders."""
+    names = ("races", "trials", "steps", "augment", "supernet_steps", "progressive_steps")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) != parser.get_default(name)}
+    words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
+    return f"make {options.name}-race OPTIONS='{words}'" if words else f"make {options.name}-race"
+
+
 def identity_of(setting: Setting, lists: Lists, data: DataConfig, training: TrainConfig, trials: int) -> dict[str, Any]:
     """All that decides races and last trainings, but for their number."""
     race = {f"race.{name}": value for name, value in asdict(RaceConfig(trials)).items() if name != "seed"}
@@ -273,7 +281,7 @@ def main() -> None:
     def save() -> None:
         record["seeds"] = seed_rows(found, record["trained"])
         record["table"] = table(record)
-        record.update(command=f"make {options.name}-race", date=date.today().isoformat(), versions=versions())
+        record.update(command=command_of(options, parser), date=date.today().isoformat(), versions=versions())
         record["steps"] = training.steps
         write_json(options.out, record)
 
