@@ -3,7 +3,6 @@
 import gc
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import threading
@@ -261,24 +260,12 @@ def test_an_ended_process_that_reads_videos_fails_one_trial(synthetic_data, tmp_
     assert second.failure is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
-def test_memory_that_runs_out_fails_one_trial(synthetic_data, tmp_path):
-    receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
+@pytest.mark.skipif(sys.platform != "linux", reason="others may promise memory that they do not have")
+def test_memory_that_runs_out_fails_one_trial(synthetic_data, tmp_path, threads):
+    """Two terabytes for one layer."""
     small = job(synthetic_data, tmp_path / "small", steps=1)
-    wide = x3d("wide", small.spec.clip, width_factor=2000).with_classes(12)
-    jobs = [replace(small, spec=wide, folder=tmp_path / "wide"), small]
-    process = multiprocessing.get_context("spawn").Process(target=run_with_little_memory, args=(jobs, sender))
-    process.start()
-    assert receiver.poll(200)
-    failures = receiver.recv()
-    process.join(60)
-    assert failures[0] is not None
-    assert failures[0].startswith("memory ran out; use a smaller train.batch_size")
-    assert failures[1] is None
-
-
-def run_with_little_memory(jobs, sender) -> None:
-    torch.set_num_threads(1)
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (8 << 30),) * 2)
-    sender.send([result.failure for result in run_jobs(QUIETLY, jobs, ignore)])
+    wide = x3d("wide", small.spec.clip, width_factor=20_000).with_classes(12)
+    first, second = run_jobs(QUIETLY, [replace(small, spec=wide, folder=tmp_path / "wide"), small], ignore)
+    assert first.failure is not None
+    assert first.failure.startswith("memory ran out; use a smaller train.batch_size")
+    assert second.failure is None

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -21,7 +22,7 @@ from vidnas.base.errors import VidnasError
 from vidnas.base.log import notes_only
 from vidnas.engine.trials.executors import QUIETLY
 from vidnas.engine.trials.job import CENTRE
-from vidnas.pipeline.race.archive import read_trials
+from vidnas.pipeline.race.archive import TrialArchive, read_trials
 from vidnas.pipeline.race.config import RaceConfig
 from vidnas.pipeline.race.race import Race
 from vidnas.pipeline.race.result import RaceResult
@@ -203,6 +204,22 @@ def test_other_videos_are_refused(whole, synthetic_data):
 def test_all_diverged(synthetic_data, tmp_path):
     with pytest.raises(VidnasError, match=r"all \d trainings failed: step \d: the loss is"):
         race(synthetic_data, tmp_path, optimizer="sgd", lr=1e30, log_every_steps=1)
+
+
+def test_a_race_in_which_everything_failed_in_the_end(whole, synthetic_data, tmp_path):
+    """Files say that those who went on failed in the second round, and the others in the first."""
+    folder = shutil.copytree(whole[1], tmp_path / "race")
+    path = folder / "trials.jsonl"
+    entries = list(read_trials(path))
+    went_on = {entry.network for entry in entries if entry.fold == 1}
+    path.unlink()
+    archive = TrialArchive(path)
+    for entry in entries:
+        ended_well = entry.network in went_on and entry.fold == 0
+        archive.add(entry if ended_well else replace(entry, headline=None, failure="step 2: the loss is nan"))
+    with pytest.raises(VidnasError, match=r"a training of each of the \d networks failed, as: step 2: the loss is nan"):
+        race(synthetic_data, folder, resume=True)
+    assert len(list(read_trials(path))) == len(entries)
 
 
 def test_too_few_trials(synthetic_data, tmp_path):
