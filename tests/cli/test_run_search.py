@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from program import Program
 from ranks import Ranks
 from ranks import command as in_process
 from search_commands import QUICK, command, fails
@@ -118,37 +119,31 @@ def test_dry_run_trains_nothing(videos: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_terminated_search_resumes_to_the_same_numbers(videos: Path, tmp_path: Path) -> None:
     """A real process, a real SIGTERM, in the middle of the steps."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def start(out: Path, *more: str) -> "subprocess.Popen[str]":
-        argv = command("search", videos, out, "--search.steps", "60", *more)
-        return subprocess.Popen(
-            [sys.executable, "-m", "vidnas", *argv],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    whole = start(tmp_path / "whole")
-    assert whole.wait(120) == 0
-    stopped = start(tmp_path / "stopped")
-    curves = tmp_path / "stopped" / "curves.jsonl"
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    steps = ("--search.steps", "60")
+    assert Program(command("search", videos, whole, *steps), tmp_path / "said of whole").wait() == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vidnas", *command("search", videos, stopped, *steps)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    curves = stopped / "curves.jsonl"
     deadline = time.monotonic() + 90
     while not (curves.exists() and curves.read_text().count("\n") >= 25):
-        assert stopped.poll() is None, stopped.communicate()[1]
+        assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    stopped.send_signal(signal.SIGTERM)
-    _, error = stopped.communicate(timeout=60)
-    assert stopped.returncode == 128 + signal.SIGTERM, error
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, error
     assert "steps are saved in" in error
     assert "Traceback" not in error
-    assert not (tmp_path / "stopped" / "searched.json").exists()
-    resumed = start(tmp_path / "stopped", "--resume")
-    assert resumed.wait(120) == 0
+    assert not (stopped / "searched.json").exists()
+    assert Program(command("search", videos, stopped, *steps, "--resume"), tmp_path / "said of resumed").wait() == 0
     for name in ("archive.jsonl", "curves.jsonl", "searched.json"):
-        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_the_search(
