@@ -1,7 +1,8 @@
 """What each choice of a training recipe is worth on small lists: paired trainings on folds of training lists.
 
     make recipe DATA=DIR             lists of DIR: train.csv and classes.txt; the test list is not read
-    make recipe DATA=DIR OPTIONS="--name jhmdb --group-regex REGEX --only base,RandAugment --folds 2"
+    make recipe DATA=DIR OPTIONS="--name jhmdb --group-regex REGEX --steps 4388 --only base,AutoAugment"
+    make recipe DATA=DIR OPTIONS="--name generated --group-regex '' --macs 4e6 --clip 8x40 --jitter 1 1.15 --steps 1500"
 
 X3D of equal cost is trained on plain clips with the other defaults, and with one choice changed, on the same folds from
 the same seeds. Given again, it goes on where it was stopped.

@@ -71,7 +71,7 @@ def test_x3d_at_another_clip_is_said_to_have_met_none_at_its_own() -> None:
     assert "not clearly ahead of it" not in told
     own = race(won=YARDSTICK, lead=Lead(4.0, 5.5, 2))
     told = verdict(report(x3d=None, race=own))
-    assert "the first of 1 other networks in the race was not clearly ahead of it" in told
+    assert "of 1 other network in the race the first was not clearly ahead of it" in told
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])

@@ -22,7 +22,7 @@ def verdict(report: RunReport) -> str:
     cost = f"{format_macs(found.cost.macs)} @ {found.cost.clip}"
     if x3d is None and report.race is not None:
         race = report.race
-        told = f"the first of {len(race.networks) - 1} other networks in the race was not clearly ahead of it"
+        told = f"of {plural(len(race.networks) - 1, 'other network')} in the race the first was not clearly ahead of it"
         if not race.winner.yardstick:
             told = (
                 f"at the clip that had come second, it did better on the folds than X3D and others at "
