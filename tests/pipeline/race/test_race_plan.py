@@ -35,7 +35,7 @@ def test_more_trials_are_no_smaller_race(counts):
 
 
 def test_clips_take_two_fifths_at_most_where_many_trials_are_asked_for():
-    """Six clips, three near the best, and three of nine in the second round: 12 trials; those near are left out of 29."""
+    """Six clips, three near the best, and three of nine in the second round: 12; of 29 trials 8."""
     for trials, near, on_clips in ((40, 3, 12), (30, 3, 12), (29, 0, 8), (20, 0, 8)):
         plan = plan_race(trials, 6, 4)
         assert (plan.clips, plan.near, plan.clip_rounds) == (6, near, 2)
