@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -159,7 +160,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             except av.error.UnknownCodecError:
                 pytest.skip(f"this FFmpeg has no encoder {kind.codec}")
             made[name] = folder / f"{len(made)}.{kind.suffix}"
-            encode(made[name], kind)
+            # Run by root, SVT-AV1 makes the thread that calls it a real-time one, before which all others have to wait.
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(encode, made[name], kind).result()
         return made[name]
 
     return make

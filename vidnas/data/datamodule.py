@@ -1,6 +1,5 @@
 """From a list of videos and a configuration to loaders that a training loop iterates."""
 
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from vidnas.data.cache import open_reader
 from vidnas.data.clips import STEADY
 from vidnas.data.dataset import Batch, Example, TrainClips, ViewClips, collate
 from vidnas.data.formats import VideoList
-from vidnas.data.processes import stand_alone, starting_processes
+from vidnas.data.processes import preloading, stand_alone, starting_processes
 from vidnas.data.reader import Reader
 from vidnas.data.sampler import Item
 
@@ -157,9 +156,8 @@ def make_loader(
 ) -> ClipLoader:
     """A loader of `Batch` whose batches do not depend on the number of workers.
 
-    Worker processes come from a fork server, not from a fork of this process: PyAV's codecs, OpenMP and loggers
-    hold threads and locks here that a fork would copy in whatever state they are. A script that uses workers
-    therefore needs the usual `if __name__ == "__main__":`.
+    Worker processes are no forks of this one (`vidnas.data.processes.preloading`), so a script that uses them needs the
+    usual `if __name__ == "__main__":`.
 
     Args:
         dataset: the clips.
@@ -170,10 +168,7 @@ def make_loader(
     context = None
     if workers:
         dataset.quarantine.share()
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        # The server imports this once; workers then start in milliseconds.
-        context.set_forkserver_preload(["vidnas.data.dataset"])
+        context = preloading("vidnas.data.dataset")
     return ClipLoader(
         dataset,
         batch_sampler=batches,

@@ -24,6 +24,7 @@ from vidnas.arch.zoo.x3d import x3d
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CommandSignals, Stopped
 from vidnas.data.formats import load_dataset
+from vidnas.data.processes import run_apart
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.run.state import load_state
 from vidnas.engine.train.train import fresh_network
@@ -172,13 +173,13 @@ def test_stopped_workers_save_their_states(synthetic_data, tmp_path, threads):
     stopping = threading.Thread(target=stop, daemon=True)
     cut = job(synthetic_data, tmp_path / "cut", steps=12, checkpoint_every_steps=100)
 
-    def run_apart() -> None:
+    def run_beside() -> None:
         with CommandSignals():
             stopping.start()
             run_jobs(WorkerProcesses(1, threads=1), [cut], ignore)
 
     with pytest.raises(Stopped):
-        run_apart()
+        run_beside()
     state = load_state(tmp_path / "cut" / "last.ckpt")
     assert state is not None
     assert 3 <= state["step"] < 12
@@ -239,6 +240,17 @@ def test_a_killed_process_takes_no_other_trial_with_it(synthetic_data, tmp_path,
         whole = run_trial(replace(long, folder=tmp_path / "whole"))
         for name, value in load_file(RunFolder(whole.folder).weights).items():
             assert torch.equal(value, load_file(RunFolder(killed.folder).weights)[name])
+
+
+def can_use_gpus(_: None) -> bool:
+    return not torch.cuda._is_in_bad_fork()
+
+
+def test_processes_can_use_gpus():
+    """What they are forked from must not have asked CUDA for anything."""
+    told: list[int] = []
+    assert run_apart(can_use_gpus, [None, None], 2, dead=False, done=lambda place, _: told.append(place)) == [True] * 2
+    assert sorted(told) == [0, 1]
 
 
 def test_an_ended_process_that_reads_videos_fails_one_trial(synthetic_data, tmp_path, threads):
