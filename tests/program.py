@@ -21,14 +21,15 @@ class Program:
         argv: its words.
         output: file that takes what it prints.
         threads: torch's choice on the machine.
+        group: in a process group of its own, as a shell starts it.
     """
 
-    def __init__(self, argv: list[str], output: Path, threads: int = 1) -> None:
+    def __init__(self, argv: list[str], output: Path, threads: int = 1, *, group: bool = False) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["vidnas.pipeline.run", "vidnas.cli.main", "pytest"])
         self.output = output
         output.unlink(missing_ok=True)
-        self.process = context.Process(target=_run, args=(argv, output, threads))
+        self.process = context.Process(target=_run, args=(argv, output, threads, group))
         self.process.start()
 
     def wait(self) -> int | None:
@@ -54,7 +55,9 @@ class Program:
         return self.output.read_text(encoding="utf-8") if self.output.exists() else ""
 
 
-def _run(argv: list[str], output: Path, threads: int) -> None:
+def _run(argv: list[str], output: Path, threads: int, group: bool) -> None:
+    if group:
+        os.setpgid(0, 0)
     # Whatever the one who needed the server first had done with them.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from program import Program
 from safetensors.torch import load_file
 from tiny_training import tiny_spec
 
@@ -41,38 +43,41 @@ TIMEOUT_SEC = 120
 
 
 class Command:
-    """`vidnas train` as a user runs it, in a process group of its own."""
+    """`vidnas train` into folders of its own."""
 
     def __init__(self, data: Path, folder: Path) -> None:
-        self.data = data
         self.folder = folder
         (folder / "tiny.json").write_text(tiny_spec().to_json())
         (folder / "recipe.yaml").write_text(SETTINGS)
+        self.words = ["train", "--arch", str(folder / "tiny.json"), "--data", str(data)]
+        self.words += ["--config", str(folder / "recipe.yaml"), "--out"]
 
-    def start(self, out: str, *options: str) -> subprocess.Popen[str]:
-        words = [sys.executable, "-m", "vidnas", "train", "--arch", "tiny.json", "--data", str(self.data)]
-        words += ["--config", "recipe.yaml", "--out", out, *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(words, cwd=self.folder, env=environment, start_new_session=True, **pipes)
+    def start(self, out: str, *options: str) -> Program:
+        return Program([*self.words, str(self.folder / out), *options], self.folder / f"{out}.txt", group=True)
 
-    def finish(self, out: str, *options: str) -> None:
-        process = self.start(out, *options)
-        _, errors = process.communicate(timeout=TIMEOUT_SEC)
-        assert process.returncode == 0, errors
+    def finish(self, out: str, *options: str) -> str:
+        """What it says."""
+        program = self.start(out, *options)
+        assert program.wait() == 0, program.said()
+        return program.said()
 
-    def stop_after(self, step: int, signum: int, out: str, *options: str) -> tuple[int, str]:
-        """Send a signal to the whole group once a step is in the metrics; exit code and what stderr got."""
-        process = self.start(out, *options)
-        metrics = self.folder / out / "metrics.jsonl"
-        end = time.monotonic() + TIMEOUT_SEC
-        while not metrics.exists() or not any(line["step"] >= step for line in read_lines(metrics)):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        os.killpg(process.pid, signum)
-        _, errors = process.communicate(timeout=TIMEOUT_SEC)
-        return process.returncode, errors
+    def stop_after(self, step: int, signum: int, out: str, *options: str) -> tuple[int | None, str]:
+        """Send a signal to the whole group once a step is in the metrics; exit code and what it said."""
+        program = self.start(out, *options)
+        wait_for(step, self.folder / out, lambda: program.process.is_alive())
+        assert program.process.pid is not None
+        os.killpg(program.process.pid, signum)
+        return program.wait(), program.said()
+
+
+def wait_for(step: int, run: Path, alive: Callable[[], bool]) -> None:
+    """Until it is in the metrics."""
+    metrics = run / "metrics.jsonl"
+    end = time.monotonic() + TIMEOUT_SEC
+    while not metrics.exists() or not any(line["step"] >= step for line in read_lines(metrics)):
+        assert alive()
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
@@ -107,18 +112,18 @@ def test_killed_terminated_and_interrupted(command, undisturbed):
     code, _ = command.stop_after(6, signal.SIGKILL, "killed")
     assert code == -signal.SIGKILL
     assert torch.load(command.folder / "killed" / "last.ckpt", weights_only=True)["step"] == 5
-    code, errors = command.stop_after(15, signal.SIGTERM, "killed", "--resume", "--workers", "1")
+    code, said = command.stop_after(15, signal.SIGTERM, "killed", "--resume", "--workers", "1")
     assert code == 128 + signal.SIGTERM
-    line = errors.strip().splitlines()[-1]
+    line = said.strip().splitlines()[-1]
     saved = torch.load(command.folder / "killed" / "last.ckpt", weights_only=True)["step"]
     assert saved >= 15
     assert line == (
-        f"vidnas: error: stopped; {saved} of 40 steps are saved in killed/last.ckpt: the same command with --resume "
-        "goes on"
+        f"vidnas: error: stopped; {saved} of 40 steps are saved in {command.folder}/killed/last.ckpt: the same "
+        "command with --resume goes on"
     )
-    code, errors = command.stop_after(27, signal.SIGINT, "killed", "--resume", "--workers", "1")
+    code, said = command.stop_after(27, signal.SIGINT, "killed", "--resume", "--workers", "1")
     assert code == 128 + signal.SIGINT
-    assert "Traceback" not in errors
+    assert "Traceback" not in said
     command.finish("killed", "--resume")
     assert curves(command.folder / "killed") == curves(undisturbed)
     assert counted_clips(command.folder / "killed") == counted_clips(undisturbed) == 40 * 12
@@ -132,9 +137,7 @@ def test_torn_state(command, undisturbed):
     command.stop_after(11, signal.SIGKILL, "torn")
     state = command.folder / "torn" / "last.ckpt"
     state.write_bytes(state.read_bytes()[:-100])
-    process = command.start("torn", "--resume")
-    output, errors = process.communicate(timeout=TIMEOUT_SEC)
-    assert process.returncode == 0, errors
+    output = command.finish("torn", "--resume")
     assert "torn/last.ckpt: cannot be read" in output
     assert "torn/previous_last.ckpt: going on from this older state\ngoing on after step 5" in output
     expected, found = (load_file(folder / "model.safetensors") for folder in (undisturbed, command.folder / "torn"))
@@ -144,7 +147,11 @@ def test_torn_state(command, undisturbed):
 def test_no_process_outlives_a_killed_run(command):
     if not Path("/proc").is_dir():
         pytest.skip("needs /proc")
-    command.stop_after(3, signal.SIGKILL, "alone", "--workers", "2")  # of its group; workers have groups of their own
+    # A process from nothing, whose own all others are, and which are told by the folder in which it was started.
+    words = [sys.executable, "-m", "vidnas", *command.words, "alone", "--workers", "2"]
+    with subprocess.Popen(words, cwd=command.folder, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        wait_for(3, command.folder / "alone", lambda: process.poll() is None)
+        os.killpg(process.pid, signal.SIGKILL)  # workers have groups of their own
     end = time.monotonic() + 20
     while left := [pid for pid in all_processes() if str(command.folder) == working_folder(pid)]:
         assert time.monotonic() < end, left
