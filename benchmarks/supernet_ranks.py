@@ -2,10 +2,11 @@
 
     make supernet-ranks DATA=DIR OPTIONS="--macs 20e6 --clip 16x56 --group-regex REGEX"
 
-Random networks of equal cost from AutoX3D's space, scaled to the clip, are trained to the end with the default recipe
-on the training list without a holdout, each from two seeds, and judged on the holdout: how far the two seeds agree is
-the limit of any judge. Supernets of several lengths, their weights alone, judge the same networks on the same videos.
-The test list is not read. Hours; given again it goes on where it was stopped, also from the result file alone.
+Random networks of equal cost from AutoX3D's space, scaled to the clip, or with `--space x3d_kernels` from X3D with the
+kernels of its groups open, are trained to the end with the default recipe on the training list without a holdout, each
+from two seeds, and judged on the holdout: how far the two seeds agree is the limit of any judge. Supernets of several
+lengths, their weights alone, judge the same networks on the same videos: all of them, and as few as a step on alpha
+sees. The test list is not read. Hours; given again it goes on where it was stopped, also from the result file alone.
 """
 
 import argparse
@@ -17,15 +18,18 @@ from datetime import date
 from itertools import islice
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from going_on import hold_to, settings
 
-from vidnas.arch.spec import ClipSpec
+from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel
+from vidnas.arch.zoo.x3d import x3d_at_cost
 from vidnas.base.files import write_json
+from vidnas.base.log import notes_only
 from vidnas.data.datamodule import DataConfig
-from vidnas.data.formats import load_dataset
-from vidnas.data.processes import cores
+from vidnas.data.formats import VideoList, load_dataset
+from vidnas.data.processes import cores, run_apart
 from vidnas.engine.run.runtime import versions
 from vidnas.engine.supernet.candidates import candidates_from
 from vidnas.engine.supernet.config import SearchConfig
@@ -33,7 +37,7 @@ from vidnas.engine.supernet.data import SearchData
 from vidnas.engine.supernet.folder import SearchFolder
 from vidnas.engine.supernet.search import run_search
 from vidnas.engine.train.config import TrainConfig
-from vidnas.engine.trials.executors import WorkerProcesses, run_jobs
+from vidnas.engine.trials.executors import GRACE_SEC, WorkerProcesses, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult
 from vidnas.pipeline.plan import SearchPlan, SpaceChoice, plan_search
 from vidnas.pipeline.rank import without
@@ -41,6 +45,7 @@ from vidnas.pipeline.search import judge_on_holdout, new_search, prepare_process
 from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import drawn
 from vidnas.search.rank_correlation import kendall
+from vidnas.search.space.around import kernels_around
 from vidnas.search.space.space import Choice
 
 MODES: dict[str, Mapping[str, Any]] = {
@@ -52,6 +57,20 @@ MODES: dict[str, Mapping[str, Any]] = {
 SUPERNET = SearchConfig(lr=0.003, checkpoint_every_steps=500, warmup_fraction=1 - 1e-9, alpha_lr=1e-12)
 LENGTHS = (1000, 2000, 5000, 9000, 20_000, 40_000)
 SEEDS = 2
+KERNELS = tuple(Kernel(t=t, s=s) for t in (1, 3, 5) for s in (3, 5))
+# Sets of videos as small as a step on alpha scores architectures on.
+FEW_VIDEOS, FEW_SETS = 8, 10
+
+
+def space_choice(options: argparse.Namespace, clip: ClipSpec, classes: int) -> SpaceChoice:
+    """Where the networks are from."""
+    if options.space == "auto":
+        return SpaceChoice(clip=clip)
+    spec = x3d_at_cost("x3d", clip, options.macs, head=ClassificationSpec(num_classes=classes))
+    path = options.work / options.name / "x3d_kernels.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(kernels_around(spec, KERNELS).to_json())
+    return SpaceChoice(space=str(path))
 
 
 def train_alone(
@@ -72,7 +91,7 @@ def train_alone(
             spec = plan.space.decode(choice)
             key = f"{spec.content_hash}_{seed}"
             if key not in done:
-                folder = options.work / options.name / "alone" / key
+                folder = options.work / options.name / options.space / "alone" / key
                 jobs.append(TrialJob(spec, folder, videos, holdout, replace(training, seed=seed), data))
                 keys.append(key)
     record["training_steps"] = training.steps
@@ -87,28 +106,51 @@ def train_alone(
     run_jobs(WorkerProcesses(options.workers, 1), jobs, note)
 
 
-def judged_by_supernet(
-    plan: SearchPlan, choices: Sequence[Choice], data: DataConfig, options: argparse.Namespace, mode: str, steps: int
-) -> dict[str, Any]:
-    """Scores of the networks on a supernet of so many steps on the weights, alpha never moved."""
-    config = prepare_process(replace(SUPERNET, steps=steps, **MODES[mode]))
-    parts = SearchData(plan.train, plan.parts, plan.space.clip, data, config)
+class Supernet(NamedTuple):
+    """One that is to be trained and to judge."""
+
+    mode: str
+    steps: int
+    plan: SearchPlan
+    choices: Sequence[Choice]
+    data: DataConfig
+    work: Path
+
+
+def judged_by_supernet(job: Supernet) -> dict[str, Any]:
+    """Scores of the networks on a supernet of so many steps on the weights, alpha never moved; on one thread."""
+    plan = job.plan
+    config = prepare_process(replace(SUPERNET, steps=job.steps, **MODES[job.mode]), threads=1)
+    parts = SearchData(plan.train, plan.parts, plan.space.clip, job.data, config)
     schedule = config.schedule(parts.steps_per_epoch)
     search = new_search(plan, schedule, config)
-    folder = SearchFolder(options.work / options.name / f"supernet_{mode.replace(' ', '_')}_{steps}")
+    folder = SearchFolder(job.work / f"supernet_{job.mode.replace(' ', '_')}_{job.steps}")
     folder.root.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    identity = {"mode": mode, "steps": steps}
-    run_search(search, parts.weights_batches(schedule), parts.alpha_batches(schedule), folder, identity, resume=True)
+    identity = {"mode": job.mode, "steps": job.steps}
+    with notes_only():
+        run_search(
+            search, parts.weights_batches(schedule), parts.alpha_batches(schedule), folder, identity, resume=True
+        )
     sec = time.perf_counter() - start
-    found = judge_on_holdout(search, candidates_from(choices, search.alpha.distribution, plan.budgets), parts)
-    by_choice = {one.derived.choice: one for one in found}
+    found = candidates_from(job.choices, search.alpha.distribution, plan.budgets)
+
+    def judged(holdout: VideoList) -> list[tuple[float, float]]:
+        of = SearchData(plan.train, {**plan.parts, "holdout": holdout}, plan.space.clip, job.data, config)
+        by_choice = {one.derived.choice: one for one in judge_on_holdout(search, found, of)}
+        return [(by_choice[choice].log_likelihood, by_choice[choice].headline) for choice in job.choices]
+
+    holdout = plan.parts["holdout"]
+    draws = np.random.default_rng(0)
+    few = [sorted(draws.choice(len(holdout), FEW_VIDEOS, replace=False).tolist()) for _ in range(FEW_SETS)]
+    likelihoods, top1 = zip(*judged(holdout), strict=True)
     return {
-        "mode": mode,
-        "steps": steps,
+        "mode": job.mode,
+        "steps": job.steps,
         "sec": sec,
-        "log_likelihood": [by_choice[choice].log_likelihood for choice in choices],
-        "top1": [by_choice[choice].headline for choice in choices],
+        "log_likelihood": likelihoods,
+        "top1": top1,
+        "few": [[likelihood for likelihood, _ in judged(holdout.subset(places))] for places in few],
     }
 
 
@@ -123,7 +165,9 @@ def table(record: Mapping[str, Any], networks: Sequence[str]) -> list[dict[str, 
 
     rows = [row("another seed", record["training_steps"], *by_seed)]
     for one in record["supernets"]:
-        rows.append(row(one["mode"], one["steps"], one["log_likelihood"], alone) | {"mean_top1": mean(one["top1"])})
+        few = mean(kendall(scores, alone).tau for scores in one["few"])
+        whole = row(one["mode"], one["steps"], one["log_likelihood"], alone)
+        rows.append(whole | {"mean_top1": mean(one["top1"]), "tau_of_few": few})
     return rows
 
 
@@ -140,9 +184,11 @@ def main() -> None:
     parser.add_argument("--macs", type=float, default=4e6)
     parser.add_argument("--clip", default="8x40")
     parser.add_argument("--jitter", type=float, nargs=2, default=(1.0, 1.15))
+    parser.add_argument("--space", choices=("auto", "x3d_kernels"), default="auto")
     parser.add_argument("--networks", type=int, default=12)
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--modes", choices=MODES, nargs="+", default=list(MODES))
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -150,7 +196,7 @@ def main() -> None:
     data = DataConfig(options.data, group_regex=options.group_regex, jitter=tuple(options.jitter), workers=0)
     train = load_dataset(options.data, group_regex=options.group_regex).train
     clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)
-    plan = plan_search(train, {"macs": options.macs}, SpaceChoice(clip=clip), 0)
+    plan = plan_search(train, {"macs": options.macs}, space_choice(options, clip, len(train.classes)), 0)
     draws = drawn(BoundedSpace(plan.space, Limits({"macs": options.macs})), 0)
     specs = [proposal.spec for proposal in islice(draws, options.networks)]
     choices = [plan.space.encode(spec) for spec in specs]
@@ -168,17 +214,26 @@ def main() -> None:
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     hold_to(record, identity, options.out)
     record = {"alone": {}, "supernets": [], **record, "command": "make supernet-ranks DATA=DIR"}
-    record |= {"clip": str(clip), "macs": options.macs, "networks": options.networks}
+    record |= {"space": options.space, "clip": str(clip), "macs": options.macs, "networks": options.networks}
     train_alone(plan, choices, data, training, options, record)
-    for steps in options.lengths:
-        for mode in MODES:
-            if any((one["mode"], one["steps"]) == (mode, steps) for one in record["supernets"]):
-                continue
-            record["supernets"].append(judged_by_supernet(plan, choices, data, options, mode, steps))
-            record["table"] = table(record, names)
-            save(options.out, record)
-            last = record["table"][-1]
-            print(f"{mode}, {steps} steps: tau {last['tau']:+.2f}, mean {last['mean_top1']:.1%}", flush=True)
+    done = {(one["mode"], one["steps"]) for one in record["supernets"]}
+    jobs = [
+        Supernet(mode, steps, plan, choices, data, options.work / options.name / options.space)
+        for steps in options.lengths
+        for mode in options.modes
+        if (mode, steps) not in done
+    ]
+
+    def note(_: int, judged: dict[str, Any]) -> None:
+        record["supernets"].append(judged)
+        record["table"] = table(record, names)
+        save(options.out, record)
+        last = record["table"][-1]
+        print(
+            f"{last['judge']}, {last['steps']} steps: tau {last['tau']:+.2f}, mean {last['mean_top1']:.1%}", flush=True
+        )
+
+    run_apart(judged_by_supernet, jobs, options.workers, dead={}, done=note, grace_sec=GRACE_SEC)
     for row in table(record, names):
         print(f"{row['judge']:<26} {row['steps']:>6} steps  tau {row['tau']:+.2f}")
 

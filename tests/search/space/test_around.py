@@ -3,8 +3,9 @@
 import pytest
 
 from vidnas.arch.registry import get_spec
+from vidnas.arch.spec import ArchSpec, Kernel
 from vidnas.base.errors import VidnasError
-from vidnas.search.space.around import attention_around, fusions_around
+from vidnas.search.space.around import attention_around, fusions_around, kernels_around
 from vidnas.search.space.published.registry import resolve_space
 
 
@@ -33,6 +34,23 @@ def test_only_what_is_isolated_is_searched() -> None:
         assert {variable.kind for variable in space.variables} == {name.removeprefix("manual_tsnet_").removesuffix("s")}
     backbone = resolve_space("auto_tsnet_backbone")
     assert (len(backbone.streams), f"{backbone.size:.2e}") == (1, "3.31e+24")
+
+
+@pytest.mark.parametrize("name", ["x3d_s", "auto_tsnet_s"])
+def test_all_but_kernels_stays(name: str) -> None:
+    spec = get_spec(name)
+    own = {group.kernel for stream in spec.streams for group in stream.groups}
+    space = kernels_around(spec, tuple(own | {Kernel(t=5, s=3)}))
+    assert {variable.kind for variable in space.variables} == {"kernel"}
+    assert space.decode(space.encode(spec)).content_hash == spec.content_hash
+    other = space.decode(space.largest())
+    assert other.content_hash != spec.content_hash
+
+    def without_kernels(network: ArchSpec) -> list[object]:
+        groups = [group for stream in network.streams for group in stream.groups]
+        return [network.fusions, [group.model_dump(exclude={"kernel"}) for group in groups]]
+
+    assert without_kernels(other) == without_kernels(spec)
 
 
 def test_what_stands_in_the_network_elsewhere_stays() -> None:

@@ -1,17 +1,26 @@
-"""Spaces around one network: all of it stays but its fusions, or its attention.
+"""Spaces around one network: all of it stays but its kernels, its fusions, or its attention.
 
-What Auto-TSNet isolates in sec. 5.6 (Tables 7 and 8).
+The last two are what Auto-TSNet isolates in sec. 5.6 (Tables 7 and 8).
 """
 
 from collections.abc import Collection, Sequence
 
 from vidnas.arch.fusion import FusionSpec
-from vidnas.arch.spec import ArchSpec, GroupSpec, StreamSpec
+from vidnas.arch.spec import ArchSpec, GroupSpec, Kernel, StreamSpec
 from vidnas.base.errors import VidnasError
 from vidnas.search.space.attention_options import Attention
 from vidnas.search.space.fusion_space import FusionOption, FusionSpace
 from vidnas.search.space.space import Space
 from vidnas.search.space.stream_space import GroupSpace, StreamSpace
+
+
+def kernels_around(spec: ArchSpec, kernels: Sequence[Kernel]) -> Space:
+    """In each group one of these kernels; the network itself can be chosen where its own are among them."""
+    streams: list[StreamSpace] = []
+    for stream in map(_fixed, spec.streams):
+        groups = tuple(group.model_copy(update={"kernel": tuple(kernels)}) for group in stream.groups)
+        streams.append(stream.model_copy(update={"groups": groups}))
+    return _space(spec, f"{spec.name}_kernels", streams, [_fixed_fusion(fusion) for fusion in spec.fusions])
 
 
 def fusions_around(spec: ArchSpec, kinds: Sequence[FusionOption], *, source: int, target: int) -> Space:
