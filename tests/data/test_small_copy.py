@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -524,12 +523,13 @@ def test_two_builds_do_not_meet(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_takes_no_more_is_no_fault_of_the_videos(data: Path, tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, limits[1]))  # a video takes about 20 kB
-    try:
-        with pytest.raises(VidnasError, match=r"cannot be written \(File too large\): free some space") as error:
-            copy(data, tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "\n" not in str(error.value)
+    # A limit on files, which fails as a full disk does, from the start: all processes have it. A video takes 20 kB.
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (6_000, 6_000)); "
+    limited += "from vidnas.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", limited, "data", "cache", str(data), "--out", str(tmp_path / "out")]
+    words += ["--format", JPEG.format, "--short-side", str(JPEG.short_side), "--quality", str(JPEG.quality)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "cannot be written (File too large): free some space" in line
     assert len(copy(data, tmp_path / "out").made) == 12
