@@ -15,63 +15,39 @@ from moments import Moment, die_at
 from ranks import Ranks, command
 from safetensors.torch import load_file
 from tiny_training import tiny_config, tiny_data, tiny_spec
-
-from vidnas.cli.main import main
-from vidnas.data.encode import SmallForm, write_small
-from vidnas.data.formats import load_list
-from vidnas.data.sampler import permutation
-from vidnas.engine.train.train import train
-
-# Norms keep their statistics: otherwise each process normalises by its own half of the batch.
-SCRIPT = """
-import sys
-from pathlib import Path
-
-from tiny_training import tiny_config, tiny_data, tiny_spec
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vidnas.base.log import is_first_process
+from vidnas.cli.main import main
 from vidnas.data.augment import Views
-from vidnas.data.formats import load_dataset
+from vidnas.data.encode import SmallForm, write_small
+from vidnas.data.formats import load_dataset, load_list
+from vidnas.data.sampler import permutation
 from vidnas.engine.evaluate.evaluate import evaluate
 from vidnas.engine.train.train import fresh_network, train
 
-root, out = Path(sys.argv[1]), Path(sys.argv[2])
-lists, data = load_dataset(root), tiny_data(root)
-network = fresh_network(tiny_spec(dropout=0.0), 0)
-for norm in (module for module in network.modules() if isinstance(module, _BatchNorm)):
-    norm.eval()
-    norm.train = lambda mode=True, norm=norm: norm
-config = tiny_config(optimizer="sgd", lr=0.1, ema=0.5, val_fraction=0.2)
-result = train(network, lists.train, config, data, out)
-outcome = evaluate(result.network, lists.test, data, Views(1, 3), batch_size=9)
-if is_first_process():
-    outcome.save(result.folder.test)
-"""
 
-
-def run(script: Path, data: Path, out: Path, processes: int) -> str:
-    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    done = subprocess.run(
-        [sys.executable, *launcher, str(script), str(data), str(out)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def train_and_test(data: Path, out: Path) -> None:
+    """Work of a process. Norms keep their statistics, or each would normalise by its own half of the batch."""
+    lists = load_dataset(data)
+    network = fresh_network(tiny_spec(dropout=0.0), 0)
+    for norm in (module for module in network.modules() if isinstance(module, _BatchNorm)):
+        norm.eval()
+        norm.train = lambda mode=True, norm=norm: norm
+    config = tiny_config(optimizer="sgd", lr=0.1, ema=0.5, val_fraction=0.2)
+    result = train(network, lists.train, config, tiny_data(data), out)
+    outcome = evaluate(result.network, lists.test, tiny_data(data), Views(1, 3), batch_size=9)
+    if is_first_process():
+        outcome.save(result.folder.test)
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs gloo")
 def test_two_processes_train_and_test_as_one(synthetic_data, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    run(script, synthetic_data, tmp_path / "one", 1)
-    said = run(script, synthetic_data, tmp_path / "two", 2)
-    assert said.count("6 steps, 4 per epoch; AutoAugment") == 1  # only the first process talks
+    assert Ranks(1, tmp_path / "said", train_and_test, synthetic_data, tmp_path / "one").wait() == [0]
+    ranks = Ranks(2, tmp_path / "said", train_and_test, synthetic_data, tmp_path / "two")
+    assert ranks.wait() == [0, 0]
+    # Only the first process talks.
+    assert [any("6 steps, 4 per epoch; AutoAugment" in line for line in ranks.said(k)) for k in (0, 1)] == [True, False]
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     for name, value in one.items():
         # Gradients are averaged over processes in another order; fp32, six steps.
