@@ -99,9 +99,9 @@ def test_cost_equals_a_count_on_random_networks(block: int) -> None:
         assert_cost_equals_count(spec, clips[seed % len(clips)])
 
 
-@pytest.mark.parametrize("block", some_of(4))
+@pytest.mark.parametrize("block", some_of(8))
 def test_cost_equals_a_count_on_networks_of_two_streams(block: int) -> None:
-    for seed in range(20 * block, 20 * block + 20):
+    for seed in range(10 * block, 10 * block + 10):
         spec = random_two_streams(seed)
         clips = clips_of(spec)
         assert_cost_equals_count(spec, clips[seed % len(clips)])

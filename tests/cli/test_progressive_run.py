@@ -90,7 +90,9 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=() if name == "in the race" else pytest.mark.long) for name in MOMENTS]
+)
 def test_killed_and_resumed(
     whole: Path, videos: Path, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:

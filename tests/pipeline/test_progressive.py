@@ -100,7 +100,13 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+# The others are killed in the long tests.
+ALWAYS = ("in the first step, before a state", "between the first and the second", "in the third step")
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.long) for name in MOMENTS]
+)
 def test_killed_and_resumed(
     whole: tuple[ProgressiveResult, Path],
     synthetic_data: Path,

@@ -29,7 +29,7 @@ def table() -> CostTable:
     ("seed", "settings"),
     [
         (0, AlphaSettings()),
-        (1, AlphaSettings()),
+        pytest.param(1, AlphaSettings(), marks=pytest.mark.long),
         (2, AlphaSettings(samples=None)),
         (3, AlphaSettings(temperature="paper")),
     ],
