@@ -220,7 +220,8 @@ class Course:
         """
         if self.space is not None:
             return self.space
-        space, _ = auto_space(macs, num_classes=len(self.train.classes), streams=self.streams, clip=clip)
+        classes, narrow = len(self.train.classes), "params" in self.limits.targets
+        space, _ = auto_space(macs, num_classes=classes, streams=self.streams, clip=clip, narrow_head=narrow)
         return space.with_classes(len(self.train.classes), multi_label=self.train.multi_label)
 
     def _scaled_space(self, x3d: ArchSpec, limits: Limits, seed: int) -> BoundedSpace | None:
