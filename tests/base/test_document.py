@@ -46,9 +46,9 @@ SPACES = {
     "manual_tsnet_fusions": "7a583033cb3b",
     "autox3d": "c26c3ca31c8b",
     "tiny": "115602bd3c6c",
-    "auto 2e+07": "238b93e44b16",
-    "auto 5e+08": "4e63d7821535",
-    "auto 5e+09": "fc8d21776163",
+    "auto 2e+07": "4e6c43261209",
+    "auto 5e+08": "cd790ce309b7",
+    "auto 5e+09": "e404034cd42d",
 }
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -170,13 +169,11 @@ def _auto_space(
 ) -> tuple[Space, str]:
     """The space scaled to a target in multiply-adds or ms at a clip, given or by what a probe found, and a line."""
 
-    scale = partial(auto_space, num_classes=len(train.classes), streams=choice.streams, narrow_head="params" in targets)
-
     def scaled(macs: float) -> tuple[Space, str]:
         if clip is None and probe is not None:
-            space, told = _at_prior_clip(macs, scale, prior_of(probe), held)
+            space, told = _at_prior_clip(macs, len(train.classes), choice.streams, prior_of(probe), held)
         else:
-            space, told = scale(macs, clip=clip)
+            space, told = auto_space(macs, num_classes=len(train.classes), streams=choice.streams, clip=clip)
         return space.with_classes(len(train.classes), multi_label=train.multi_label), told
 
     macs = choice.macs or targets.get("macs")
@@ -186,18 +183,24 @@ def _auto_space(
     return scaled(latency.macs_within(targets["ms"], lambda macs: scaled(macs)[0]))
 
 
-def _at_prior_clip(
-    macs: float, scale: Callable[..., tuple[Space, str]], prior: Prior, held: Holding
-) -> tuple[Space, str]:
+def _at_prior_clip(macs: float, num_classes: int, streams: int, prior: Prior, held: Holding) -> tuple[Space, str]:
     """At the first clip of those that a prior prefers at which a scaled space reaches the cost, else at the rung's."""
     for clip in clips_by_prior(prior, macs, held):
         try:
-            space, told = scale(macs, clip=clip, origin="by a look at the videos")
+            origin = "by a look at the videos"
+            space, told = auto_space(macs, num_classes=num_classes, streams=streams, clip=clip, origin=origin)
             break
         except VidnasError:
             continue
     else:
-        space, told = scale(macs, max_frames=held.frames, max_size=held.short_side, video_sec=held.duration_sec)
+        space, told = auto_space(
+            macs,
+            num_classes=num_classes,
+            streams=streams,
+            max_frames=held.frames,
+            max_size=held.short_side,
+            video_sec=held.duration_sec,
+        )
     return space, f"{told}; {explain(prior, space.clip)}"
 
 

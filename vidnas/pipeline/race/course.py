@@ -220,8 +220,7 @@ class Course:
         """
         if self.space is not None:
             return self.space
-        classes, narrow = len(self.train.classes), "params" in self.limits.targets
-        space, _ = auto_space(macs, num_classes=classes, streams=self.streams, clip=clip, narrow_head=narrow)
+        space, _ = auto_space(macs, num_classes=len(self.train.classes), streams=self.streams, clip=clip)
         return space.with_classes(len(self.train.classes), multi_label=self.train.multi_label)
 
     def _scaled_space(self, x3d: ArchSpec, limits: Limits, seed: int) -> BoundedSpace | None:

@@ -89,7 +89,6 @@ def auto_space(
     max_frames: int | None = None,
     max_size: int | None = None,
     video_sec: float | None = None,
-    narrow_head: bool = False,
 ) -> tuple[Space, str]:
     """The published space scaled so that a target lies at 40-70% of its range of costs, and a line that explains it.
 
@@ -105,7 +104,6 @@ def auto_space(
         max_frames: number of frames that the videos hold; limits the clip.
         max_size: short side of the videos in pixels; limits the clip.
         video_sec: how long the videos are; where that is less than X3D's clips, frames come from the whole video.
-        narrow_head: as `scaled_space`.
 
     Raises:
         VidnasError: no scaled space reaches the target at this clip; the message has the range that can be had.
@@ -124,7 +122,6 @@ def auto_space(
             kernels=offer.kernels,
             nodes_per_channel=NODES_PER_CHANNEL,
             num_classes=num_classes,
-            narrow_head=narrow_head,
         )
 
     least = _estimate(space_of(WIDTHS[0], OFFERS[-1])).least

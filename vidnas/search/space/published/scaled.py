@@ -9,9 +9,6 @@ from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
 # Channels are multiples of 4, so that expansions in steps of 0.75 give whole numbers of hidden channels.
 UNIT = 4
-# Hidden channels of the head in all networks of X3D, AutoX3D and Auto-TSNet. With fewer a narrow network saves a
-# hundredth of its multiply-adds and loses points.
-_HEAD, _LEAST_HEAD = 2048, 256
 # Fewer channels than these carry too little of a video on to the next block.
 MIN_CHANNELS = 8
 
@@ -25,13 +22,12 @@ def scaled_space(
     kernels: tuple[Kernel, ...] = KERNELS,
     nodes_per_channel: float = 1.5,
     num_classes: int = 400,
-    narrow_head: bool = False,
 ) -> Space:
     """The published space, scaled; at the default factors it is the published space itself.
 
     Args:
         clip: the clip that its networks see.
-        width_factor: factor on the widths of stem, channel ranges and conv5; starts, steps and ends of ranges are
+        width_factor: factor on the widths of stem, channel ranges, conv5 and head; starts, steps and ends of ranges are
             rounded to multiples of 4 and begin at 8, so a narrow space has fewer candidates.
         depth_factor: X3D's gamma_d; a stage has as many blocks as X3D's, in at most as many groups as the published
             space has there.
@@ -39,7 +35,6 @@ def scaled_space(
         kernels: the candidates.
         nodes_per_channel: graph nodes of the attention units per channel.
         num_classes: number of classes of the head.
-        narrow_head: scale the head's width with the rest, where parameters are counted, of which it would have most.
     """
     starts = [row for row, (_, stride, *_) in enumerate(ROWS) if stride == 2]
     groups = []
@@ -62,14 +57,8 @@ def scaled_space(
         name=f"autox3d_space_{clip.frames}x{clip.size}_w{width_factor:.3g}_d{depth_factor:.3g}",
         clip=clip,
         streams=(stream,),
-        head=scaled_head(width_factor, num_classes, narrow=narrow_head),
+        head=ClassificationSpec(num_classes=num_classes, hidden=max(256, round_to_unit(2048 * width_factor))),
     )
-
-
-def scaled_head(width_factor: float, num_classes: int, *, narrow: bool) -> ClassificationSpec:
-    """The published head, or a narrow one."""
-    hidden = max(_LEAST_HEAD, round_to_unit(_HEAD * width_factor)) if narrow else _HEAD
-    return ClassificationSpec(num_classes=num_classes, hidden=hidden)
 
 
 def _share(blocks: int, groups: int) -> list[int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vidnas.arch.rounding import round_depth
-from vidnas.arch.spec import ArchSpec, ClipSpec, Kernel, StemSpec
+from vidnas.arch.spec import ArchSpec, ClassificationSpec, ClipSpec, Kernel, StemSpec
 from vidnas.arch.zoo.tsnet import DENSE, LAYOUT, SPARSE
 from vidnas.arch.zoo.x3d import BASE_DEPTHS
 from vidnas.base.errors import VidnasError
@@ -21,7 +21,7 @@ from vidnas.search.space.published.auto_tsnet import (
     STEM_KERNEL,
 )
 from vidnas.search.space.published.autox3d import EXPANSIONS, KERNELS
-from vidnas.search.space.published.scaled import MIN_CHANNELS, UNIT, channel_range, round_to_unit, scaled_head
+from vidnas.search.space.published.scaled import MIN_CHANNELS, UNIT, channel_range, round_to_unit
 from vidnas.search.space.space import Space
 from vidnas.search.space.stream_space import GroupSpace, StreamSpace
 
@@ -89,7 +89,6 @@ def scaled_two_streams(
     kernels: tuple[Kernel, ...] = KERNELS,
     nodes_per_channel: float = 1.5,
     num_classes: int = 400,
-    narrow_head: bool = False,
 ) -> Space:
     """The published space of two streams, scaled as `scaled_space` does; at the default factors it is itself.
 
@@ -134,7 +133,7 @@ def scaled_two_streams(
         clip=clip,
         streams=streams,
         fusions=tuple(FusionSpace(source=DENSE, target=SPARSE, group=g, kind=FUSIONS) for g in range(len(rows))),
-        head=scaled_head(width_factor, num_classes, narrow=narrow_head),
+        head=ClassificationSpec(num_classes=num_classes, hidden=max(256, round_to_unit(2048 * width_factor))),
     )
 
 
