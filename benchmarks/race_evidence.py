@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from going_on import hold_to, settings
-from race_rows import PAIR, Entry, seed_rows, table
+from race_rows import PAIR, Entry, same_order, seed_rows, table
 
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.files import write_json
@@ -281,6 +281,7 @@ def main() -> None:
     def save() -> None:
         record["seeds"] = seed_rows(found, record["trained"])
         record["table"] = table(record)
+        record["same_order"] = same_order(record["races"])
         record.update(command=command_of(options, parser), date=date.today().isoformat(), versions=versions())
         record["steps"] = training.steps
         write_json(options.out, record)

@@ -1,6 +1,7 @@
 """What last trainings say of races: a row per seed, and the mean of each role."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import combinations
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
@@ -49,6 +50,26 @@ def seed_rows(found: list[Entry], trained: Mapping[str, Mapping[str, Any]]) -> l
         else:
             row[entry.role] = one
     return [rows[seed] for seed in sorted(rows)]
+
+
+def same_order(races: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Of pairs of networks that were judged in the same two rounds of a race, how many came in the same order in both.
+
+    Half of them where chance decides, or fewer: whoever is in a later round was among the best of the one before.
+    """
+    told = {"pairs": 0, "same": 0}
+    for race in races:
+        rounds: dict[tuple[int, int], dict[str, float]] = {}
+        for trial in race["trials"]:
+            if trial["headline"] is not None:
+                rounds.setdefault((trial["fold"], trial["seed"]), {})[trial["network"]] = trial["headline"]
+        for first, second in combinations(rounds.values(), 2):
+            for a, b in combinations(first.keys() & second.keys(), 2):
+                gains = [judged[a] - judged[b] for judged in (first, second)]
+                if all(gains):
+                    told["pairs"] += 1
+                    told["same"] += gains[0] * gains[1] > 0
+    return told
 
 
 def table(record: Mapping[str, Any]) -> dict[str, Any]:

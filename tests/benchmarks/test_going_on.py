@@ -16,7 +16,7 @@ import recipe
 import supernet_ranks
 import two_stream_ablations
 from going_on import hold_to, settings
-from race_rows import table
+from race_rows import same_order, table
 from tiny_races import course
 from tiny_training import tiny_config, tiny_data
 
@@ -163,3 +163,15 @@ def test_seeds_of_a_race_are_one_pair() -> None:
         "pairs": 4,
     }
     assert table({"seeds": record["seeds"][:2]})["x3d"]["winner_ahead"] is None
+
+
+def test_rounds_that_judge_alike_and_those_that_do_not() -> None:
+    def trials(fold: int, **reached: float | None) -> list[dict[str, Any]]:
+        return [{"network": name, "fold": fold, "seed": fold, "headline": value} for name, value in reached.items()]
+
+    alike = {"trials": trials(0, a=0.5, b=0.4, c=0.3) + trials(1, a=0.9, c=0.1)}
+    assert same_order([alike]) == {"pairs": 1, "same": 1}
+    # One that failed, and two that are equal, say nothing.
+    turned = {"trials": trials(0, a=0.5, b=0.4, c=0.3, d=0.2) + trials(1, a=0.1, b=0.9, c=None, d=0.1)}
+    assert same_order([turned]) == {"pairs": 2, "same": 1}
+    assert same_order([alike, turned]) == {"pairs": 3, "same": 2}
