@@ -46,6 +46,7 @@ from vidnas.search.limits import BoundedSpace, Limits
 from vidnas.search.proposals import drawn
 from vidnas.search.rank_correlation import kendall
 from vidnas.search.space.around import kernels_around
+from vidnas.search.space.published.auto import auto_space
 from vidnas.search.space.space import Choice
 
 MODES: dict[str, Mapping[str, Any]] = {
@@ -65,12 +66,21 @@ FEW_VIDEOS, FEW_SETS = 8, 10
 def space_choice(options: argparse.Namespace, clip: ClipSpec, classes: int) -> SpaceChoice:
     """Where the networks are from."""
     if options.space == "auto":
-        return SpaceChoice(clip=clip)
-    spec = x3d_at_cost("x3d", clip, options.macs, head=ClassificationSpec(num_classes=classes))
-    path = options.work / options.name / "x3d_kernels.json"
+        space, _ = auto_space(options.macs, num_classes=classes, clip=clip)
+    else:
+        head = ClassificationSpec(num_classes=classes)
+        space = kernels_around(x3d_at_cost("x3d", clip, options.macs, head=head), KERNELS)
+    if options.head:
+        space = space.model_copy(update={"head": space.head.model_copy(update={"hidden": options.head})})
+    path = options.work / options.name / f"{named(options)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(kernels_around(spec, KERNELS).to_json())
+    path.write_text(space.to_json())
     return SpaceChoice(space=str(path))
+
+
+def named(options: argparse.Namespace) -> str:
+    """The space, as its files are called."""
+    return f"{options.space}_head_{options.head}" if options.head else options.space
 
 
 def train_alone(
@@ -91,7 +101,7 @@ def train_alone(
             spec = plan.space.decode(choice)
             key = f"{spec.content_hash}_{seed}"
             if key not in done:
-                folder = options.work / options.name / options.space / "alone" / key
+                folder = options.work / options.name / named(options) / "alone" / key
                 jobs.append(TrialJob(spec, folder, videos, holdout, replace(training, seed=seed), data))
                 keys.append(key)
     record["training_steps"] = training.steps
@@ -185,6 +195,7 @@ def main() -> None:
     parser.add_argument("--clip", default="8x40")
     parser.add_argument("--jitter", type=float, nargs=2, default=(1.0, 1.15))
     parser.add_argument("--space", choices=("auto", "x3d_kernels"), default="auto")
+    parser.add_argument("--head", type=int, help="its hidden channels; X3D's are 2048")
     parser.add_argument("--networks", type=int, default=12)
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
@@ -214,11 +225,11 @@ def main() -> None:
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     hold_to(record, identity, options.out)
     record = {"alone": {}, "supernets": [], **record, "command": "make supernet-ranks DATA=DIR"}
-    record |= {"space": options.space, "clip": str(clip), "macs": options.macs, "networks": options.networks}
+    record |= {"space": named(options), "clip": str(clip), "macs": options.macs, "networks": options.networks}
     train_alone(plan, choices, data, training, options, record)
     done = {(one["mode"], one["steps"]) for one in record["supernets"]}
     jobs = [
-        Supernet(mode, steps, plan, choices, data, options.work / options.name / options.space)
+        Supernet(mode, steps, plan, choices, data, options.work / options.name / named(options))
         for steps in options.lengths
         for mode in options.modes
         if (mode, steps) not in done
