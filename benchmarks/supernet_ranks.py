@@ -65,6 +65,8 @@ FEW_VIDEOS, FEW_SETS = 8, 10
 
 def space_choice(options: argparse.Namespace, clip: ClipSpec, classes: int) -> SpaceChoice:
     """Where the networks are from."""
+    if options.space == "auto" and not options.head:
+        return SpaceChoice(clip=clip)
     if options.space == "auto":
         space, _ = auto_space(options.macs, num_classes=classes, clip=clip)
     else:
