@@ -237,7 +237,9 @@ def main() -> None:
         if (mode, steps) not in done
     ]
 
-    def note(_: int, judged: dict[str, Any]) -> None:
+    def note(place: int, judged: dict[str, Any]) -> None:
+        if not judged:
+            raise SystemExit(f"{jobs[place].mode}, {jobs[place].steps} steps: its process was ended twice; try again")
         record["supernets"].append(judged)
         record["table"] = table(record, names)
         save(options.out, record)
