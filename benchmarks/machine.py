@@ -2,9 +2,10 @@
 
 import argparse
 import json
+import shlex
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,19 @@ def limits(device: torch.device, dtype: torch.dtype = torch.float32) -> dict[str
     }
 
 
-def command_of(target: str, parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
-    """How make repeats this run: its target, and what was given beside the file of results."""
-    given = {
-        name: value for name, value in vars(options).items() if name != "out" and value != parser.get_default(name)
-    }
-    words = [f"--{name}" if value is True else f"--{name} {value}" for name, value in given.items()]
-    return f"make {target}" + (f" OPTIONS='{' '.join(words)}'" if words else "")
+def command_of(
+    target: str, parser: argparse.ArgumentParser, options: argparse.Namespace, *, apart: Collection[str] = ()
+) -> str:
+    """How make repeats this run: its target, and what was given beside the file of results and what is `apart`."""
+    words = []
+    for name, value in vars(options).items():
+        if name in ("out", *apart) or value == parser.get_default(name):
+            continue
+        values = value if isinstance(value, list | tuple) else [] if value is True else [value]
+        words.append(shlex.join([f"--{name.replace('_', '-')}", *map(str, values)]))
+    # Within the single quotes of make's variable.
+    told = " ".join(words).replace("'", '"')
+    return f"make {target}" + (f" OPTIONS='{told}'" if words else "")
 
 
 def save(path: Path, command: str, record: Mapping[str, Any], *, threads_in_record: bool = False) -> None:

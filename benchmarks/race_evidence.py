@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from going_on import hold_to, settings
+from machine import command_of
 from race_rows import PAIR, Entry, same_order, seed_rows, table
 
 from vidnas.arch.spec import ArchSpec, ClipSpec
@@ -69,14 +70,6 @@ RULE = "networks and X3D are judged on rounds of their own"
 SUPERNET = SearchConfig(lr=0.003, alpha_batch_size=8)
 # 88 decisions would take some 30 architectures per step on alpha by default.
 PROGRESSIVE = replace(SUPERNET, samples=4)
-
-
-def command_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
-    """The one that makes the same result, without anybody's folders."""
-    names = ("races", "trials", "steps", "augment", "supernet_steps", "progressive_steps")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) != parser.get_default(name)}
-    words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in given.items())
-    return f"make {options.name}-race OPTIONS='{words}'" if words else f"make {options.name}-race"
 
 
 def identity_of(setting: Setting, lists: Lists, data: DataConfig, training: TrainConfig, trials: int) -> dict[str, Any]:
@@ -258,6 +251,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    command = command_of(f"{options.name}-race", parser, options, apart=("name", "data", "work", "workers"))
     setting = SETTINGS[options.name]
     data = DataConfig(
         options.data, group_regex=setting.group_regex, jitter=setting.jitter, augment=options.augment, workers=0
@@ -282,7 +276,7 @@ def main() -> None:
         record["seeds"] = seed_rows(found, record["trained"])
         record["table"] = table(record)
         record["same_order"] = same_order(record["races"])
-        record.update(command=command_of(options, parser), date=date.today().isoformat(), versions=versions())
+        record.update(command=command, date=date.today().isoformat(), versions=versions())
         record["steps"] = training.steps
         write_json(options.out, record)
 

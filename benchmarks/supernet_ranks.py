@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from going_on import hold_to, settings
+from machine import command_of
 
 from vidnas.arch.spec import ClassificationSpec, ClipSpec, Kernel
 from vidnas.arch.zoo.x3d import x3d_at_cost
@@ -206,6 +207,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    command = command_of("supernet-ranks DATA=DIR", parser, options, apart=("data", "work", "workers"))
     data = DataConfig(options.data, group_regex=options.group_regex, jitter=tuple(options.jitter), workers=0)
     train = load_dataset(options.data, group_regex=options.group_regex).train
     clip = ClipSpec(frames=1, size=1, sampling="uniform").resized(options.clip)
@@ -226,7 +228,7 @@ def main() -> None:
     }
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     hold_to(record, identity, options.out)
-    record = {"alone": {}, "supernets": [], **record, "command": "make supernet-ranks DATA=DIR"}
+    record = {"alone": {}, "supernets": [], **record, "command": command}
     record |= {"space": named(options), "clip": str(clip), "macs": options.macs, "networks": options.networks}
     train_alone(plan, choices, data, training, options, record)
     done = {(one["mode"], one["steps"]) for one in record["supernets"]}
