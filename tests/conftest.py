@@ -1,10 +1,18 @@
 """Puts this folder on the import path, for helpers that several test folders share; a small data set of videos."""
 
+import os
 from pathlib import Path
 
+import fork_server
 import pytest
 
 from vidnas.data.synthetic import write_dataset
+
+
+def pytest_sessionstart() -> None:
+    """The server that processes are forked from belongs to the tests; few tests alone do not always need it."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        fork_server.start()
 
 
 @pytest.fixture(scope="session")

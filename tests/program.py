@@ -1,17 +1,15 @@
 """The command line in a process of its own, in milliseconds: a fork of a server that has all imports."""
 
-import multiprocessing
 import os
 import signal
 import sys
 import time
 from pathlib import Path
 
+import fork_server
 import torch
 
 from vidnas.cli.main import main
-
-TIMEOUT_SEC = 120
 
 
 class Program:
@@ -25,20 +23,14 @@ class Program:
     """
 
     def __init__(self, argv: list[str], output: Path, threads: int = 1, *, group: bool = False) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["vidnas.pipeline.run", "vidnas.cli.main", "pytest"])
         self.output = output
         output.unlink(missing_ok=True)
-        self.process = context.Process(target=_run, args=(argv, output, threads, group))
+        self.process = fork_server.context().Process(target=_run, args=(argv, output, threads, group))
         self.process.start()
 
     def wait(self) -> int | None:
         """Its exit code; one that does not end in time is killed."""
-        self.process.join(TIMEOUT_SEC)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        return self.process.exitcode
+        return fork_server.exit_code(self.process)
 
     def stop_after(self, seconds: float, signum: int) -> int | None:
         """Its exit code after a signal, or before where it has ended by then; the time counts from its first line."""

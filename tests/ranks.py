@@ -1,6 +1,5 @@
 """Processes of one run as torchrun would start them, but in milliseconds: forks of a server that has all imports."""
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -10,14 +9,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import fork_server
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.distributed import TCPStore
 
 from vidnas.base.errors import EndedElsewhere, VidnasError
 from vidnas.cli.main import main
-
-TIMEOUT_SEC = 120
 
 
 class Ranks:
@@ -31,8 +29,6 @@ class Ranks:
     """
 
     def __init__(self, count: int, folder: Path, work: Callable[..., object], *args: Any) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["vidnas.pipeline.run", "vidnas.cli.main", "pytest"])
         # As torchrun does, the parent keeps the store that they meet at; the system chooses a free port.
         self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         folder.mkdir(exist_ok=True)
@@ -40,19 +36,13 @@ class Ranks:
         self.processes: list[BaseProcess] = []
         for rank, output in enumerate(self.outputs):
             environment = _environment(rank, count, self.store.port)
-            process = context.Process(target=_run, args=(environment, output, work, args))
+            process = fork_server.context().Process(target=_run, args=(environment, output, work, args))
             process.start()
             self.processes.append(process)
 
     def wait(self) -> list[int | None]:
         """Exit codes; a process that does not end in time is killed and has the code -9."""
-        for process in self.processes:
-            process.join(TIMEOUT_SEC)
-        for process in self.processes:
-            if process.is_alive():
-                process.kill()
-                process.join()
-        return [process.exitcode for process in self.processes]
+        return [fork_server.exit_code(process) for process in self.processes]
 
     def said(self, rank: int) -> list[str]:
         """Lines of stdout and stderr, without those of torch."""

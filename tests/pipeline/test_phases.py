@@ -1,11 +1,11 @@
 """Times of the parts of a run, over attempts that end in every way."""
 
-import multiprocessing
 import os
 import signal
 import time
 from pathlib import Path
 
+import fork_server
 import pytest
 
 from vidnas.pipeline.phases import PhaseClock
@@ -21,10 +21,7 @@ def work_and_die(path: Path) -> None:
 
 def test_attempts_add_up_however_they_end(tmp_path):
     path = tmp_path / "times.json"
-    process = multiprocessing.get_context("forkserver").Process(target=work_and_die, args=(path,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    assert fork_server.ended(work_and_die, path) == -signal.SIGKILL
     killed = PhaseClock(path).sec("race")
     assert killed >= 2 * PART_SEC
 

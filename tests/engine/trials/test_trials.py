@@ -1,7 +1,6 @@
 """Trials: done once, the same in every executor, failing and stopping one by one."""
 
 import gc
-import multiprocessing
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import fork_server
 import numpy as np
 import pytest
 import torch
@@ -193,10 +193,7 @@ def test_a_killed_trial_goes_on_with_the_threads_it_began_with(synthetic_data, t
     """Whoever runs it now has fewer for each, and the next one is not given its threads."""
     begun = job(synthetic_data, tmp_path / "begun")
     begun = replace(begun, config=replace(begun.config, threads=2))
-    process = multiprocessing.get_context("forkserver").Process(target=train_and_die, args=(begun,))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    assert fork_server.ended(train_and_die, begun) == -signal.SIGKILL
     state = load_state(RunFolder(begun.folder).state)
     assert state is not None
     assert state["step"] == 2

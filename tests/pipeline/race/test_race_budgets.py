@@ -1,11 +1,11 @@
 """Races under other budgets than multiply-adds, on real videos: parameters, and milliseconds of a stated machine."""
 
 import json
-import multiprocessing
 import signal
 from dataclasses import replace
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from moments import Moment, die_at
@@ -122,12 +122,8 @@ def race_and_die(data: Path, folder: Path, moment: Moment) -> None:
 
 def test_killed_and_resumed_with_the_same_milliseconds(synthetic_data, tmp_path):
     folder, target = tmp_path / "race", 1.3
-    context = multiprocessing.get_context("forkserver")
     moment = Moment("return", "NetworkTimes._save", 6)  # while widths of networks are looked for, at the clip
-    process = context.Process(target=race_and_die, args=(synthetic_data, folder, moment))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    assert fork_server.ended(race_and_die, synthetic_data, folder, moment) == -signal.SIGKILL
     before = json.loads((folder / "milliseconds.json").read_text())["ms"]
     assert before
     result = timed_race(synthetic_data, folder, resume=True)

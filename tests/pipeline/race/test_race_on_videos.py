@@ -1,7 +1,6 @@
 """Races on real videos: killed and resumed, failing trials, folders of something else, lists too small."""
 
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -10,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import fork_server
 import pytest
 import torch
 from moments import Moment, die_at
@@ -162,12 +162,7 @@ def race_and_die(data: Path, folder: Path, moment: Moment) -> None:
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
 def test_killed_and_resumed(whole, synthetic_data, tmp_path, moment):
     result, folder = whole
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vidnas.pipeline.run", "vidnas.cli.main", "pytest"])
-    process = context.Process(target=race_and_die, args=(synthetic_data, tmp_path, moment))
-    process.start()
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
+    assert fork_server.ended(race_and_die, synthetic_data, tmp_path, moment) == -signal.SIGKILL
     again = race(synthetic_data, tmp_path, resume=True)
     assert again.winner.scores == result.winner.scores
     assert lines(tmp_path) == lines(folder)
