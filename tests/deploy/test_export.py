@@ -160,8 +160,8 @@ def metadata_inside(file_format: Format, path: Path) -> object:
     ("file_format", "ensemble", "streams"),
     [
         ("torch", "softmax_mean", 1),
-        ("onnx", "logit_mean", 1),
-        ("openvino", "softmax_mean", 1),
+        pytest.param("onnx", "logit_mean", 1, marks=pytest.mark.long),
+        pytest.param("openvino", "softmax_mean", 1, marks=pytest.mark.long),
         ("onnx", "softmax_mean", 2),
     ],
 )
@@ -206,7 +206,7 @@ def test_a_file_that_computes_something_else_is_refused(file_format: Format, tmp
 
 @pytest.mark.parametrize(
     ("name", "file_format"),
-    [("x2d", "torch"), ("x3d_xs", "torch"), ("autox3d_s", "onnx")],
+    [("x2d", "torch"), pytest.param("x3d_xs", "torch", marks=pytest.mark.long), ("autox3d_s", "onnx")],
 )
 def test_families_of_the_zoo(name: str, file_format: Format, tmp_path: Path) -> None:
     spec = get_spec(name)

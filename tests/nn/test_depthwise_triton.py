@@ -194,7 +194,22 @@ def run(request: pytest.FixtureRequest) -> Run:
     return lambda check, *arguments: check(*arguments, "cuda")
 
 
-@pytest.mark.parametrize("name", CASES)
+# The interpreter takes most of a second for each.
+ALWAYS = (
+    "3x3x3 stride 2",
+    "1x5x5 stride 2, even sizes",
+    "5x1x1",
+    "7x7x7, larger than the frame",
+    "more channels than a block",
+    "one channel, one position",
+    "even and unequal, stride 2 and 3",
+    "padding beyond the kernel",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.long) for name in CASES]
+)
 def test_float32(run: Run, name: str) -> None:
     run(check_case, CASES[name], torch.float32)
 

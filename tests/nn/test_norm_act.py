@@ -140,7 +140,7 @@ def test_swish_far_from_zero(value: float) -> None:
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-30)
 
 
-@pytest.mark.parametrize(("act", "added"), [("relu", True), ("swish", False)])
+@pytest.mark.parametrize(("act", "added"), [("relu", True), pytest.param("swish", False, marks=pytest.mark.long)])
 def test_results_beyond_the_caches(act: Act, added: bool, poisoned_memory: None) -> None:
     """They take another way to memory."""
     before = torch.get_num_threads()

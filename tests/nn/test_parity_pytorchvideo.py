@@ -88,13 +88,13 @@ def test_logits_of_xs_and_s(name: str, size: int) -> None:
     assert_parity(ours, theirs, random_clip(ours.spec, size))
 
 
-@pytest.mark.parametrize("size", [224, 256])
+@pytest.mark.parametrize("size", [224, pytest.param(256, marks=pytest.mark.long)])
 def test_logits_of_m(size: int) -> None:
     ours, theirs = twins("x3d_m")
     assert_parity(ours, theirs, random_clip(ours.spec, size))
 
 
-@pytest.mark.parametrize("size", [312, 356])
+@pytest.mark.parametrize("size", [pytest.param(312, marks=pytest.mark.long), 356])
 def test_logits_of_l(size: int) -> None:
     ours, theirs = twins("x3d_l")
     assert_parity(ours, theirs, random_clip(ours.spec, size))

@@ -8,6 +8,7 @@ of a space, and derivation under a budget (`vidnas.search.factors`).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import starmap
 from typing import Any, Literal, get_args
 
@@ -42,11 +43,7 @@ class CostTable:
     @classmethod
     def of(cls, space: Space, metric: Metric = "macs") -> "CostTable":
         """The analytic cost at the space's clip, equal to `network_cost` of the decoded spec."""
-
-        def unit_cost(unit: Unit) -> int:
-            return sum(getattr(layer, metric) for layer in unit_layers(unit))
-
-        return cls(space, metric, cost_factors(space, unit_cost))
+        return cls(space, metric, _analytic_factors(space, metric))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -69,6 +66,16 @@ class CostTable:
     def dearest(self) -> tuple[Choice, float]:
         """The choice of greatest cost in the whole space, and its cost."""
         return self.terms.greatest()
+
+
+@lru_cache(maxsize=8)
+def _analytic_factors(space: Space, metric: Metric) -> FactorSum:
+    """What several steps of a command ask for."""
+
+    def unit_cost(unit: Unit) -> int:
+        return sum(getattr(layer, metric) for layer in unit_layers(unit))
+
+    return cost_factors(space, unit_cost)
 
 
 def cost_factors(space: Space, unit_cost: Callable[[Unit], float]) -> FactorSum:

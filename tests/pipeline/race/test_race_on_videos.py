@@ -159,7 +159,13 @@ def race_and_die(data: Path, folder: Path, moment: Moment) -> None:
     race(data, folder)
 
 
-@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(moment, id=name, marks=() if name == "in the second round" else pytest.mark.long)
+        for name, moment in MOMENTS.items()
+    ],
+)
 def test_killed_and_resumed(whole, synthetic_data, tmp_path, moment):
     result, folder = whole
     assert fork_server.ended(race_and_die, synthetic_data, tmp_path, moment) == -signal.SIGKILL

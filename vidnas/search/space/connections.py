@@ -1,12 +1,14 @@
 """Whether every choice of a group fits every choice of the one before it."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 
 from vidnas.search.space.windows import WINDOW_MODES, channel_window, exact, unit
 
 
-def hidden_mistake(expansions: Sequence[float], channels: Sequence[int]) -> str | None:
+@lru_cache(maxsize=4096)  # a space is scaled by making many, of which most lists are the same
+def hidden_mistake(expansions: tuple[float, ...], channels: tuple[int, ...]) -> str | None:
     """Why hidden channels cannot be divided between these choices; None if they can."""
     factors = f"{_shown(expansions)} times {_shown(channels)} channels"
     if len(expansions) == len(channels) == 1:
@@ -23,6 +25,7 @@ def hidden_mistake(expansions: Sequence[float], channels: Sequence[int]) -> str 
     return None
 
 
+@lru_cache(maxsize=4096)
 def shortcut_mistake(before: tuple[int, ...], own: tuple[int, ...], *, of_stem: bool) -> str | None:
     """Why a group of stride 1 cannot follow these widths; None if it can.
 
