@@ -4,6 +4,7 @@ Every super unit has `network_state(plan, windows)`: the parameters of the ordin
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -194,9 +195,10 @@ def _slices(
     prefix: str, layer: nn.Module, rows: Window | None, columns: Window | None = None
 ) -> Iterator[tuple[str, Tensor]]:
     """Weight and bias of a layer on these output `rows` and input `columns`; None means all."""
-    for name, parameter in layer.named_parameters():
-        tensor = _select(parameter, 0, rows)
-        yield f"{prefix}.{name}", tensor if tensor.dim() == 1 else _select(tensor, 1, columns)
+    for name, parameter in layer._parameters.items():
+        if parameter is not None:
+            tensor = _select(parameter, 0, rows)
+            yield f"{prefix}.{name}", tensor if tensor.dim() == 1 else _select(tensor, 1, columns)
 
 
 def _centre(weight: Tensor, kernel: Kernel) -> Tensor:
@@ -212,4 +214,9 @@ def _select(tensor: Tensor, dim: int, window: Window | None) -> Tensor:
         return tensor
     if window[-1] - window[0] + 1 == len(window):
         return tensor.narrow(dim, window[0], len(window))
-    return tensor.index_select(dim, torch.tensor(window, device=tensor.device))
+    return tensor.index_select(dim, _indices(window, tensor.device))
+
+
+@lru_cache(maxsize=4096)
+def _indices(window: Window, device: torch.device) -> Tensor:
+    return torch.tensor(window, device=device)

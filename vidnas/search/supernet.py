@@ -6,13 +6,13 @@ computation by construction, and `forward(clips, choice)` keeps no state.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from vidnas.arch.plan import fusion_units, head_unit, network_units, stream_units
 from vidnas.arch.spec import ArchSpec
@@ -25,8 +25,6 @@ from vidnas.search.space.space import Choice, Space
 from vidnas.search.space.stream_space import StreamSpace
 from vidnas.search.space.windows import WindowMode
 from vidnas.search.super_units import KernelSharing, make_super_unit
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 class SuperStream(nn.Module):
@@ -82,21 +80,29 @@ class Supernet(nn.Module):
 
     def forward(self, clips: Tensor, choice: Choice) -> Tensor:
         """Clips (N, 3, T, S, S) -> logits (N, num_classes) of the chosen network."""
-        skeleton = _skeleton(self.space.decode(choice)).train(self.training)
-        return functional_call(skeleton, self.network_state(choice), (clips,), strict=True)
+        spec = self.space.decode(choice)
+        network = VideoNetwork(spec, lambda plan: _skeleton(plan).unit)
+        with ExitStack() as given:
+            for plan, parameters in self._unit_states(spec, choice):
+                given.callback(_skeleton(plan).take_back)
+                _skeleton(plan).give(parameters, training=self.training)
+            logits: Tensor = network(clips)
+        return logits
 
     def network_state(self, choice: Choice) -> dict[str, Tensor]:
         """The chosen network's parameters by name, as differentiable slices of the supernet's."""
-        spec = self.space.decode(choice)
+        states = self._unit_states(self.space.decode(choice), choice)
+        return {f"{plan.path}.{name}": tensor for plan, parameters in states for name, tensor in parameters}
+
+    def _unit_states(self, spec: ArchSpec, choice: Choice) -> Iterator[tuple[Unit, Iterable[tuple[str, Tensor]]]]:
+        """The units of the chosen network, which is `spec`, and the parameters of each by name."""
         windows = ChoiceWindows(self.space, choice, self.windows)
-        state: dict[str, Tensor] = {}
         for plan in network_units(spec):
             if isinstance(plan, StreamUnit):
                 unit: Any = self.get_submodule(plan.path)
-                for name, tensor in unit.network_state(plan, windows.of(plan)):
-                    state[f"{plan.path}.{name}"] = tensor
-        state.update((f"head.{name}", tensor) for name, tensor in self.head.named_parameters())
-        return state
+                yield plan, unit.network_state(plan, windows.of(plan))
+            else:
+                yield plan, self.head.named_parameters()
 
 
 def _largest_units(space: Space, largest: Sequence[ArchSpec], stream: int) -> Iterator[StreamUnit]:
@@ -148,21 +154,53 @@ def insert(supernet: Supernet, choice: Choice, tensors: Mapping[str, Tensor]) ->
                 parameter.copy_(torch.where(mask > 0, values, parameter))
 
 
-def _skeleton(spec: ArchSpec) -> VideoNetwork:
-    """The network without tensors: parameters are given at the call, norms use batch statistics."""
-    with torch.device("meta"):
-        return _without_statistics(VideoNetwork(spec, _unit_skeleton))
+class _Skeleton:
+    """A unit without tensors: it is given parameters for one call, and its norms use batch statistics.
+
+    `torch.func.functional_call` does so for a whole network, but looks at every module of it again at every call, which
+    takes longer than a small network takes to run.
+    """
+
+    def __init__(self, plan: Unit) -> None:
+        with torch.device("meta"):
+            self.unit = make_unit(plan)
+        for norm in self.unit.modules():
+            if isinstance(norm, nn.BatchNorm3d):
+                norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+        # Where modules keep their parameters, by the names that these have in the unit.
+        self._places: dict[str, tuple[dict[str, Any], str]] = {}
+        for path, module in self.unit.named_modules():
+            for name in module._parameters:
+                self._places[f"{path}.{name}" if path else name] = module._parameters, name
+        self._own = dict(self.unit.named_parameters())
+
+    def give(self, parameters: Iterable[tuple[str, Tensor]], *, training: bool) -> None:
+        """Let it compute with these, in the mode of training or not.
+
+        Raises:
+            RuntimeError: they are not those of the unit.
+        """
+        if self.unit.training != training:
+            self.unit.train(training)
+        number = 0
+        for name, tensor in parameters:
+            if name not in self._own:
+                raise RuntimeError(f"the unit has no parameter {name}")
+            held, key = self._places[name]
+            held[key] = tensor
+            number += 1
+        if number < len(self._own):
+            raise RuntimeError(f"of {len(self._own)} parameters of the unit only {number} are given")
+
+    def take_back(self) -> None:
+        """Hold nothing of what was given."""
+        for name, tensor in self._own.items():
+            held, key = self._places[name]
+            held[key] = tensor
 
 
 # Building the modules of a small network takes longer than running them, and networks have most units in common.
 # A plan names its place in the network, so none is in one network twice.
 @lru_cache(maxsize=2048)
-def _unit_skeleton(plan: Unit) -> nn.Module:
-    return _without_statistics(make_unit(plan))
-
-
-def _without_statistics(module: Module) -> Module:
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm3d):
-            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
-    return module
+def _skeleton(plan: Unit) -> _Skeleton:
+    return _Skeleton(plan)
