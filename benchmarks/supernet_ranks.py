@@ -168,20 +168,51 @@ def judged_by_supernet(job: Supernet) -> dict[str, Any]:
 
 
 def table(record: Mapping[str, Any], networks: Sequence[str]) -> list[dict[str, Any]]:
-    """Per supernet its rank correlation with the means over the seeds; before them that of seed with seed."""
-    by_seed = [[record["alone"][f"{name}_{seed}"]["top1"] for name in networks] for seed in range(SEEDS)]
-    alone = [mean(values) for values in zip(*by_seed, strict=True)]
+    """Per supernet its rank correlation with the means over the seeds; before them that of seed with seed.
 
-    def row(name: str, steps: int | None, scores: Sequence[float], truth: Sequence[float]) -> dict[str, Any]:
-        found = kendall(scores, truth)
-        return {"judge": name, "steps": steps, "tau": found.tau, "null_standard_error": found.null_standard_error}
+    With top-1, of which many networks may have the same, and with the log-likelihood. A supernet judges by its own
+    log-likelihood.
+    """
 
-    rows = [row("another seed", record["training_steps"], *by_seed)]
+    def by_seed(figure: str) -> list[list[float]]:
+        return [[record["alone"][f"{name}_{seed}"][figure] for name in networks] for seed in range(SEEDS)]
+
+    def means(figure: str) -> list[float]:
+        return [mean(values) for values in zip(*by_seed(figure), strict=True)]
+
+    first, second = by_seed("top1")
+    found = kendall(first, second)
+    rows: list[dict[str, Any]] = [
+        {
+            "judge": "another seed",
+            "steps": record["training_steps"],
+            "tau": found.tau,
+            "tau_likelihood": kendall(*by_seed("log_likelihood")).tau,
+            "null_standard_error": found.null_standard_error,
+            "mean_top1": mean(means("top1")),
+        }
+    ]
     for one in record["supernets"]:
-        few = mean(kendall(scores, alone).tau for scores in one["few"])
-        whole = row(one["mode"], one["steps"], one["log_likelihood"], alone)
-        rows.append(whole | {"mean_top1": mean(one["top1"]), "tau_of_few": few})
+        rows.append(
+            {
+                "judge": one["mode"],
+                "steps": one["steps"],
+                "tau": kendall(one["log_likelihood"], means("top1")).tau,
+                "tau_likelihood": kendall(one["log_likelihood"], means("log_likelihood")).tau,
+                "tau_of_few": mean(kendall(scores, means("log_likelihood")).tau for scores in one["few"]),
+                "null_standard_error": found.null_standard_error,
+                "mean_top1": mean(one["top1"]),
+            }
+        )
     return rows
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """A row of the table as a line."""
+    return (
+        f"{row['judge']:<26} {row['steps']:>6} steps  tau {row['tau']:+.2f} with top-1, {row['tau_likelihood']:+.2f} "
+        f"with log-likelihood, mean top-1 {row['mean_top1']:.1%}"
+    )
 
 
 def save(path: Path, record: Mapping[str, Any]) -> None:
@@ -245,14 +276,13 @@ def main() -> None:
         record["supernets"].append(judged)
         record["table"] = table(record, names)
         save(options.out, record)
-        last = record["table"][-1]
-        print(
-            f"{last['judge']}, {last['steps']} steps: tau {last['tau']:+.2f}, mean {last['mean_top1']:.1%}", flush=True
-        )
+        print(in_words(record["table"][-1]), flush=True)
 
     run_apart(judged_by_supernet, jobs, options.workers, dead={}, done=note, grace_sec=GRACE_SEC)
-    for row in table(record, names):
-        print(f"{row['judge']:<26} {row['steps']:>6} steps  tau {row['tau']:+.2f}")
+    record["table"] = table(record, names)
+    save(options.out, record)
+    for row in record["table"]:
+        print(in_words(row))
 
 
 if __name__ == "__main__":
