@@ -259,7 +259,8 @@ def main() -> None:
     }
     record: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     hold_to(record, identity, options.out)
-    record = {"alone": {}, "supernets": [], **record, "command": command}
+    record = {"alone": {}, "supernets": [], "commands": [], **record}
+    record["commands"] = list(dict.fromkeys([*record["commands"], command]))
     record |= {"space": named(options), "clip": str(clip), "macs": options.macs, "networks": options.networks}
     train_alone(plan, choices, data, training, options, record)
     done = {(one["mode"], one["steps"]) for one in record["supernets"]}
