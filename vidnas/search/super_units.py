@@ -4,7 +4,6 @@ Every super unit has `network_state(plan, windows)`: the parameters of the ordin
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -214,9 +213,4 @@ def _select(tensor: Tensor, dim: int, window: Window | None) -> Tensor:
         return tensor
     if window[-1] - window[0] + 1 == len(window):
         return tensor.narrow(dim, window[0], len(window))
-    return tensor.index_select(dim, _indices(window, tensor.device))
-
-
-@lru_cache(maxsize=4096)
-def _indices(window: Window, device: torch.device) -> Tensor:
-    return torch.tensor(window, device=device)
+    return tensor.index_select(dim, torch.tensor(window, device=tensor.device))

@@ -157,8 +157,8 @@ def insert(supernet: Supernet, choice: Choice, tensors: Mapping[str, Tensor]) ->
 class _Skeleton:
     """A unit without tensors: it is given parameters for one call, and its norms use batch statistics.
 
-    `torch.func.functional_call` does so for a whole network, but looks at every module of it again at every call, which
-    takes longer than a small network takes to run.
+    `torch.func.functional_call` does so for a whole network, but looks at every module of it again at every call: a
+    fifth of the time that it takes to score a small one.
     """
 
     def __init__(self, plan: Unit) -> None:
