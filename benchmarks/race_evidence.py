@@ -1,7 +1,7 @@
 """What a race finds, against X3D at three clips, random networks, a supernet alone and the entropy alone.
 
     make utd-race UTD=DIR            UTD-MHAD, subjects are groups
-    make jhmdb-race JHMDB=DIR        J-HMDB, source videos are groups
+    make jhmdb-race JHMDB=DIR        J-HMDB, sources are groups
     make generated-race              a generated set
 
 DIR holds train.csv, test.csv and classes.txt. Several races with seeds of their own, each on the training list alone;
@@ -59,8 +59,9 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "utd": Setting(r"_s(\d+)_", 20e6, ClipSpec(frames=16, size=56, sampling="uniform"), (1.0, 1.25)),
+    # A source is all videos of one class from one film: 33 films have some of other classes in the other list.
     "jhmdb": Setting(
-        r"/([^/]+?)_[a-z_]+_[fhlu]_(?:cm|nm)_np", 20e6, ClipSpec(frames=16, size=56, sampling="uniform"), (1.0, 1.25)
+        r"/([^/]+)_[fhlu]_(?:cm|nm)_np", 20e6, ClipSpec(frames=16, size=56, sampling="uniform"), (1.0, 1.25)
     ),
     "generated": Setting(None, 4e6, ClipSpec(frames=8, size=40, sampling="uniform"), (1.0, 1.15)),
 }
