@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, get_args
 
 from going_on import hold_to, settings
 from machine import command_of
-from race_rows import PAIR, Entry, same_order, seed_rows, table
+from race_rows import PAIR, Entry, round_deviation, same_order, seed_rows, table
 
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.files import write_json
@@ -277,6 +277,7 @@ def main() -> None:
         record["seeds"] = seed_rows(found, record["trained"])
         record["table"] = table(record)
         record["same_order"] = same_order(record["races"])
+        record["round_deviation"] = round_deviation(record["races"])
         record.update(command=command, date=date.today().isoformat(), versions=versions())
         record["steps"] = training.steps
         write_json(options.out, record)

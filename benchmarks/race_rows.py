@@ -1,8 +1,8 @@
 """What last trainings say of races: a row per seed, and the mean of each role."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
-from statistics import mean, stdev
+from statistics import mean, stdev, variance
 from typing import Any, NamedTuple
 
 from vidnas.arch.cost import network_cost
@@ -58,18 +58,38 @@ def same_order(races: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     Half of them where chance decides, or fewer: whoever is in a later round was among the best of the one before.
     """
     told = {"pairs": 0, "same": 0}
+    for first, second in _pairs_of_rounds(races):
+        for a, b in combinations(first.keys() & second.keys(), 2):
+            gains = [judged[a] - judged[b] for judged in (first, second)]
+            if all(gains):
+                told["pairs"] += 1
+                told["same"] += gains[0] * gains[1] > 0
+    return told
+
+
+def round_deviation(races: Iterable[Mapping[str, Any]]) -> dict[str, float | int | None]:
+    """How far the difference of two networks in one round is from the true one, as a standard deviation in points.
+
+    Two networks that are equal in truth differ by so much in a round. From how unlike the changes of networks from one
+    round to another are, pooled over all pairs of rounds; None without two networks in the same two rounds.
+    """
+    squares, freedom = 0.0, 0
+    for first, second in _pairs_of_rounds(races):
+        changes = [100 * (second[network] - first[network]) for network in first.keys() & second.keys()]
+        if len(changes) > 1:
+            squares += (len(changes) - 1) * variance(changes)
+            freedom += len(changes) - 1
+    return {"points": (squares / freedom) ** 0.5 if freedom else None, "degrees_of_freedom": freedom}
+
+
+def _pairs_of_rounds(races: Iterable[Mapping[str, Any]]) -> Iterator[tuple[dict[str, float], dict[str, float]]]:
+    """What each network reached in two rounds of the same race."""
     for race in races:
         rounds: dict[tuple[int, int], dict[str, float]] = {}
         for trial in race["trials"]:
             if trial["headline"] is not None:
                 rounds.setdefault((trial["fold"], trial["seed"]), {})[trial["network"]] = trial["headline"]
-        for first, second in combinations(rounds.values(), 2):
-            for a, b in combinations(first.keys() & second.keys(), 2):
-                gains = [judged[a] - judged[b] for judged in (first, second)]
-                if all(gains):
-                    told["pairs"] += 1
-                    told["same"] += gains[0] * gains[1] > 0
-    return told
+        yield from combinations(rounds.values(), 2)
 
 
 def table(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Benchmarks that go on from a result file: never with other settings, and without losing what it has."""
 
 import json
+import random
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import recipe
 import supernet_ranks
 import two_stream_ablations
 from going_on import hold_to, settings
-from race_rows import same_order, table
+from race_rows import round_deviation, same_order, table
 from tiny_races import course
 from tiny_training import tiny_config, tiny_data
 
@@ -175,3 +176,20 @@ def test_rounds_that_judge_alike_and_those_that_do_not() -> None:
     turned = {"trials": trials(0, a=0.5, b=0.4, c=0.3, d=0.2) + trials(1, a=0.1, b=0.9, c=None, d=0.1)}
     assert same_order([turned]) == {"pairs": 2, "same": 1}
     assert same_order([alike, turned]) == {"pairs": 3, "same": 2}
+
+
+def test_deviation_of_a_difference_in_one_round() -> None:
+    rng = random.Random(0)
+    races = []
+    for _ in range(40):
+        networks, rounds = [rng.gauss(0.7, 0.1) for _ in range(6)], [rng.gauss(0, 0.05) for _ in range(3)]
+        trials = [
+            {"network": str(i), "fold": fold, "seed": fold, "headline": network + fold_is + rng.gauss(0, 0.03)}
+            for fold, fold_is in enumerate(rounds)
+            for i, network in enumerate(networks)
+        ]
+        races.append({"trials": trials})
+    # Of two networks, each 3 points off by chance; how good they are and how hard a fold is have no part in it.
+    told = round_deviation(races)
+    assert told == {"points": pytest.approx(3 * 2**0.5, rel=0.1), "degrees_of_freedom": 40 * 3 * 5}
+    assert round_deviation([{"trials": races[0]["trials"][:6]}])["points"] is None
