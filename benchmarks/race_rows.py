@@ -71,15 +71,16 @@ def round_deviation(races: Iterable[Mapping[str, Any]]) -> dict[str, float | int
     """How far the difference of two networks in one round is from the true one, as a standard deviation in points.
 
     Two networks that are equal in truth differ by so much in a round. From how unlike the changes of networks from one
-    round to another are, pooled over all pairs of rounds; None without two networks in the same two rounds.
+    round to another are, pooled over all pairs of rounds; None without two networks in the same two rounds. Pairs of
+    three rounds or more have rounds in common, so not all comparisons are independent.
     """
-    squares, freedom = 0.0, 0
+    squares, comparisons = 0.0, 0
     for first, second in _pairs_of_rounds(races):
         changes = [100 * (second[network] - first[network]) for network in first.keys() & second.keys()]
         if len(changes) > 1:
             squares += (len(changes) - 1) * variance(changes)
-            freedom += len(changes) - 1
-    return {"points": (squares / freedom) ** 0.5 if freedom else None, "degrees_of_freedom": freedom}
+            comparisons += len(changes) - 1
+    return {"points": (squares / comparisons) ** 0.5 if comparisons else None, "comparisons": comparisons}
 
 
 def _pairs_of_rounds(races: Iterable[Mapping[str, Any]]) -> Iterator[tuple[dict[str, float], dict[str, float]]]:

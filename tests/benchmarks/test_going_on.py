@@ -191,5 +191,5 @@ def test_deviation_of_a_difference_in_one_round() -> None:
         races.append({"trials": trials})
     # Of two networks, each 3 points off by chance; how good they are and how hard a fold is have no part in it.
     told = round_deviation(races)
-    assert told == {"points": pytest.approx(3 * 2**0.5, rel=0.1), "degrees_of_freedom": 40 * 3 * 5}
+    assert told == {"points": pytest.approx(3 * 2**0.5, rel=0.1), "comparisons": 40 * 3 * 5}
     assert round_deviation([{"trials": races[0]["trials"][:6]}])["points"] is None
