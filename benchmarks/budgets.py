@@ -95,7 +95,9 @@ def main() -> None:
     entries: list[dict[str, Any]] = record.setdefault("entries", [])
     specs = networks(lists)
     known = {(entry["network"], entry["seed"]) for entry in entries}
-    missing = [(spec, seed) for spec in specs for seed in options.seeds if (spec.content_hash, seed) not in known]
+    # The longest training first: the others fit in beside it.
+    wanted = [(spec, seed) for spec in reversed(specs) for seed in options.seeds]
+    missing = [(spec, seed) for spec, seed in wanted if (spec.content_hash, seed) not in known]
     jobs = [
         TrialJob(
             spec,

@@ -1,7 +1,11 @@
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from multiprocessing import forkserver, get_all_start_methods
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,7 @@ from torchvision.transforms.v2.functional import resize
 
 from vidnas.arch.pixels import MEAN, STD
 from vidnas.arch.spec import ClipSpec
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import LOADER_PROCESS_ENDED, VidnasError
 from vidnas.data import clips
 from vidnas.data.augment import Augmentation, TrainTransform, Views, ViewTransform, short_sides
 from vidnas.data.cache import FrameCache
@@ -139,7 +143,7 @@ from vidnas.data.dataset import TrainClips
 from vidnas.data.formats import load_dataset
 from vidnas.data.reader import FileReader
 from vidnas.data.sampler import StepBatches
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import LOADER_PROCESS_ENDED, VidnasError
 if __name__ == "__main__":
     videos = load_dataset(Path(sys.argv[1])).train
     clips = TrainClips(videos, FileReader(32), ClipSpec(frames=4, size=24, stride=2, fps=24), seed=0)
@@ -167,6 +171,29 @@ def test_too_little_shared_memory_is_said_in_one_line(synthetic_data, tmp_path):
 def test_a_persistent_loader_gives_the_same_batches_again(train):
     loader = make_loader(dataset(train), StepBatches(len(train), 8, 1, num_steps=3), 1)
     assert_equal(list(loader), list(loader))
+
+
+@pytest.mark.skipif("forkserver" not in get_all_start_methods(), reason="a server is stopped here")
+def test_a_process_that_ends_while_it_hands_over_a_batch_is_named(train):
+    """That it has ended is not known until the server that started it says so."""
+    loader = make_loader(dataset(train), StepBatches(len(train), 8, 1, num_steps=50), 1)
+    batches = iter(loader)
+    next(batches)
+    (process,) = loader._iterator._workers
+    assert loader._iterator._data_queue._reader.poll(60)
+    server = forkserver._forkserver._forkserver_pid
+    os.kill(server, signal.SIGSTOP)
+    resumed = threading.Timer(0.3, os.kill, (server, signal.SIGCONT))
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+        resumed.start()
+        with pytest.raises(RuntimeError, match=LOADER_PROCESS_ENDED.pattern) as error:
+            list(batches)
+        resumed.join()
+    finally:
+        os.kill(server, signal.SIGCONT)
+    assert str(process.pid) in str(error.value)
+    assert isinstance(error.value.__cause__, OSError | EOFError)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -25,6 +26,9 @@ from vidnas.data.sampler import Item
 NAMED_ALONE = frozenset({"path", "test_path", "group_regex", "follow_links"})
 # Where things lie and how fast they come; what lists hold is compared by their content.
 _FREE_ON_RESUME = NAMED_ALONE | {"max_broken", "workers", "memory_budget_mib", "cache_dir"}
+
+# In which a process whose connection broke is known to have ended.
+_END_SEC = 5.0
 
 
 @dataclass(frozen=True)
@@ -143,12 +147,30 @@ class ClipLoader(DataLoader[Example]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         with starting_processes() if self.num_workers else nullcontext():
             batches = super().__iter__()
-        for batch in batches:
+        for batch in _naming_ended_processes(batches) if self.num_workers else batches:
             # Raised in a worker it would arrive as a traceback inside another exception.
             if isinstance(batch, VidnasError):
                 raise batch
             self.dataset.quarantine.check()  # type: ignore[attr-defined]
             yield batch
+
+
+def _naming_ended_processes(batches: Any) -> Iterator[Any]:
+    """The batches of a loader's iterator.
+
+    A process that ends while it hands over a batch shows as a broken connection, before the loader knows of its end.
+
+    Raises:
+        RuntimeError: in the words that the loader has for it.
+    """
+    try:
+        yield from batches
+    except (OSError, EOFError) as error:
+        ends = {process.sentinel: process.pid for process in batches._workers}
+        ended = [str(ends[sentinel]) for sentinel in wait(list(ends), timeout=_END_SEC)]
+        if not ended:
+            raise
+        raise RuntimeError(f"DataLoader worker (pid(s) {', '.join(ended)}) exited unexpectedly") from error
 
 
 def make_loader(
