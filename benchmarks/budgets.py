@@ -81,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--sizes", type=int, nargs="+", choices=BUDGETS, default=list(BUDGETS), help="pixels of clips")
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--work", type=Path, required=True)
@@ -96,7 +97,7 @@ def main() -> None:
     specs = networks(lists)
     known = {(entry["network"], entry["seed"]) for entry in entries}
     # The longest training first: the others fit in beside it.
-    wanted = [(spec, seed) for spec in reversed(specs) for seed in options.seeds]
+    wanted = [(spec, seed) for spec in reversed(specs) if spec.clip.size in options.sizes for seed in options.seeds]
     missing = [(spec, seed) for spec, seed in wanted if (spec.content_hash, seed) not in known]
     jobs = [
         TrialJob(
