@@ -108,19 +108,6 @@ def test_a_file_that_kills_its_process_is_found_out() -> None:
     assert [done[i] for i in range(14)] == findings
 
 
-def be_killed_once(path: Path) -> int:
-    """Is ended from outside, as by a system that runs out of memory, but not the second time."""
-    if "victim" in path.name and not path.exists():
-        path.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return len(path.name)
-
-
-def test_a_job_whose_process_was_killed_is_tried_once_more(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("good", "victim 1", "fine", "victim 22")]
-    assert run_apart(be_killed_once, paths, 2, dead=-1, done=lambda place, found: None) == [4, 8, 4, 9]
-
-
 def test_command_reports_and_fixes(spoilt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = shutil.copytree(spoilt, tmp_path / "data")
     assert main(["data", "check", str(data), "--workers", "2"]) == 1

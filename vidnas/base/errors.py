@@ -19,6 +19,10 @@ class Diverged(VidnasError):
     """A loss, or the scores of a network, are not finite any more: this network fails, others of the run go on."""
 
 
+class OutOfMemory(VidnasError):
+    """Memory ran out, as that which processes share or that for processes: there may be more at another time."""
+
+
 class EndedElsewhere(VidnasError):
     """Another process of the same run has failed and says why; this one ends without a word, with its exit code."""
 

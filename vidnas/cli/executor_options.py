@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from vidnas.engine.trials.executors import Executor
 
 
+# How many trainings `one_per_core` runs side by side, in words.
+PER_CORE = "one per core, on a GPU one"
+
+
 def add_executor_options(parser: argparse.ArgumentParser, *, by_default: str) -> None:
     """Add `--parallel`, `--executor` and `--ray-address`.
 
@@ -46,12 +50,22 @@ def add_executor_options(parser: argparse.ArgumentParser, *, by_default: str) ->
 
 
 def one_per_core(options: Any) -> "AbstractContextManager[Executor]":
-    """What the options ask for, by default a training per core; settings of the trainings are at `options.train`."""
+    """What the options ask for, by default as `PER_CORE` says; settings of the trainings are at `options.train`.
+
+    One at a time has a process of its own as well, which the system may end, as where memory runs out, without ending
+    the command.
+    """
+    import torch
+
     from vidnas.data.processes import cores
     from vidnas.engine.trials.executors import QUIETLY
 
     training = options.train
-    return chosen_executor(options, parallel=cores(), threads=training.threads, device=training.device, alone=QUIETLY)
+    # A small GPU has no room for as many as there are cores.
+    on_gpu = training.device.startswith("cuda") or (training.device == "auto" and torch.cuda.is_available())
+    alone = QUIETLY if training.devices > 1 else None  # it starts processes itself
+    parallel = 1 if on_gpu else cores()
+    return chosen_executor(options, parallel=parallel, threads=training.threads, device=training.device, alone=alone)
 
 
 @contextmanager

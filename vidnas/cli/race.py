@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vidnas.base.log import log
 from vidnas.cli.config_parser import make_config_parser
 from vidnas.cli.data_options import add_data_options
-from vidnas.cli.executor_options import add_executor_options, one_per_core
+from vidnas.cli.executor_options import PER_CORE, add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.next_command import train_command
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero, new_folder
@@ -90,7 +90,7 @@ def _parser(*, whole: bool) -> "ConfigParser":
     add_budget_options(parser)
     parser.add_argument("--out", type=new_folder, metavar="FOLDER", help="run folder")
     add_clip_options(parser, by_default="by a race of clips")
-    add_executor_options(parser, by_default="one per core")
+    add_executor_options(parser, by_default=PER_CORE)
     parser.add_argument("--max_hours", type=float | None, default=None, help="fewer trainings, so that they fit")
     parser.add_argument("--resume", action="store_true", help="go on with the race in --out")
     parser.add_class_arguments(RaceConfig, "race")

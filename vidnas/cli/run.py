@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidnas.base.limits import Positive
 from vidnas.base.log import is_first_process, log
-from vidnas.cli.executor_options import add_executor_options, one_per_core
+from vidnas.cli.executor_options import PER_CORE, add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.parsing import UsageError, errors_on_rank_zero
 from vidnas.cli.search_options import FIRST, at_its_clip, read_request, search_parser
@@ -154,7 +154,7 @@ def run_parser(*, whole: bool = True) -> "ConfigParser":
         metavar="N",
         help="trainings of the network found and of X3D at the end, in pairs; architectures are compared from 3 on",
     )
-    add_executor_options(parser, by_default="one per core")
+    add_executor_options(parser, by_default=PER_CORE)
     parser.add_argument(
         "--views", type=str, default="1x1", metavar="CLIPSxCROPS", help="of the test at the end, as 10x3"
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vidnas.base.log import is_first_process, log
-from vidnas.cli.executor_options import add_executor_options, one_per_core
+from vidnas.cli.executor_options import PER_CORE, add_executor_options, one_per_core
 from vidnas.cli.help import asks_for_first
 from vidnas.cli.next_command import train_command
 from vidnas.cli.parsing import errors_on_rank_zero
@@ -89,7 +89,7 @@ def _parser(*, whole: bool) -> "ConfigParser":
     parser.add_argument(
         "--no_trials", action="store_true", help="no race of the networks found: the supernet alone judges"
     )
-    add_executor_options(parser, by_default="one per core")
+    add_executor_options(parser, by_default=PER_CORE)
     parser.add_class_arguments(RaceConfig, "race")
     if whole:
         from vidnas.engine.train.config import TrainConfig

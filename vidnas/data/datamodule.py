@@ -11,7 +11,7 @@ from pydantic import Field
 from torch.utils.data import DataLoader, Sampler
 
 from vidnas.arch.spec import ClipSpec
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import LOADER_PROCESS_ENDED, VidnasError
 from vidnas.base.limits import Natural, NotNegative, Positive, check_limits
 from vidnas.data.augment import JITTER, Augmentation, Flip, Policy, Views, short_sides
 from vidnas.data.cache import open_reader
@@ -158,14 +158,17 @@ class ClipLoader(DataLoader[Example]):
 def _naming_ended_processes(batches: Any) -> Iterator[Any]:
     """The batches of a loader's iterator.
 
-    A process that ends while it hands over a batch shows as a broken connection, before the loader knows of its end.
+    A process that ends while it hands over a batch shows as a broken connection, before the loader knows of its end;
+    with a thread that pins memory, as the end of that one.
 
     Raises:
         RuntimeError: in the words that the loader has for it.
     """
     try:
         yield from batches
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, RuntimeError) as error:
+        if LOADER_PROCESS_ENDED.match(str(error)):
+            raise
         ends = {process.sentinel: process.pid for process in batches._workers}
         ended = [str(ends[sentinel]) for sentinel in wait(list(ends), timeout=_END_SEC)]
         if not ended:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from vidnas.arch.spec import ClipSpec
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import OutOfMemory, VidnasError
 from vidnas.data.augment import JITTER, PLAIN, Augmentation, Flip, TrainTransform, Views, ViewTransform, flip_map
 from vidnas.data.clips import STEADY, clip_times, item_rng, test_times
 from vidnas.data.decode import BrokenVideo, count_frames
@@ -97,8 +97,8 @@ def _shared(batch: Batch) -> Batch | VidnasError:
     return batch
 
 
-def _no_shared_memory(what: str, error: RuntimeError) -> VidnasError:
-    return VidnasError(
+def _no_shared_memory(what: str, error: RuntimeError) -> OutOfMemory:
+    return OutOfMemory(
         f"no shared memory left for {what} ({str(error).splitlines()[0]}); give it more (docker run --shm-size=2g), or "
         "use --workers 0"
     )
@@ -131,7 +131,7 @@ class Quarantine:
         """Let worker processes that start from now on write into the same flags.
 
         Raises:
-            VidnasError: there is no shared memory.
+            OutOfMemory: there is no shared memory.
         """
         try:
             self._flags.share_memory_()

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,8 +13,8 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
-from vidnas.base.errors import VidnasError
-from vidnas.base.interrupt import CAUGHT, StopSignals
+from vidnas.base.errors import OutOfMemory, VidnasError
+from vidnas.base.interrupt import CAUGHT, Interrupted, StopSignals
 
 Key = TypeVar("Key")
 Job = TypeVar("Job")
@@ -57,13 +58,15 @@ def run_wanted(
     dead: Result,
     done: Callable[[Key, Result], object],
     again: Callable[[Job], Job] | None = None,
+    starved: Callable[[Result], bool] | None = None,
     grace_sec: float = 0.0,
 ) -> None:
     """Have processes do jobs until no more is wanted; the death of a process is a result too.
 
     A process may also be ended from outside, as where memory runs out. So a job that a process died of is tried once
-    more when nothing else is left, with nothing beside it. What `work` raises ends everything. Jobs and results go
-    through pipes, so no shared memory is needed, and it is known which job a process died of.
+    more when nothing else is left, with nothing beside it. What `work` raises ends everything, with a note of where it
+    was raised. Jobs and results go through pipes, so no shared memory is needed, and it is known which job a process
+    died of.
 
     Args:
         work: a function at the top level of its module.
@@ -73,6 +76,7 @@ def run_wanted(
         dead: the result of a job that takes its process down twice.
         done: called here with the name and the result of each job as it ends.
         again: the job as it is tried for the second time; None leaves it as it is.
+        starved: whether a result says that memory was short, so that the job is tried again like one that was killed.
         grace_sec: what a process gets, after a SIGTERM, to save its work when it has to end before its job does; with
             one it may have processes of its own.
 
@@ -106,24 +110,31 @@ def run_wanted(
                 assert worker.ticket is not None
                 key, job = worker.ticket
                 try:
-                    ended, result = worker.answer()
-                except EOFError:
+                    answer = worker.answer()
+                except _Died:
                     crew.remove(worker)
                     worker.end()
                     if not worker.ready:
                         raise VidnasError("worker processes do not start here, or were ended") from None
-                    if worker.again:
-                        done(key, dead)
-                    else:
-                        died.append((key, again(job) if again else job))
+                    outcome, failed = dead, True
                 else:
-                    if ended:
-                        done(key, result)  # type: ignore[arg-type]
+                    if answer is None:
+                        continue  # it has begun
+                    (outcome,) = answer
+                    failed = starved is not None and starved(outcome)
+                if failed and not worker.again:
+                    died.append((key, again(job) if again else job))
+                else:
+                    done(key, outcome)
     finally:
         for worker in crew:
             worker.ask_to_end()
         for worker in crew:
             worker.end()
+
+
+class _Died(Exception):
+    """A worker process has ended before its job."""
 
 
 class _Worker(Generic[Key, Job, Result]):
@@ -159,25 +170,25 @@ class _Worker(Generic[Key, Job, Result]):
         with suppress(ConnectionError):
             self.connection.send(self.ticket[1])
 
-    def answer(self) -> tuple[bool, Result | None]:
-        """Whether its job has ended, and with which result; the first answer only says that it is ready.
+    def answer(self) -> tuple[Result] | None:
+        """The result of its job; None is the first answer, which only says that it is ready.
 
         Raises:
-            EOFError: the process has died.
+            _Died: the process has died.
             Exception: what the work raised.
         """
         try:
             outcome, failure = self.connection.recv()
-        except OSError as error:  # in the middle of a message
-            raise EOFError from error
+        except (EOFError, OSError) as error:  # the second in the middle of a message
+            raise _Died from error
         if failure is not None:
             raise failure
         if not self.ready:
             self.ready = True
             self._send()
-            return False, None
+            return None
         self.ticket = None
-        return True, outcome
+        return (outcome,)
 
     def ask_to_end(self) -> None:
         """Let it save its work, if it has a time for that."""
@@ -204,7 +215,11 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
             job = connection.recv()
             try:
                 outcome = (work(job), None)
+            except Interrupted:
+                return  # by a signal to this process alone, as from what watches over memory: it has died
             except Exception as error:
+                if not isinstance(error, VidnasError):
+                    error.add_note(f"in a worker process:\n{traceback.format_exc()}")
                 outcome = (None, error)
     except (EOFError, OSError):
         pass  # the main process is gone
@@ -232,7 +247,7 @@ def starting_processes() -> Iterator[None]:
     main process wait until the start is done: cut in the middle, the new process would break with a traceback.
 
     Raises:
-        VidnasError: the system has no means for them.
+        OutOfMemory: the system has no means for them.
     """
     with StopSignals():
         # The mask is inherited by whatever starts. The tracker unblocks signals when it starts.
@@ -240,10 +255,11 @@ def starting_processes() -> Iterator[None]:
         before = _mask(signal.SIG_BLOCK, set(CAUGHT))
         try:
             yield
-        except OSError as error:
-            raise VidnasError(
-                f"worker processes cannot start ({(error.strerror or str(error)).lower()}): they need memory, shared "
-                "memory (/dev/shm) included; give more of it (docker run --shm-size=2g), or use --workers 0"
+        except (OSError, EOFError) as error:  # the second where the server that starts them could not
+            reason = (getattr(error, "strerror", None) or str(error) or "what starts them has ended").lower()
+            raise OutOfMemory(
+                f"worker processes cannot start ({reason}): they need memory, shared memory (/dev/shm) included; give "
+                "more of it (docker run --shm-size=2g), or use --workers 0"
             ) from error
         finally:
             _mask(signal.SIG_SETMASK, before)

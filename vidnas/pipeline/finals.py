@@ -9,6 +9,7 @@ from vidnas.arch.spec import ArchSpec
 from vidnas.base.log import log
 from vidnas.data.augment import Views
 from vidnas.data.datamodule import DataConfig
+from vidnas.data.video_list import printable
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import Executor, run_jobs
 from vidnas.engine.trials.job import TrialJob, TrialResult
@@ -89,7 +90,7 @@ def train_finals(
         resume: go on where the folder's files end.
 
     Raises:
-        VidnasError: a training failed.
+        VidnasError: a training failed, or there is no video that could be read in every test.
         Interrupted: stopped by a signal; everything done so far is kept.
     """
     named = {"searched": searched}
@@ -110,10 +111,23 @@ def train_finals(
             log.info(f"{trial.folder.name}: {trial.tested().describe()}")
 
     trials = run_jobs(executor, jobs, note)
-    for trial in trials:
-        trial.check()
+    trials = _on_same_videos(trials)
     ours = tuple(trials[:seeds])
     return Finals(numbers, ours, tuple(trials[seeds:]) or ours)
+
+
+def _on_same_videos(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """Their tests on the videos that could be read in all of them; some may have been out of reach for a while."""
+    tests = [trial.tested() for trial in trials]
+    shared = set(tests[0].paths).intersection(*(test.paths for test in tests))
+    missed = set().union(*(test.paths for test in tests)) - shared
+    if not missed:
+        return list(trials)
+    log.warning(
+        f"note: {len(missed)} test videos, as {printable(min(missed))}, could be read in some tests only; networks are "
+        f"compared on the {len(shared)} others. Once they can be read, the same command with --resume tests again"
+    )
+    return [replace(trial, test=test.on(shared)) for trial, test in zip(trials, tests, strict=True)]
 
 
 def headline(finals: Finals) -> str:

@@ -5,12 +5,21 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from torch._utils import ExceptionWrapper
 
-from vidnas.base.errors import VidnasError
+from vidnas.base.errors import OutOfMemory, VidnasError
 from vidnas.engine.run.folder import RunFolder
-from vidnas.engine.run.runtime import choose_device, peak_memory_mib, restart_peak_memory, set_threads, versions
+from vidnas.engine.run.runtime import (
+    choose_device,
+    peak_memory_mib,
+    ran_out_of_memory,
+    restart_peak_memory,
+    set_threads,
+    versions,
+)
 
 # Page faults while a 64 MiB tensor (16384 pages) is made and dropped five times, once the heap has a hole of that size.
 COUNT_FAULTS = """
@@ -54,6 +63,34 @@ def test_devices():
     assert choose_device("cpu").type == "cpu"
     with pytest.raises(VidnasError, match="'gpu': not found here; use cpu, cuda or auto"):
         choose_device("gpu")
+
+
+def failures() -> dict[str, Exception]:
+    """Real ones, but for those of a GPU."""
+    found: dict[str, Exception] = {}
+    try:
+        torch.empty(1 << 56)
+    except RuntimeError as error:
+        found["tensor"] = error
+    try:
+        np.empty(1 << 56)
+    except MemoryError as error:
+        found["array"] = error
+        try:
+            ExceptionWrapper(where="in DataLoader worker process 0").reraise()
+        except RuntimeError as wrapped:
+            found["array in a process of a loader"] = wrapped
+    gpu = ("CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    return found | {text: RuntimeError(text) for text in gpu}
+
+
+def test_want_of_memory_is_known():
+    found = failures()
+    assert len(found) == 5
+    assert [name for name, error in found.items() if not ran_out_of_memory(error)] == []
+    assert ran_out_of_memory(OutOfMemory("no shared memory left"))
+    assert not ran_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not ran_out_of_memory(ValueError("out of memory"))
 
 
 def test_threads_are_set_and_told():

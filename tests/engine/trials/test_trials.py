@@ -266,15 +266,21 @@ def test_an_ended_process_that_reads_videos_fails_one_trial(synthetic_data, tmp_
     ending.join()
     assert first.failure is not None
     assert first.failure.startswith("memory ran out; use")
+    assert first.starved
     assert second.failure is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others may promise memory that they do not have")
-def test_memory_that_runs_out_fails_one_trial(synthetic_data, tmp_path, threads):
-    """Two terabytes for one layer."""
+@pytest.mark.parametrize("executor", [QUIETLY, WorkerProcesses(1, threads=1)], ids=["here", "apart"])
+def test_memory_that_runs_out_fails_one_trial(synthetic_data, tmp_path, threads, executor):
+    """Two terabytes for one layer; apart from the others it is tried once more, at the end."""
     small = job(synthetic_data, tmp_path / "small", steps=1)
     wide = x3d("wide", small.spec.clip, width_factor=20_000).with_classes(12)
-    first, second = run_jobs(QUIETLY, [replace(small, spec=wide, folder=tmp_path / "wide"), small], ignore)
+    ended: list[int] = []
+    jobs = [replace(small, spec=wide, folder=tmp_path / "wide"), small]
+    first, second = run_jobs(executor, jobs, lambda place, _: ended.append(place))
+    assert ended == ([0, 1] if executor == QUIETLY else [1, 0])
+    assert first.starved
     assert first.failure is not None
     assert first.failure.startswith("memory ran out; use a smaller train.batch_size")
     assert second.failure is None

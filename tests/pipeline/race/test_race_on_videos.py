@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from two_streams import two_stream_space
 from vidnas.arch.spec import ArchSpec, ClipSpec
 from vidnas.base.errors import VidnasError
 from vidnas.base.log import notes_only
+from vidnas.data.folds import make_folds
 from vidnas.engine.trials.executors import QUIETLY
 from vidnas.engine.trials.job import CENTRE
 from vidnas.pipeline.race.archive import TrialArchive, read_trials
@@ -221,6 +223,100 @@ def test_a_race_in_which_everything_failed_in_the_end(whole, synthetic_data, tmp
     with pytest.raises(VidnasError, match=r"a training of each of the \d networks failed, as: step 2: the loss is nan"):
         race(synthetic_data, folder, resume=True)
     assert len(list(read_trials(path))) == len(entries)
+
+
+def test_a_failure_for_want_of_memory_is_tried_again_until_the_race_has_ended(whole, synthetic_data, tmp_path):
+    result, folder = whole
+    short = shutil.copytree(folder, tmp_path / "race")
+    path = short / "trials.jsonl"
+    first, *others = read_trials(path)
+    starved = replace(first, headline=None, log_likelihood=None, failure="memory ran out", starved=True)
+    path.unlink()
+    archive = TrialArchive(path)
+    for entry in (starved, *others):
+        archive.add(entry)
+    assert first.key in TrialArchive(path).entries
+    (short / "result.json").unlink()
+    assert race(synthetic_data, short, resume=True).winner.scores == result.winner.scores
+    assert (short / "result.json").read_text() == (folder / "result.json").read_text()
+    assert TrialArchive(path).entries[first.key].headline == first.headline
+    assert len(list(read_trials(path))) == len(others) + 2
+
+
+def test_a_fold_judges_all_networks_by_the_same_videos(whole, synthetic_data, tmp_path):
+    """One of them is out of reach for a while; the others are not read again, as their trials have ended."""
+    result, folder = whole
+    data = shutil.copytree(synthetic_data, tmp_path / "data")
+    cut = shutil.copytree(folder, tmp_path / "race")
+    path = cut / "trials.jsonl"
+    entries = list(read_trials(path))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    fold = entries[-1].fold
+    held_out = make_folds(course(data).train, 0, 2)[fold].held_out
+    gone = held_out.samples[0].path
+    away = gone.rename(tmp_path / "away.mp4")
+    count = len(held_out)
+    with pytest.raises(VidnasError) as error:
+        race(data, cut, resume=True)
+    told = f"fold {fold + 1}: {count - 1} of its videos can be read now and {count} could before"
+    assert str(error.value).startswith(told)
+    assert gone.name in str(error.value)
+    assert len(list(read_trials(path))) == len(entries) - 1
+    away.rename(gone)
+    assert race(data, cut, resume=True).winner.scores == result.winner.scores
+    assert (cut / "result.json").read_text() == (folder / "result.json").read_text()
+
+
+def test_trials_that_could_not_read_all_of_a_fold_are_run_again(whole, synthetic_data, tmp_path):
+    result, folder = whole
+    cut = shutil.copytree(folder, tmp_path / "race")
+    path = cut / "trials.jsonl"
+    *before, last = read_trials(path)
+    path.unlink()
+    archive = TrialArchive(path)
+    for entry in before:
+        archive.add(replace(entry, videos=entry.videos - 1, videos_hash="other") if entry.fold == last.fold else entry)
+    dropped = sum(entry.fold == last.fold for entry in before)
+    with pytest.raises(VidnasError, match=rf"so the {dropped} trials that were judged then have to be run again"):
+        race(synthetic_data, cut, resume=True)
+    assert len(list(read_trials(path))) == len(before) + 1 - dropped
+    assert race(synthetic_data, cut, resume=True).winner.scores == result.winner.scores
+    assert (cut / "result.json").read_text() == (folder / "result.json").read_text()
+
+
+def test_other_clips_to_start_with_are_refused(synthetic_data, tmp_path):
+    """The list names the same videos, but they are no longer what they were."""
+    one, config = course(synthetic_data, clip=None), tiny_config(steps=1)
+    for held, expected in ((HELD, nullcontext()), (replace(HELD, short_side=24), pytest.raises(VidnasError))):
+        with expected as error:
+            Race(
+                replace(one, held=held),
+                tiny_data(synthetic_data),
+                config,
+                RaceConfig(16, folds=2),
+                tmp_path,
+                QUIETLY,
+                resume=True,
+            )
+    assert re.search(
+        r"race\.json: began with the clips .+; the videos as they are now ask for .+: see", str(error.value)
+    )
+
+
+def test_a_fold_that_leaves_too_little_to_validate_on_is_refused_at_once(synthetic_data, tmp_path):
+    one = course(synthetic_data)
+    samples = [replace(sample, group=f"{place % 2}") for place, sample in enumerate(one.train.samples)]
+    grouped = replace(one.train, samples=tuple(samples))
+    with pytest.raises(VidnasError, match=r"in 1 group; each class needs 2 groups"):
+        Race(
+            replace(one, train=grouped),
+            tiny_data(synthetic_data),
+            tiny_config(val_fraction=0.2),
+            RaceConfig(8, folds=2),
+            tmp_path,
+            QUIETLY,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_few_trials(synthetic_data, tmp_path):

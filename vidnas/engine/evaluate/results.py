@@ -3,8 +3,8 @@
 import csv
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -98,6 +98,19 @@ class TestResult(ABC):
     @abstractmethod
     def tables(self) -> Mapping[str, Table]:
         """Tables beside the scores, by the name of their file."""
+
+    def on(self, paths: Collection[str]) -> Self:
+        """The same test on these of its videos alone.
+
+        Raises:
+            VidnasError: it has none of them.
+        """
+        places = [place for place, path in enumerate(self.paths) if path in paths]
+        if not places:
+            raise VidnasError("no video could be read in all tests that are compared; see `vidnas data check`")
+        return replace(
+            self, paths=tuple(self.paths[i] for i in places), targets=self.targets[places], scores=self.scores[places]
+        )
 
     @property
     def macs_per_video(self) -> int:

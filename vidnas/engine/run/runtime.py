@@ -4,16 +4,18 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
 import sys
 
 import torch
 
-from vidnas.base.errors import LOADER_PROCESS_ENDED, VidnasError
+from vidnas.base.errors import LOADER_PROCESS_ENDED, OutOfMemory, VidnasError
 from vidnas.data.processes import cores
 
 NO_MALLOPT = "VIDNAS_NO_MALLOPT"
-# How PyTorch says so of a CPU's memory, with no class of its own.
-_NO_MEMORY = "can't allocate memory"
+# How PyTorch says so where it has no class of its own: of a CPU's memory, of shared memory, of what was raised in a
+# process of a loader, of a GPU whose libraries or context got none.
+_NO_MEMORY = re.compile(r"can(?:'|no)t allocate memory|MemoryError|out of memory|_ALLOC_FAILED", re.IGNORECASE)
 # Beside four for each core of the machine.
 _MOST_THREADS = 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -57,6 +59,8 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
+        if ran_out_of_memory(error):
+            raise
         raise VidnasError(f"device {name!r}: not found here; use cpu, cuda or auto") from error
     return device
 
@@ -73,9 +77,9 @@ def use_repeatable_kernels() -> None:
 def ran_out_of_memory(error: Exception) -> bool:
     """Whether this is why PyTorch or NumPy gave up, or, most likely, why the system ended a process of a loader."""
     told = str(error)
-    if isinstance(error, RuntimeError) and (_NO_MEMORY in told or LOADER_PROCESS_ENDED.match(told)):
+    if isinstance(error, RuntimeError) and (_NO_MEMORY.search(told) or LOADER_PROCESS_ENDED.match(told)):
         return True
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError | OutOfMemory)
 
 
 def physical_memory() -> int:

@@ -95,7 +95,7 @@ def train(
     check_task(spec.head, videos)
     check_shares(config)
     folder = RunFolder(run_dir)
-    train_part, held_out = _divide(videos, config)
+    train_part, held_out = divided(videos, config)
     config = config.with_length(len(train_part), len(videos.classes))
     identity = _identity(network, train_part, config, data)
     settings = {"train": asdict(config), "data": _builtins(asdict(data))}
@@ -164,7 +164,12 @@ def fresh_network(spec: ArchSpec, seed: int, *, zero_init_residual: bool = False
         return build(spec, zero_init_residual=zero_init_residual)
 
 
-def _divide(videos: VideoList, config: TrainConfig) -> tuple[VideoList, VideoList | None]:
+def divided(videos: VideoList, config: TrainConfig) -> tuple[VideoList, VideoList | None]:
+    """What a training learns from, and what it validates on, if it does.
+
+    Raises:
+        VidnasError: the list cannot be divided so.
+    """
     if not config.val_fraction:
         return videos, None
     parts = split(videos, {"train": 1 - config.val_fraction, "val": config.val_fraction}, config.seed)

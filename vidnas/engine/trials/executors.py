@@ -6,7 +6,7 @@ from typing import Protocol
 
 import torch
 
-from vidnas.base.errors import Diverged, VidnasError
+from vidnas.base.errors import Diverged, OutOfMemory, VidnasError
 from vidnas.base.log import notes_only
 from vidnas.data.processes import run_wanted
 from vidnas.engine.run.folder import RunFolder
@@ -16,6 +16,7 @@ from vidnas.engine.trials.job import TrialJob, TrialResult, run_trial
 # For a step and the state of a training to be done with, when the command is stopped.
 GRACE_SEC = 20.0
 KILLED = "its process was ended twice; memory may have run out"
+_STARVED = "memory ran out; use a smaller train.batch_size, a larger train.accumulate or fewer clips.workers"
 
 Wanted = Callable[[], TrialJob | None]
 Done = Callable[[TrialJob, TrialResult], object]
@@ -98,7 +99,8 @@ IN_THIS_PROCESS, QUIETLY = ThisProcess(), ThisProcess(quiet=True)
 class WorkerProcesses:
     """An `Executor` of processes on this machine, each of which runs one job after another.
 
-    The trainings' lines are left out. A job whose process is killed goes on from its state at the end, alone, once.
+    The trainings' lines are left out. A job whose process is killed, or that lacks memory, goes on from its state at
+    the end, alone, once.
 
     Attributes:
         workers: processes.
@@ -116,9 +118,23 @@ class WorkerProcesses:
             return None if job is None else (job, side_by_side(job, self.threads))
 
         def keep(job: TrialJob, result: TrialResult | None) -> None:
-            done(job, result or TrialResult(job.spec, job.folder, failure=KILLED))
+            done(job, result or killed(job))
 
-        run_wanted(run_quietly, given, self.workers, dead=None, done=keep, again=going_on, grace_sec=GRACE_SEC)
+        run_wanted(
+            run_quietly,
+            given,
+            self.workers,
+            dead=None,
+            done=keep,
+            again=going_on,
+            starved=lambda result: result is not None and result.starved,
+            grace_sec=GRACE_SEC,
+        )
+
+
+def killed(job: TrialJob) -> TrialResult:
+    """Of a job whose process was ended at the second try too."""
+    return TrialResult(job.spec, job.folder, failure=KILLED, starved=True)
 
 
 def going_on(job: TrialJob) -> TrialJob:
@@ -143,12 +159,13 @@ def _run(job: TrialJob) -> TrialResult:
     try:
         return run_trial(job)
     except Diverged as error:
-        failure = str(error)
+        return TrialResult(job.spec, job.folder, failure=str(error))
+    except OutOfMemory as error:
+        return TrialResult(job.spec, job.folder, failure=str(error), starved=True)
     except (RuntimeError, MemoryError) as error:
         if not ran_out_of_memory(error):
             raise
-        failure = "memory ran out; use a smaller train.batch_size, a larger train.accumulate or fewer clips.workers"
-    return TrialResult(job.spec, job.folder, failure=failure)
+        return TrialResult(job.spec, job.folder, failure=_STARVED, starved=True)
 
 
 def run_quietly(job: TrialJob) -> TrialResult:

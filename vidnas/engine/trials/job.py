@@ -65,6 +65,7 @@ class TrialResult:
         figures: of the training, by name; see `vidnas.engine.train.train.TrainResult`.
         test: scores on the test list; None where there was none.
         failure: why there is no network, in one line; None where there is one.
+        starved: whether it failed for want of memory, of which there may be more when it is tried again.
     """
 
     spec: ArchSpec
@@ -74,6 +75,7 @@ class TrialResult:
     figures: Mapping[str, float] = field(default_factory=dict)
     test: TestResult | None = None
     failure: str | None = None
+    starved: bool = False
 
     def check(self) -> None:
         """Make sure that there is a network.

@@ -19,7 +19,7 @@ import torch
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CAUGHT, CommandSignals, Interrupted, Stopped, StopSignals
 from vidnas.data.processes import cores, starting_processes
-from vidnas.engine.trials.executors import GRACE_SEC, KILLED, Done, Wanted, going_on, run_quietly, side_by_side
+from vidnas.engine.trials.executors import GRACE_SEC, Done, Wanted, going_on, killed, run_quietly, side_by_side
 from vidnas.engine.trials.job import TrialJob, TrialResult
 
 # How long a signal waits at most; Ray's own calls would swallow which one it was.
@@ -33,8 +33,8 @@ _STORE_BYTES = 256 << 20
 class RayWorkers:
     """An `Executor` of Ray tasks; made by `ray_workers`.
 
-    The trainings' lines are left out. A job whose worker or machine is lost is tried once more when all others have
-    ended, alone where there is one machine, since memory is what trials on it take from each other.
+    The trainings' lines are left out. A job whose worker or machine is lost, or that lacks memory, is tried once more
+    when all others have ended, alone where there is one machine: memory is what trials on it take from each other.
 
     Attributes:
         workers: tasks side by side.
@@ -61,12 +61,10 @@ class RayWorkers:
                     ended, _ = ray.wait(list(running), timeout=_LOOK_SEC)
                     outcomes = [(running.pop(task), _outcome(task)) for task in ended]
                 for job, result in outcomes:
-                    if result is not None:
-                        done(job, replace(result, folder=job.folder))
-                    elif job.folder in last:
-                        done(job, TrialResult(job.spec, job.folder, failure=KILLED))
-                    else:
+                    if (result is None or result.starved) and job.folder not in last:
                         lost.append(going_on(job))
+                    else:
+                        done(job, killed(job) if result is None else replace(result, folder=job.folder))
         finally:
             _end(list(running))
 

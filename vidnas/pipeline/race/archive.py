@@ -1,12 +1,13 @@
 """The archive of a race: one line per trial that has ended, so that no training is done twice."""
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from vidnas.base.errors import VidnasError
-from vidnas.base.files import RESUME
+from vidnas.base.files import RESUME, replace_file
 from vidnas.search.archive import cut
 from vidnas.search.race import Score
 
@@ -33,6 +34,9 @@ class TrialEntry:
         curve: step and training loss along the way.
         sec: that it took.
         failure: why there is no result, in one line.
+        starved: whether it failed for want of memory.
+        videos: of the fold that could be read; 0 where it failed.
+        videos_hash: digest of which.
     """
 
     network: str
@@ -49,6 +53,9 @@ class TrialEntry:
     curve: tuple[tuple[int, float], ...]
     sec: float
     failure: str | None = None
+    starved: bool = False
+    videos: int = 0
+    videos_hash: str = ""
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -67,7 +74,9 @@ class TrialArchive:
     """What has been tried, in a file that grows by a line per trial.
 
     Args:
-        path: the file; made if missing. A torn last line, of a killed race, is cut off.
+        path: the file; made if missing. A torn last line, of a killed race, is cut off. Of two lines of a trial the
+            later one counts.
+        again: trials that failed for want of memory are not known: there may be more by now.
 
     Attributes:
         entries: by key.
@@ -76,25 +85,38 @@ class TrialArchive:
         VidnasError: a line is not of a trial; the message has its number.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, again: bool = False) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         cut(path)
-        self.entries = {entry.key: entry for entry in read_trials(path)}
+        known = {entry.key: entry for entry in read_trials(path)}
+        self.entries = {key: entry for key, entry in known.items() if not (again and entry.starved)}
 
     def add(self, entry: TrialEntry) -> None:
-        """Write one line.
+        """Write one line, to the disk: the training's own files may go then.
 
         Raises:
             VidnasError: the disk is full or gone.
         """
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(entry)) + "\n")
+                file.write(_line(entry))
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise VidnasError(f"{self.path}: cannot be written ({error.strerror}); {RESUME}") from error
         self.entries[entry.key] = entry
+
+    def drop(self, entries: Iterable[TrialEntry]) -> None:
+        """Take these out, so that their trials are run again."""
+        for entry in entries:
+            del self.entries[entry.key]
+        replace_file(self.path, "".join(map(_line, self.entries.values())))
+
+
+def _line(entry: TrialEntry) -> str:
+    return json.dumps(asdict(entry)) + "\n"
 
 
 def read_trials(path: Path) -> Iterator[TrialEntry]:

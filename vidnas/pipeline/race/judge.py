@@ -1,5 +1,6 @@
 """Who judges in a race: trainings on all folds but one, tested on that one, each done once."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from vidnas.base.files import replace_file
 from vidnas.base.log import log
 from vidnas.data.datamodule import DataConfig
 from vidnas.data.folds import Fold
+from vidnas.data.video_list import printable
 from vidnas.engine.run.folder import RunFolder
 from vidnas.engine.train.config import TrainConfig
 from vidnas.engine.trials.executors import Executor
@@ -66,6 +68,7 @@ class TrialJudge:
         def take(job: TrialJob, result: TrialResult) -> None:
             trial = begun[job.folder]
             entry = self._entry(trial, result)
+            self._check_read(entry, result)
             self.archive.add(entry)
             shutil.rmtree(job.folder, ignore_errors=True)
             told = f"left out: {entry.failure}" if entry.headline is None else f"{entry.headline:6.1%}"
@@ -79,6 +82,28 @@ class TrialJudge:
         entries = [self.archive.entries[_key(trial)] for trial in begun.values()]
         if entries and all(entry.headline is None for entry in entries):
             raise VidnasError(f"all {len(entries)} trainings failed: {entries[0].failure}")
+
+    def _check_read(self, entry: TrialEntry, result: TrialResult) -> None:
+        """Make sure that a fold judges all networks by the same videos: some may be out of reach for a while.
+
+        Raises:
+            VidnasError: this trial, or one before, could not read what others could; it will be judged again.
+        """
+        known = self.archive.entries.values()
+        others = [
+            one for one in known if one.fold == entry.fold and one.videos and one.videos_hash != entry.videos_hash
+        ]
+        if not others or not entry.videos:
+            return
+        before = max(one.videos for one in others)
+        told = f"fold {entry.fold + 1}: {entry.videos} of its videos can be read now and {before} could before"
+        if before < entry.videos:
+            self.archive.drop(others)
+            self.archive.add(entry)
+            told += f", so the {len(others)} trials that were judged then have to be run again"
+        for path, cause in result.tested().broken[:1]:
+            told += f" ({printable(path)}: {cause})"
+        raise VidnasError(f"{told}; see that all can be read (`vidnas data check`), then go on with --resume")
 
     def _folder(self, trial: Trial) -> Path:
         name, fold, seed = _key(trial)
@@ -112,12 +137,19 @@ class TrialJudge:
             curve=training_curve(RunFolder(result.folder).metrics),
             sec=result.figures.get("train_sec", 0.0),
             failure=result.failure,
+            starved=result.starved,
+            videos=len(test.paths) if test else 0,
+            videos_hash=_digest(test.paths) if test else "",
         )
 
 
 def _key(trial: Trial) -> tuple[str, int, int]:
     """As `TrialEntry.key`."""
     return trial.proposal.spec.content_hash, trial.round.fold, trial.round.seed
+
+
+def _digest(paths: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(paths).encode()).hexdigest()[:12]
 
 
 def _pixels(trial: Trial) -> int:

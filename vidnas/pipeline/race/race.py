@@ -14,6 +14,7 @@ from vidnas.data.datamodule import DataConfig
 from vidnas.data.folds import make_folds
 from vidnas.engine.run.state import check_identity
 from vidnas.engine.train.config import TrainConfig
+from vidnas.engine.train.train import divided
 from vidnas.engine.trials.executors import Executor
 from vidnas.pipeline.race.archive import TrialArchive, TrialEntry
 from vidnas.pipeline.race.config import RaceConfig
@@ -29,6 +30,8 @@ from vidnas.search.race import Round, Standing, run_race
 
 # The first file of a race: what it is of, and its plan.
 _BEGUN = "race.json"
+# The last one: its answer.
+_ENDED = "result.json"
 # Of the trainings of a race, apart from those of final trainings: a network shall not be judged by luck that it keeps.
 _FIRST_SEED = 1000
 
@@ -87,8 +90,12 @@ class Race:
             **{f"train.{name}": value for name, value in training.fixed_settings().items()},
             **{f"clips.{name}": value for name, value in data.fixed_settings().items()},
         }
-        plan = _plan_begun(folder, identity, resume=resume)
+        begun = _begun(folder, identity, resume=resume)
+        for fold in folds:
+            divided(fold.train, training)  # or it would fail when its round comes
         self._starting = course.clips()
+        clips = [f"{one.spec.clip} {one.spec.clip.sampling}" for one in self._starting]
+        plan = _plan_begun(folder, begun, clips) if begun else None
         allowed, estimate = "", ""
         if plan is None:
             sec = trial_seconds([one.spec for one in self._starting], training, executor.workers, executor.threads)
@@ -100,7 +107,7 @@ class Race:
             estimate = f"; estimated {format_hours(sec * (plan.trials + reserved))} with the trainings that follow"
             if not dry_run:
                 folder.mkdir(parents=True, exist_ok=True)
-                write_json(folder / _BEGUN, {"identity": identity, "plan": asdict(plan)})
+                write_json(folder / _BEGUN, {"identity": identity, "clips": clips, "plan": asdict(plan)})
         self.plan = plan
         rounds = [Round(i % len(folds), _FIRST_SEED + config.seed + i) for i in range(plan.clip_rounds + plan.rounds)]
         # Networks have rounds of their own: X3D looks better than it is on those by which its clip was chosen.
@@ -112,7 +119,8 @@ class Race:
             f"training videos{estimate}"
         )
         if not dry_run:
-            archive = TrialArchive(folder / "trials.jsonl")
+            # A race that has ended stays as it is.
+            archive = TrialArchive(folder / "trials.jsonl", again=not (folder / _ENDED).exists())
             self._judge = TrialJudge(folds, data, training, folder, archive, executor, plan.trials)
 
     def choose_clip(self) -> ClipSpec:
@@ -192,18 +200,31 @@ class Race:
         }
         result = RaceResult(tuple(self._clips), tuple(standings), pace, len(self.entries), early, amounts)
         replace_file(self.folder / "winner.json", result.winner.proposal.spec.to_json())
-        write_json(self.folder / "result.json", summary(result))
+        write_json(self.folder / _ENDED, summary(result))
         log.info(describe(result))
         return result
 
 
-def _plan_begun(folder: Path, identity: dict[str, Any], *, resume: bool) -> RacePlan | None:
-    """That of the race in the folder, which must be the same; None where there is none yet."""
+def _begun(folder: Path, identity: dict[str, Any], *, resume: bool) -> dict[str, Any] | None:
+    """What the race in the folder has begun with, which must be the same race; None where there is none yet."""
     path = folder / _BEGUN
     if not path.exists():
         return None
     if not resume:
         raise VidnasError(f"{folder}: holds a race already; add --resume to go on with it, or choose another --out")
-    begun = read_json(path)
+    begun: dict[str, Any] = read_json(path)
     check_identity(begun["identity"], identity, path)
+    return begun
+
+
+def _plan_begun(folder: Path, begun: dict[str, Any], clips: list[str]) -> RacePlan:
+    """The plan of that race; its clips must be those that start now.
+
+    They follow from what is in the videos; the race's identity says only which videos there are.
+    """
+    if begun["clips"] != clips:
+        raise VidnasError(
+            f"{folder / _BEGUN}: began with the clips {', '.join(begun['clips'])}; the videos as they are now ask for "
+            f"{', '.join(clips)}: see that all can be read (`vidnas data check`), or choose another --out"
+        )
     return RacePlan(**begun["plan"])
