@@ -19,6 +19,7 @@ from tiny_races import course, run
 from tiny_training import tiny_config, tiny_data, tiny_spec
 from writers import writer_of
 
+from vidnas.arch.zoo.x3d import x3d
 from vidnas.base.errors import VidnasError
 from vidnas.base.interrupt import CommandSignals, Stopped
 from vidnas.base.log import notes_only
@@ -92,6 +93,19 @@ def test_no_cluster_at_the_address():
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(VidnasError, match=f"no Ray cluster at {address} .*refused"), ray_workers(address=address):
             pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others may promise memory that they do not have")
+def test_what_lacks_memory_is_tried_once_more_at_the_end(workers, synthetic_data, tmp_path):
+    """Two terabytes for one layer."""
+    small = job(synthetic_data, tmp_path / "small", steps=1)
+    wide = x3d("wide", small.spec.clip, width_factor=20_000).with_classes(12)
+    ended: list[int] = []
+    jobs = [replace(small, spec=wide, folder=tmp_path / "wide"), small]
+    first, second = run_jobs(workers, jobs, lambda place, _: ended.append(place))
+    assert ended == [1, 0]
+    assert first.starved
+    assert second.failure is None
 
 
 def test_as_in_processes_and_a_diverged_trial_fails_alone(workers, synthetic_data, tmp_path, monkeypatch):
