@@ -18,6 +18,7 @@ from statistics import mean
 from typing import Any
 
 from going_on import hold_to, settings
+from machine import command_of
 from race_evidence import SETTINGS
 
 from vidnas.arch.cost import network_cost
@@ -118,7 +119,7 @@ def main() -> None:
         entries.append({"network": spec.content_hash, "seed": seed, "top1": test.headline, "training_top1": own})
         record.update(
             rows=rows(specs, entries),
-            command="make utd-budgets",
+            command=command_of("utd-budgets UTD=DIR", parser, options, apart=("data", "work", "workers")),
             date=date.today().isoformat(),
             versions=versions(),
             steps=training.steps,
