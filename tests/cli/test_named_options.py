@@ -19,7 +19,7 @@ TWO_WORDS = {"data": ("check", "cache", "generate"), "space": ("info", "sample",
 COMMANDS = [words for verb in VERBS for words in ([(verb, action) for action in TWO_WORDS.get(verb, ())] or [(verb,)])]
 # Of torchrun, docker, convmv, the door itself, and (in documents) of benchmarks.
 FOREIGN = {"--nproc-per-node", "--shm-size", "--notest", "--version"}
-FOREIGN |= {"--dtype", "--races", "--supernet-steps", "--progressive-steps"}
+FOREIGN |= {"--dtype", "--races", "--seeds", "--networks", "--supernet-steps", "--progressive-steps"}
 OPTION = re.compile(
     r"(?<![\w-])--[a-z][\w.-]*[a-z\d](?![\w.-]*{)|(?<![\w./])(?:train|search|clips|data|space)\.[a-z_]+\b(?![.(])"
 )
