@@ -143,7 +143,7 @@ from vidnas.data.dataset import TrainClips
 from vidnas.data.formats import load_dataset
 from vidnas.data.reader import FileReader
 from vidnas.data.sampler import StepBatches
-from vidnas.base.errors import LOADER_PROCESS_ENDED, VidnasError
+from vidnas.base.errors import VidnasError
 if __name__ == "__main__":
     videos = load_dataset(Path(sys.argv[1])).train
     clips = TrainClips(videos, FileReader(32), ClipSpec(frames=4, size=24, stride=2, fps=24), seed=0)

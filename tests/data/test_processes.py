@@ -69,7 +69,7 @@ def test_a_job_that_lacks_memory_is_tried_once_more_at_the_end(tmp_path: Path) -
     names = ("once", "a", "always", "b", "c")
     found = done_by(be_short_of_memory, [tmp_path / name for name in names], starved=lambda out: out == "short")
     assert found == {**dict.fromkeys(names, "done"), "always": "short"}
-    assert list(found)[:3] == ["a", "b", "c"]
+    assert set(list(found)[:3]) == {"a", "b", "c"}
     tries = [path.name.split()[0] for path in tmp_path.glob("* began *")]
     assert {name: tries.count(name) for name in names} == {**dict.fromkeys(names, 1), "once": 2, "always": 2}
 

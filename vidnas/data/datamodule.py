@@ -11,7 +11,7 @@ from pydantic import Field
 from torch.utils.data import DataLoader, Sampler
 
 from vidnas.arch.spec import ClipSpec
-from vidnas.base.errors import LOADER_PROCESS_ENDED, VidnasError
+from vidnas.base.errors import VidnasError
 from vidnas.base.limits import Natural, NotNegative, Positive, check_limits
 from vidnas.data.augment import JITTER, Augmentation, Flip, Policy, Views, short_sides
 from vidnas.data.cache import open_reader
@@ -29,6 +29,8 @@ _FREE_ON_RESUME = NAMED_ALONE | {"max_broken", "workers", "memory_budget_mib", "
 
 # In which a process whose connection broke is known to have ended.
 _END_SEC = 5.0
+# What torch says of the thread that pins memory, when a connection broke in it.
+_PINNING_ENDED = "Pin memory thread"
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def _naming_ended_processes(batches: Any) -> Iterator[Any]:
     try:
         yield from batches
     except (OSError, EOFError, RuntimeError) as error:
-        if LOADER_PROCESS_ENDED.match(str(error)):
+        if isinstance(error, RuntimeError) and not str(error).startswith(_PINNING_ENDED):
             raise
         ends = {process.sentinel: process.pid for process in batches._workers}
         ended = [str(ends[sentinel]) for sentinel in wait(list(ends), timeout=_END_SEC)]
