@@ -1,7 +1,8 @@
-"""What a larger budget gives: X3D at growing clips and costs on UTD-MHAD, all with the same recipe and length.
+"""X3D at given clips and costs on UTD-MHAD, all with the same recipe and length: what a larger budget gives.
 
     make utd-budgets UTD=DIR
 
+With other `--networks`, as 32x40:20e6 16x56:20e6, what a clip is worth at equal cost, by paired seeds.
 Every network is trained on the whole training list from the same seeds and tested once; clips and widths are given
 here, nothing is chosen by the test. Beside the result stands what the network had on its own training clips, augmented,
 in the last twentieth of the steps: where that is near 100%, more compute has nothing left to learn. Hours; given again
@@ -10,6 +11,7 @@ it goes on where it was, also from the result file alone.
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -36,19 +38,19 @@ from vidnas.pipeline.race.course import Course
 from vidnas.search.limits import Limits
 
 # Multiply-adds grow faster than what is seen, so that networks grow as well.
-FRAMES = 32
-BUDGETS = {40: 20e6, 56: 50e6, 80: 125e6, 112: 320e6}
+NETWORKS = ("32x40:20e6", "32x56:50e6", "32x80:125e6", "32x112:320e6")
 
 
-def networks(lists: Lists) -> list[ArchSpec]:
-    """X3D at every budget, from the smallest on."""
+def networks(lists: Lists, names: Sequence[str]) -> list[ArchSpec]:
+    """X3D at each clip and number of multiply-adds, frames spread over the video."""
     held = holding(lists.train)
 
-    def at(size: int, macs: float) -> ArchSpec:
-        clip = ClipSpec(frames=FRAMES, size=size, sampling="uniform")
-        return Course(lists.train, held, Limits({"macs": macs}), clip).x3d(clip).spec
+    def named(name: str) -> ArchSpec:
+        frames, size, macs = re.split("[x:]", name)
+        clip = ClipSpec(frames=int(frames), size=int(size), sampling="uniform")
+        return Course(lists.train, held, Limits({"macs": float(macs)}), clip).x3d(clip).spec
 
-    return [at(size, macs) for size, macs in BUDGETS.items()]
+    return [named(name) for name in names]
 
 
 def training_top1(folder: Path) -> float:
@@ -73,6 +75,7 @@ def rows(specs: Sequence[ArchSpec], entries: Sequence[Mapping[str, Any]]) -> lis
                     "top1": mean(entry["top1"] for entry in own),
                     "training_top1": mean(entry["training_top1"] for entry in own),
                     "trainings": len(own),
+                    "top1_by_seed": {entry["seed"]: entry["top1"] for entry in own},
                 }
             )
     return found
@@ -82,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--sizes", type=int, nargs="+", choices=BUDGETS, default=list(BUDGETS), help="pixels of clips")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="FRAMESxSIZE:MULTIPLY-ADDS")
     parser.add_argument("--steps", type=int, help="of every training; default by rule")
     parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--work", type=Path, required=True)
@@ -95,10 +98,11 @@ def main() -> None:
     lists_held = {"training list": lists.train.content_hash[:12], "test list": lists.test.content_hash[:12]}
     hold_to(record, {**lists_held, **settings(train=training, clips=data)}, options.out)
     entries: list[dict[str, Any]] = record.setdefault("entries", [])
-    specs = networks(lists)
+    specs = networks(lists, options.networks)
     known = {(entry["network"], entry["seed"]) for entry in entries}
     # The longest training first: the others fit in beside it.
-    wanted = [(spec, seed) for spec in reversed(specs) if spec.clip.size in options.sizes for seed in options.seeds]
+    longest_first = sorted(specs, key=lambda spec: network_cost(spec).macs, reverse=True)
+    wanted = [(spec, seed) for spec in longest_first for seed in options.seeds]
     missing = [(spec, seed) for spec, seed in wanted if (spec.content_hash, seed) not in known]
     jobs = [
         TrialJob(
@@ -112,22 +116,22 @@ def main() -> None:
         for spec, seed in missing
     ]
 
+    def save() -> None:
+        record["rows"] = rows(specs, entries)
+        command = command_of("utd-budgets UTD=DIR", parser, options, apart=("data", "work", "workers"))
+        record.update(command=command, date=date.today().isoformat(), versions=versions(), steps=training.steps)
+        write_json(options.out, record)
+
     def note(place: int, trial: TrialResult) -> None:
         spec, seed = missing[place]
         test = trial.tested()
         own = training_top1(trial.folder)
         entries.append({"network": spec.content_hash, "seed": seed, "top1": test.headline, "training_top1": own})
-        record.update(
-            rows=rows(specs, entries),
-            command=command_of("utd-budgets UTD=DIR", parser, options, apart=("data", "work", "workers")),
-            date=date.today().isoformat(),
-            versions=versions(),
-            steps=training.steps,
-        )
-        write_json(options.out, record)
+        save()
         print(f"{spec.clip}, seed {seed}: {test.headline:.1%}, on training clips {own:.1%}", flush=True)
 
     run_jobs(WorkerProcesses(options.workers, 1), jobs, note)
+    save()
 
 
 if __name__ == "__main__":
