@@ -51,6 +51,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """`auto` is the first GPU where there is one, otherwise the CPU.
 
     Raises:
+        OutOfMemory: it is full.
         VidnasError: a device that torch does not know or does not find.
     """
     if name == "auto":
@@ -60,7 +61,7 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         if ran_out_of_memory(error):
-            raise
+            raise OutOfMemory(f"device {name!r}: has no memory left; end what else uses it, or use cpu") from error
         raise VidnasError(f"device {name!r}: not found here; use cpu, cuda or auto") from error
     return device
 
